@@ -1,0 +1,1 @@
+//! What the whole-cluster tests share.
