@@ -1,0 +1,328 @@
+//! `#[derive(RemoteActor)]`.
+
+use std::collections::BTreeSet;
+
+use proc_macro2::{Ident, Span, TokenStream};
+use quote::{format_ident, quote, quote_spanned};
+use syn::{DeriveInput, Expr, LitStr, Meta, Path, Token, punctuated::Punctuated, spanned::Spanned};
+
+use crate::{
+    attribute::{self, Kind, Remote},
+    errors::Errors,
+    text,
+};
+
+const KIND: Kind = Kind {
+    noun: "actor",
+    form: "#[remote(name = \"..\", handles(..))]",
+    keys: &["name", "handles", "placement", "state"],
+};
+
+/// A word of `placement` or `state`.
+struct Word {
+    /// As the user writes it.
+    written: &'static str,
+    /// The variant of the enum it becomes; `None` while the release doesn't have it.
+    variant: Option<&'static str>,
+}
+
+/// A key whose value is one of a few words.
+struct Choice {
+    key: &'static str,
+    words: &'static [Word],
+    /// When the words without a variant come.
+    later: &'static str,
+}
+
+const PLACEMENT: Choice = Choice {
+    key: "placement",
+    words: &[
+        Word { written: "Eventual", variant: Some("Eventual") },
+        Word { written: "Leased", variant: None },
+    ],
+    later: "comes with the control group",
+};
+
+const STATE: Choice = Choice {
+    key: "state",
+    words: &[
+        Word { written: "volatile", variant: Some("Volatile") },
+        Word { written: "moved", variant: None },
+        Word { written: "loaded", variant: None },
+    ],
+    later: "comes with a later release",
+};
+
+pub(crate) fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
+    Ok(RemoteActor::read(input)?.implement(&input.ident))
+}
+
+/// What the attributes of one actor type state.
+struct RemoteActor {
+    name: LitStr,
+    handles: Vec<Path>,
+    entity: Option<Entity>,
+}
+
+/// Variants of `Placement` and `EntityState`.
+struct Entity {
+    placement: Ident,
+    state: Ident,
+}
+
+impl RemoteActor {
+    fn read(input: &DeriveInput) -> syn::Result<Self> {
+        let mut errors = Errors::default();
+        if !input.generics.params.is_empty() {
+            let text =
+                "a remote actor is not generic: one lasting name cannot stand for many types";
+            errors.push(syn::Error::new_spanned(&input.generics.params, text));
+        }
+        let actor = Remote::read(input, &KIND, &mut errors).and_then(|remote| {
+            let name = errors.ok(remote.name());
+            let handles = handles(&remote, &mut errors);
+            let entity = entity(&remote, &mut errors);
+            Some(Self { name: name?, handles: handles?, entity })
+        });
+        errors.finish(actor)
+    }
+
+    fn implement(&self, ident: &Ident) -> TokenStream {
+        let Self { name, handles, entity } = self;
+        let table = match handles.is_empty() {
+            true => quote!(_),
+            false => quote!(table),
+        };
+        let add = handles.iter().map(|message| quote!(table.add::<#message>();));
+        let handles = handles.iter().map(|message| handles_impl(ident, message));
+        let entity = entity.as_ref().map(|entity| entity.implement(ident));
+        quote! {
+            #[automatically_derived]
+            impl ::actix_cluster::RemoteActor for #ident {
+                const NAME: &'static str = #name;
+
+                fn messages(#table: &mut ::actix_cluster::MessageTable<Self>) {
+                    #(#add)*
+                }
+            }
+            #(#handles)*
+            #entity
+        }
+    }
+}
+
+impl Entity {
+    fn implement(&self, ident: &Ident) -> TokenStream {
+        let Self { placement, state } = self;
+        quote! {
+            #[automatically_derived]
+            impl ::actix_cluster::Entity for #ident {
+                const PLACEMENT: ::actix_cluster::Placement =
+                    ::actix_cluster::Placement::#placement;
+                const STATE: ::actix_cluster::EntityState =
+                    ::actix_cluster::EntityState::#state;
+            }
+        }
+    }
+}
+
+/// States that the actor handles the message, with all spans in `handles(..)`: the compiler shows
+/// there what is missing.
+fn handles_impl(ident: &Ident, message: &Path) -> TokenStream {
+    let ident = Ident::new(&ident.to_string(), ident.span().located_at(message.span()));
+    let span = Span::call_site().located_at(message.span());
+    quote_spanned! {span=>
+        #[automatically_derived]
+        impl ::actix_cluster::Handles<#message> for #ident {}
+    }
+}
+
+/// The messages of `handles(..)`, or `None` with an error.
+fn handles(remote: &Remote<'_>, errors: &mut Errors) -> Option<Vec<Path>> {
+    let why = "`handles(A, B)` lists the messages that may reach it, `handles()` is none";
+    let list = match errors.ok(remote.mandatory("handles", why))? {
+        Meta::List(list) => list,
+        other => {
+            let text = "write the messages in parentheses: `handles(A, B)`";
+            errors.push(syn::Error::new_spanned(other, text));
+            return None;
+        }
+    };
+    let paths = list.parse_args_with(Punctuated::<Path, Token![,]>::parse_terminated);
+    let paths: Vec<_> = errors.ok(paths)?.into_iter().collect();
+    let mut seen = BTreeSet::new();
+    for path in &paths {
+        if !seen.insert(text::of_path(path)) {
+            errors.push(syn::Error::new_spanned(path, "this message is listed twice"));
+        }
+    }
+    Some(paths)
+}
+
+/// What makes the actor type an entity; `None` when it is none, or with an error.
+fn entity(remote: &Remote<'_>, errors: &mut Errors) -> Option<Entity> {
+    let mut stated =
+        |choice: &Choice| remote.key(choice.key).map(|meta| (meta, errors.ok(choice.read(meta))));
+    let (placement, state) = (stated(&PLACEMENT), stated(&STATE));
+    match (placement, state) {
+        (Some((_, placement)), Some((_, state))) => {
+            Some(Entity { placement: placement?, state: state? })
+        }
+        (Some((meta, _)), None) => {
+            errors.push(STATE.missing(meta));
+            None
+        }
+        (None, Some((meta, _))) => {
+            errors.push(PLACEMENT.missing(meta));
+            None
+        }
+        (None, None) => None,
+    }
+}
+
+impl Choice {
+    fn read(&self, meta: &Meta) -> syn::Result<Ident> {
+        let there_is = self.there_is();
+        let word = match attribute::value(meta) {
+            Some(Expr::Path(path)) => path.path.get_ident(),
+            _ => None,
+        };
+        let Some(word) = word else {
+            let text = format!("write `{}` as one word; {there_is}", self.key);
+            return Err(syn::Error::new_spanned(meta, text));
+        };
+        let text = match self.words.iter().find(|known| word == known.written) {
+            Some(Word { variant: Some(variant), .. }) => {
+                return Ok(format_ident!("{variant}", span = word.span()));
+            }
+            Some(Word { variant: None, .. }) => format!("`{word}` {}; {there_is}", self.later),
+            None => format!("unknown {} `{word}`; {there_is}", self.key),
+        };
+        Err(syn::Error::new_spanned(word, text))
+    }
+
+    /// The error for the key that `stated` calls for.
+    fn missing(&self, stated: &Meta) -> syn::Error {
+        let text = format!(
+            "an entity states both `placement` and `state`: `{}` is missing; {}",
+            self.key,
+            self.there_is()
+        );
+        syn::Error::new_spanned(stated, text)
+    }
+
+    fn there_is(&self) -> String {
+        let words: Vec<_> = self
+            .words
+            .iter()
+            .filter(|word| word.variant.is_some())
+            .map(|word| word.written)
+            .collect();
+        format!("this release has {}", attribute::listed(&words))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(actor: &str) -> Result<RemoteActor, Vec<String>> {
+        let input = syn::parse_str(actor).expect("a type with attributes");
+        RemoteActor::read(&input)
+            .map_err(|errors| errors.into_iter().map(|error| error.to_string()).collect())
+    }
+
+    #[track_caller]
+    fn refused(keys: &str, expected: &[&str]) {
+        let Err(found) = read(&format!("#[remote({keys})] struct A;")) else { panic!("accepted") };
+        assert_eq!(found.len(), expected.len(), "{found:?}");
+        for (found, expected) in found.iter().zip(expected) {
+            assert!(found.contains(expected), "{found:?} lacks {expected:?}");
+        }
+    }
+
+    fn code(keys: &str) -> String {
+        let input = syn::parse_str(&format!("#[remote({keys})] struct A;")).expect("a struct");
+        let code = expand(&input).expect("derives");
+        syn::parse2::<syn::File>(code.clone()).expect("items");
+        text::of_tokens(&code)
+    }
+
+    #[test]
+    fn every_listed_message_is_added_and_handled() {
+        let code = code(r#"name = "a", handles(B, bank::C)"#);
+        for expected in [
+            "table.add::<B>();table.add::<bank::C>();",
+            "impl::actix_cluster::Handles<B>for A{}",
+            "impl::actix_cluster::Handles<bank::C>for A{}",
+        ] {
+            assert!(code.contains(expected), "{code} lacks {expected}");
+        }
+        assert!(!code.contains("Entity"));
+    }
+
+    #[test]
+    fn an_empty_list_is_a_list() {
+        assert!(code(r#"name = "a", handles()"#).contains("messages(_:"));
+    }
+
+    #[test]
+    fn an_actor_with_placement_and_state_is_an_entity() {
+        let code = code(r#"name = "a", handles(), placement = Eventual, state = volatile"#);
+        assert!(code.contains("=::actix_cluster::Placement::Eventual;"), "{code}");
+        assert!(code.contains("=::actix_cluster::EntityState::Volatile;"), "{code}");
+    }
+
+    #[test]
+    fn placement_and_state_come_together() {
+        refused(r#"name = "a", handles(), placement = Eventual"#, &["`state` is missing"]);
+        refused(r#"name = "a", handles(), state = volatile"#, &["`placement` is missing"]);
+        refused(
+            r#"name = "a", handles(), state = lost"#,
+            &["unknown state `lost`", "`placement` is missing"],
+        );
+    }
+
+    #[test]
+    fn what_this_release_lacks_is_said() {
+        let keys = |placement, state| {
+            format!("name = \"a\", handles(), placement = {placement}, state = {state}")
+        };
+        refused(
+            &keys("Leased", "moved"),
+            &[
+                "`Leased` comes with the control group; this release has `Eventual`",
+                "`moved` comes with a later release; this release has `volatile`",
+            ],
+        );
+        refused(
+            &keys("Strict", "loaded"),
+            &["unknown placement `Strict`; this release has `Eventual`", "`loaded` comes with"],
+        );
+        refused(
+            &keys("Placement::Eventual", "\"volatile\""),
+            &["write `placement` as one word", "write `state` as one word"],
+        );
+    }
+
+    #[test]
+    fn what_is_mandatory_has_no_default() {
+        refused("", &["its `name`", "its `handles`"]);
+        refused(r#"name = "a", handles"#, &["in parentheses"]);
+        refused(r#"name = "a", handles = B"#, &["in parentheses"]);
+        refused(r#"name = "a", handles(1)"#, &["expected identifier"]);
+    }
+
+    #[test]
+    fn a_message_is_listed_once() {
+        refused(r#"name = "a", handles(B, C, B, m::B, m :: B)"#, &["twice", "twice"]);
+    }
+
+    #[test]
+    fn a_generic_actor_is_refused() {
+        let Err(found) = read(r#"#[remote(name = "a", handles())] struct A<T>(T);"#) else {
+            panic!("accepted")
+        };
+        assert!(found[0].contains("not generic"), "{found:?}");
+    }
+}

@@ -1,0 +1,93 @@
+//! Derive macros of actix-cluster: what a user states once beside a type, checked while compiling.
+//!
+//! Use them through the crate `actix_cluster`, which re-exports both; the code they write names
+//! only paths that start with `::actix_cluster`. Their traits' pages hold the runnable examples.
+//!
+//! Every rule that can be checked on the tokens is checked here, at the span of the word that breaks
+//! it, and all errors of one type are reported together.
+
+use proc_macro::TokenStream;
+use syn::DeriveInput;
+
+mod actor;
+mod attribute;
+mod errors;
+mod message;
+mod text;
+
+/// Makes a struct or enum a remote message: one with a lasting name, that may travel.
+///
+/// ```text
+/// #[derive(Message, RemoteMessage, Serialize, Deserialize)]
+/// #[rtype(result = "Result<i64, BankError>")]
+/// #[remote(name = "bank.Deposit", version = 1)]
+/// struct Deposit(i64);
+/// ```
+///
+/// Both keys of `#[remote(..)]` are mandatory:
+///
+/// - `name`: 1 to 200 bytes, of ASCII letters, digits, `.`, `_`, `-` and `/`. It stands for the
+///   message on the wire, so that renaming or moving the Rust type changes nothing.
+/// - `version`: an integer from 1. A published message is frozen; a change is a new version.
+///
+/// The message's serde impls carry it; they may be derived or written by hand.
+///
+/// # Reply and error
+///
+/// They are read from actix's `#[rtype(..)]`, in the forms that actix's derive takes; without it the
+/// reply is `()`. A path that ends in `Result<T, E>` gives the reply `T` and the error `E`; both
+/// need serde's traits. Any other type is the reply as a whole, and the error is `Infallible`.
+/// A macro can't see through an alias. One that is named `Result`, such as `io::Result<T>`, is
+/// refused: write both types in full. One with another name is taken as a reply as a whole.
+///
+/// # Schema key
+///
+/// The schema key is a hash of the shape *as written*: struct or enum, names and types of the
+/// fields, variants in their order, serde attributes, reply and error. White space, trailing commas,
+/// comments, visibility, other attributes and the type's own name don't count. The text of a field's type does:
+/// `String` and `std::string::String` are two shapes, and so are `Money` and what `Money` is renamed
+/// to. What changes inside a field's type is not seen; it is to be frozen like the message.
+///
+/// # Errors
+///
+/// Refused, each with its own text: a key that is missing, unknown, repeated or out of range, a
+/// generic message (one lasting name can't stand for many types), and a union.
+#[proc_macro_derive(RemoteMessage, attributes(remote, rtype))]
+pub fn remote_message(input: TokenStream) -> TokenStream {
+    expand(input, message::expand)
+}
+
+/// Makes an actor type one that can be addressed wherever it lives.
+///
+/// ```text
+/// #[derive(RemoteActor)]
+/// #[remote(name = "bank.Account", handles(Deposit, Balance), placement = Eventual, state = volatile)]
+/// struct Account { balance: i64 }
+/// ```
+///
+/// - `name`, mandatory: as for a message; it names the actor type on the wire.
+/// - `handles(..)`, mandatory, may be empty: the remote messages that may reach the actor. Each
+///   needs `RemoteMessage`, and the actor `Handler` for it. To tell or ask a message that is not
+///   listed is a compile error; actix's own `Addr` is not restricted by it.
+/// - `placement` and `state`, both or neither: with them the actor type is an entity, known by a
+///   key and placed by the cluster. `placement` is `Eventual`, `state` is `volatile`: each is a
+///   promise to the type's users, so neither has a default.
+///
+/// # Errors
+///
+/// Refused, each with its own text: a key that is missing, unknown or repeated, a message that is
+/// listed twice, one of `placement` and `state` without the other, a guarantee that this release
+/// doesn't have, and a generic actor (one lasting name can't stand for many types).
+#[proc_macro_derive(RemoteActor, attributes(remote))]
+pub fn remote_actor(input: TokenStream) -> TokenStream {
+    expand(input, actor::expand)
+}
+
+type Derive = fn(&DeriveInput) -> syn::Result<proc_macro2::TokenStream>;
+
+fn expand(input: TokenStream, derive: Derive) -> TokenStream {
+    syn::parse(input)
+        .and_then(|input| derive(&input))
+        .unwrap_or_else(syn::Error::into_compile_error)
+        .into()
+}

@@ -1,0 +1,214 @@
+//! `#[derive(RemoteMessage)]`.
+
+use proc_macro2::{Span, TokenStream};
+use quote::{quote, quote_spanned};
+use syn::{Data, DeriveInput, Expr, ExprLit, Lit, LitStr, spanned::Spanned};
+
+use crate::{
+    attribute::{self, Kind, Remote},
+    errors::Errors,
+    message::rtype::{ResultTypes, Rtype},
+};
+
+mod rtype;
+mod shape;
+
+const KIND: Kind = Kind {
+    noun: "message",
+    form: "#[remote(name = \"..\", version = 1)]",
+    keys: &["name", "version"],
+};
+
+pub(crate) fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
+    Ok(Message::read(input)?.implement(input))
+}
+
+/// What the attributes of one message state.
+struct Message {
+    name: LitStr,
+    version: u32,
+    rtype: Rtype,
+}
+
+impl Message {
+    fn read(input: &DeriveInput) -> syn::Result<Self> {
+        let mut errors = Errors::default();
+        errors.ok(check_kind(input));
+        let rtype = errors.ok(Rtype::read(&input.attrs));
+        let stated = Remote::read(input, &KIND, &mut errors)
+            .map(|remote| (errors.ok(remote.name()), errors.ok(version(&remote))));
+        let message = match (stated, rtype) {
+            (Some((Some(name), Some(version))), Some(rtype)) => Some(Self { name, version, rtype }),
+            _ => None,
+        };
+        errors.finish(message)
+    }
+
+    fn implement(&self, input: &DeriveInput) -> TokenStream {
+        let Self { name, version, rtype } = self;
+        let ident = &input.ident;
+        let shape = shape::of(input, rtype);
+        let outcome = outcome(rtype);
+        quote! {
+            #[automatically_derived]
+            impl ::actix_cluster::RemoteMessage for #ident {
+                const NAME: &'static str = #name;
+                const VERSION: u32 = #version;
+                const SCHEMA: u64 = ::actix_cluster::message::schema_key(#shape);
+                #outcome
+            }
+        }
+    }
+}
+
+/// The types of reply and error, and the functions over them.
+///
+/// The calls stand at the span of the `rtype`, so that a reply without serde's traits is shown there.
+fn outcome(rtype: &Rtype) -> TokenStream {
+    let result = quote!(::core::result::Result);
+    let codec = quote!(::actix_cluster::message);
+    let codec_error = quote!(::actix_cluster::message::CodecError);
+    let ok = quote!(::core::result::Result::Ok);
+    let whole = &rtype.whole;
+    let span = Span::call_site().located_at(whole.span());
+
+    let (reply, error, into_outcome, decode) = match &rtype.result {
+        Some(ResultTypes { reply, error }) => (
+            quote!(#reply),
+            quote!(#error),
+            quote_spanned!(span=> result),
+            quote_spanned!(span=> #codec::decode::<#whole>(bytes)),
+        ),
+        None => (
+            quote!(#whole),
+            quote!(::core::convert::Infallible),
+            quote_spanned!(span=> #ok(result)),
+            quote_spanned!(span=> #codec::decode::<#whole>(bytes).map(#ok)),
+        ),
+    };
+    let encode = quote_spanned!(span=> #codec::encode::<#whole>(result, out));
+
+    quote! {
+        type Reply = #reply;
+        type Error = #error;
+
+        fn into_outcome(result: Self::Result) -> #result<Self::Reply, Self::Error> {
+            #into_outcome
+        }
+
+        fn encode_result(
+            result: &Self::Result,
+            out: ::std::vec::Vec<u8>,
+        ) -> #result<::std::vec::Vec<u8>, #codec_error> {
+            #encode
+        }
+
+        fn decode_outcome(
+            bytes: &[u8],
+        ) -> #result<#result<Self::Reply, Self::Error>, #codec_error> {
+            #decode
+        }
+    }
+}
+
+fn check_kind(input: &DeriveInput) -> syn::Result<()> {
+    if let Data::Union(union) = &input.data {
+        let text =
+            "a remote message is a struct or an enum: nothing tells which field of a union to send";
+        return Err(syn::Error::new_spanned(union.union_token, text));
+    }
+    if input.generics.params.is_empty() {
+        return Ok(());
+    }
+    let text = "a remote message is not generic: one lasting name cannot stand for many types";
+    Err(syn::Error::new_spanned(&input.generics.params, text))
+}
+
+fn version(remote: &Remote<'_>) -> syn::Result<u32> {
+    let meta = remote.mandatory("version", "`version = 1`, and one more with each new shape")?;
+    let Some(value) = attribute::value(meta) else {
+        return Err(syn::Error::new_spanned(meta, "write the version as a number: `version = 1`"));
+    };
+    let number = match value {
+        Expr::Lit(ExprLit { lit: Lit::Int(number), .. }) => number.base10_parse().unwrap_or(0),
+        _ => 0,
+    };
+    match number {
+        0 => {
+            let text = format!("a version is an integer from 1 to {}", u32::MAX);
+            Err(syn::Error::new_spanned(value, text))
+        }
+        number => Ok(number),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(message: &str) -> Result<Message, Vec<String>> {
+        let input = syn::parse_str(message).expect("a type with attributes");
+        Message::read(&input)
+            .map_err(|errors| errors.into_iter().map(|error| error.to_string()).collect())
+    }
+
+    #[track_caller]
+    fn refused(message: &str, expected: &[&str]) {
+        let Err(found) = read(message) else { panic!("accepted") };
+        assert_eq!(found.len(), expected.len(), "{found:?}");
+        for (found, expected) in found.iter().zip(expected) {
+            assert!(found.contains(expected), "{found:?} lacks {expected:?}");
+        }
+    }
+
+    #[test]
+    fn name_and_version_are_read() {
+        let Ok(message) = read(r#"#[remote(name = "a.B", version = 7)] struct B;"#) else {
+            panic!("refused")
+        };
+        assert_eq!((message.name.value().as_str(), message.version), ("a.B", 7));
+    }
+
+    #[test]
+    fn a_version_ends_at_its_limits() {
+        let message = |version| format!("#[remote(name = \"a\", version = {version})] struct B;");
+        assert!(read(&message("1")).is_ok());
+        assert!(read(&message("4294967295")).is_ok());
+        for version in ["0", "4294967296", "-1", "\"1\"", "1.5", "V"] {
+            refused(&message(version), &["an integer from 1 to 4294967295"]);
+        }
+        refused("#[remote(name = \"a\", version)] struct B;", &["write the version as a number"]);
+    }
+
+    #[test]
+    fn all_errors_are_reported_at_once() {
+        refused(
+            r#"#[rtype(result = "Result<u8>")] #[remote(name = "", size = 1)] struct B<T>(T);"#,
+            &["not generic", "both types in full", "unknown key", "not empty", "its `version`"],
+        );
+    }
+
+    #[test]
+    fn what_one_name_cannot_stand_for_is_refused() {
+        let attr = r#"#[remote(name = "a", version = 1)]"#;
+        refused(&format!("{attr} struct B<'a>(&'a str);"), &["not generic"]);
+        refused(&format!("{attr} struct B<const N: usize>([u8; N]);"), &["not generic"]);
+        refused(&format!("{attr} union B {{ a: u8 }}"), &["a struct or an enum"]);
+    }
+
+    #[test]
+    fn every_path_is_rooted() {
+        let input = syn::parse_str(
+            r#"#[rtype(result = "Result<u8, Bad>")] #[remote(name = "a", version = 1)] struct B;"#,
+        )
+        .expect("a struct");
+        let code = expand(&input).expect("derives");
+        let file: syn::File = syn::parse2(code.clone()).expect("items");
+        assert_eq!(file.items.len(), 1);
+        let text = crate::text::of_tokens(&code);
+        for rooted in ["::actix_cluster::", "::core::", "::std::"] {
+            let bare = rooted.trim_start_matches(':');
+            assert_eq!(text.matches(rooted).count(), text.matches(bare).count(), "{text}");
+        }
+    }
+}

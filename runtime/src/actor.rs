@@ -1,0 +1,28 @@
+//! Actors on one node: context, mailbox, and the supervised future that drives them.
+//!
+//! An actor's life is one [`Activation`](activation) future on one arbiter. It owns the instance,
+//! its context and its futures; the mailbox is shared with the senders and outlives every
+//! instance, so that a restart keeps it.
+//!
+//! ```text
+//!  senders ──> mailbox (bounded) ──> activation ──> instance (factory, handlers)
+//!                 │  signals ──────────^   │ panic: drop instance, back off, factory again
+//!                 └── waiters              └ end: close mailbox, reject the rest, report the reason
+//! ```
+
+pub(crate) mod activation;
+mod context;
+pub(crate) mod envelope;
+mod exit;
+mod items;
+pub(crate) mod mailbox;
+mod restart;
+mod timer;
+pub(crate) mod wait_list;
+
+pub use self::{
+    context::ClusterContext,
+    exit::ExitReason,
+    mailbox::ActorId,
+    restart::{Backoff, Restart, RestartPolicy},
+};

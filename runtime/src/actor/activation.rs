@@ -1,0 +1,380 @@
+//! The supervised future that is an actor's life.
+//!
+//! It makes the instance, gives it turns, and when the instance ends by a panic asks the
+//! [`RestartTracker`] what to do. Every piece of the user's code runs under `catch_unwind`, and a
+//! failed instance is dropped under a second one.
+//!
+//! Invariant: the mailbox outlives every instance, and is closed exactly once, when the actor ends
+//! for good; whatever is in it then is rejected.
+
+use std::{
+    any::Any,
+    collections::VecDeque,
+    future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use actix::{ActorState, Running, dev::Envelope as InletEnvelope};
+use actix_cluster_transport::clock::Sleep;
+
+use super::{
+    ClusterContext,
+    envelope::BoxEnvelope,
+    exit::ExitReason,
+    items::{ItemFuture, Items, poll_waits},
+    mailbox::{Mailbox, Signal},
+    restart::{Decision, Ended, RestartPolicy, RestartTracker},
+};
+use crate::{
+    node::{NodeCore, message_of},
+    reference::{RejectReason, UnknownReason},
+    remote_actor::RemoteActor,
+};
+
+/// How many messages and woken futures one poll may handle before the arbiter's other actors get
+/// their turn.
+const TURN_BUDGET: u32 = 64;
+
+/// Makes an instance; called again after each failure.
+pub(crate) type Factory<A> = Box<dyn FnMut(&mut ClusterContext<A>) -> A + Send>;
+
+/// Called once, when the actor has ended for good.
+pub(crate) type OnExit = Box<dyn FnOnce(ExitReason) + Send>;
+
+pub(crate) struct Activation<A: RemoteActor> {
+    ctx: ClusterContext<A>,
+    mailbox: Arc<Mailbox<A>>,
+    factory: Factory<A>,
+    on_exit: Option<OnExit>,
+    restarts: RestartTracker,
+    phase: Phase<A>,
+    batch: VecDeque<BoxEnvelope<A>>,
+    finished: usize,
+    inlet: VecDeque<InletEnvelope<A>>,
+    waits: Vec<ItemFuture<A>>,
+    items: Items<A>,
+}
+
+enum Phase<A> {
+    Starting,
+    Running(A),
+    BackingOff(Sleep),
+    Ended,
+}
+
+/// What a poll of a running instance came to.
+enum Turn {
+    /// Nothing left to do; wakers are set.
+    Parked,
+    /// The budget is used up.
+    Yield,
+    /// The instance ended by itself, or was told to.
+    Exit(ExitReason),
+}
+
+type Panic = Box<dyn Any + Send>;
+
+impl<A: RemoteActor> Activation<A> {
+    pub(crate) fn new(
+        node: Arc<NodeCore>,
+        mailbox: Arc<Mailbox<A>>,
+        factory: Factory<A>,
+        policy: RestartPolicy,
+        on_exit: OnExit,
+    ) -> Self {
+        Self {
+            ctx: ClusterContext::new(Arc::clone(&mailbox), node),
+            mailbox,
+            factory,
+            on_exit: Some(on_exit),
+            restarts: RestartTracker::new(policy),
+            phase: Phase::Starting,
+            batch: VecDeque::new(),
+            finished: 0,
+            inlet: VecDeque::new(),
+            waits: Vec::new(),
+            items: Items::new(),
+        }
+    }
+
+    fn start(&mut self) -> Result<(), Panic> {
+        let ctx = &mut self.ctx;
+        let factory = &mut self.factory;
+        let mut instance = catch_unwind(AssertUnwindSafe(|| factory(ctx)))?;
+        self.ctx.set_state(ActorState::Running);
+        let ctx = &mut self.ctx;
+        let started = catch_unwind(AssertUnwindSafe(|| instance.started(ctx)));
+        // Also when it failed: the failure path then drops it like any other.
+        self.phase = Phase::Running(instance);
+        started
+    }
+
+    /// Gives the instance its turns, up to the budget.
+    fn turns(&mut self, task: &mut Context<'_>) -> Turn {
+        let Phase::Running(actor) = &mut self.phase else { return Turn::Parked };
+        let (ctx, items) = (&mut self.ctx, &mut self.items);
+        let mut budget = TURN_BUDGET;
+        items.set_parent(task.waker());
+        loop {
+            if let Some(reason) = check_end(&self.mailbox, actor, ctx) {
+                return Turn::Exit(reason);
+            }
+            for spawned in ctx.take_spawned() {
+                items.add(spawned);
+            }
+            for cancelled in ctx.take_cancelled() {
+                drop(items.cancel(cancelled));
+            }
+            if !self.waits.is_empty() || ctx.has_new_waits() {
+                if poll_waits(&mut self.waits, actor, ctx, task).is_pending() {
+                    self.mailbox.park(std::mem::take(&mut self.finished), task.waker());
+                    if self.mailbox.signalled() > Signal::Passivate {
+                        continue;
+                    }
+                    return Turn::Parked;
+                }
+                continue;
+            }
+            if budget == 0 {
+                return Turn::Yield;
+            }
+            if items.poll_woken(actor, ctx, &mut budget) {
+                continue;
+            }
+            if self.batch.is_empty() {
+                let finished = std::mem::take(&mut self.finished);
+                self.mailbox.refill(finished, &mut self.batch, task.waker());
+            }
+            ctx.poll_inlet(task, &mut self.inlet);
+            if self.batch.is_empty() && self.inlet.is_empty() {
+                match self.mailbox.signalled() {
+                    Signal::None if !items.has_woken() && !ctx.has_spawned() => {
+                        return Turn::Parked;
+                    }
+                    Signal::Passivate if !items.is_idle() && !items.has_woken() => {
+                        return Turn::Parked;
+                    }
+                    Signal::Passivate if !items.is_idle() => {}
+                    Signal::Passivate if self.mailbox.close_if_empty(RejectReason::Passivated) => {
+                        stop_hooks(actor, ctx);
+                        return Turn::Exit(ExitReason::Passivated);
+                    }
+                    // Somebody waits for room: not idle after all.
+                    Signal::Passivate => self.mailbox.clear_signal(Signal::Passivate),
+                    _ => {}
+                }
+                continue;
+            }
+            while budget > 0 && !ctx.must_pause() {
+                let Some(envelope) = self.batch.pop_front() else { break };
+                budget -= 1;
+                self.finished += 1;
+                envelope.handle(actor, ctx);
+                if self.mailbox.signalled() > Signal::Passivate {
+                    break;
+                }
+            }
+            while budget > 0 && !ctx.must_pause() {
+                let Some(envelope) = self.inlet.pop_front() else { break };
+                budget -= 1;
+                ctx.handle_inlet(actor, envelope);
+            }
+        }
+    }
+
+    /// Drops what is left of a failed instance, and lets the tracker decide.
+    fn fail(&mut self, panic: Panic) {
+        let message = message_of(panic.as_ref());
+        self.mailbox.count_panic();
+        tracing::warn!(actor = A::NAME, id = %self.mailbox.id(), panic = message, "actor panicked");
+        discard(panic);
+        if self.ctx.take_telling() {
+            self.ctx.core().dead_letters().unknown(UnknownReason::Panicked);
+        }
+        self.drop_instance();
+        let stop_asked = self.mailbox.signalled() > Signal::Passivate;
+        let decision = if stop_asked {
+            Decision::GiveUp
+        } else {
+            let now = self.ctx.clock().now();
+            let core = Arc::clone(self.ctx.core());
+            core.with_random(|random| self.restarts.handle_end(now, Ended::Abnormally, random))
+        };
+        self.decide(decision, ExitReason::Panicked { message, restarts: self.restarts.total() });
+    }
+
+    /// The instance ended without a panic.
+    fn exit(&mut self, reason: ExitReason) {
+        self.drop_instance();
+        let decision = match reason {
+            ExitReason::Stopped if self.mailbox.signalled() == Signal::None => {
+                let now = self.ctx.clock().now();
+                let core = Arc::clone(self.ctx.core());
+                core.with_random(|random| self.restarts.handle_end(now, Ended::Normally, random))
+            }
+            _ => Decision::GiveUp,
+        };
+        self.decide(decision, reason);
+    }
+
+    fn decide(&mut self, decision: Decision, reason: ExitReason) {
+        match decision {
+            Decision::Restart { after } => {
+                tracing::info!(actor = A::NAME, id = %self.mailbox.id(), ?after, "actor restarts");
+                self.phase = Phase::BackingOff(self.ctx.clock().sleep(after));
+            }
+            Decision::GiveUp => self.finish(reason),
+        }
+    }
+
+    /// Ends the actor for good.
+    fn finish(&mut self, reason: ExitReason) {
+        self.phase = Phase::Ended;
+        let reject = match reason {
+            ExitReason::Passivated => RejectReason::Passivated,
+            ExitReason::Moved => RejectReason::Moved,
+            ExitReason::NodeStopped => RejectReason::NodeStopped,
+            ExitReason::Stopped | ExitReason::Killed => RejectReason::Stopped,
+            ExitReason::Panicked { .. } => RejectReason::Failed,
+        };
+        let queue = self.mailbox.close(reject);
+        self.mailbox.record_exit(reason.clone());
+        let dead_letters = self.ctx.core().dead_letters();
+        for envelope in self.batch.drain(..).chain(queue) {
+            // A message's own `drop` may panic; the others are to be answered all the same.
+            let rejected = catch_unwind(AssertUnwindSafe(|| envelope.reject(reject, dead_letters)));
+            rejected.unwrap_or_else(discard);
+        }
+        let left = std::mem::take(&mut self.inlet);
+        left.iter().for_each(|_| dead_letters.rejected(reject));
+        quietly_drop(left);
+        self.ctx.close_inlet();
+        tracing::debug!(actor = A::NAME, id = %self.mailbox.id(), %reason, "actor ended");
+        if let Some(on_exit) = self.on_exit.take() {
+            on_exit(reason);
+        }
+    }
+
+    fn drop_instance(&mut self) {
+        quietly_drop(self.items.take_all());
+        quietly_drop(std::mem::take(&mut self.waits));
+        quietly_drop(self.ctx.reset());
+        quietly_drop(std::mem::replace(&mut self.phase, Phase::Starting));
+    }
+}
+
+/// Whether the instance is to end now: told from outside, or by itself.
+fn check_end<A: RemoteActor>(
+    mailbox: &Mailbox<A>,
+    actor: &mut A,
+    ctx: &mut ClusterContext<A>,
+) -> Option<ExitReason> {
+    let told = match mailbox.signalled() {
+        Signal::None | Signal::Passivate => None,
+        Signal::Kill => return Some(ExitReason::Killed),
+        Signal::Stop => Some(ExitReason::Stopped),
+        Signal::Move => Some(ExitReason::Moved),
+        Signal::NodeStop => Some(ExitReason::NodeStopped),
+    };
+    if let Some(reason) = told {
+        stop_hooks(actor, ctx);
+        return Some(reason);
+    }
+    match ctx_state(ctx) {
+        ActorState::Started | ActorState::Running => None,
+        ActorState::Stopping => {
+            if actor.stopping(ctx) == Running::Continue {
+                ctx.set_state(ActorState::Running);
+                return None;
+            }
+            ctx.set_state(ActorState::Stopped);
+            actor.stopped(ctx);
+            Some(ExitReason::Stopped)
+        }
+        ActorState::Stopped => {
+            actor.stopped(ctx);
+            Some(ExitReason::Stopped)
+        }
+    }
+}
+
+fn ctx_state<A: RemoteActor>(ctx: &ClusterContext<A>) -> ActorState {
+    actix::ActorContext::state(ctx)
+}
+
+/// Runs both hooks; what was told from outside can't be declined.
+fn stop_hooks<A: RemoteActor>(actor: &mut A, ctx: &mut ClusterContext<A>) {
+    ctx.set_state(ActorState::Stopping);
+    let _declined = actor.stopping(ctx);
+    ctx.set_state(ActorState::Stopped);
+    actor.stopped(ctx);
+}
+
+impl<A: RemoteActor> Future for Activation<A> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        loop {
+            match &mut this.phase {
+                Phase::Starting => {
+                    if let Err(panic) = this.start() {
+                        this.fail(panic);
+                    }
+                }
+                Phase::Running(_) => match catch_unwind(AssertUnwindSafe(|| this.turns(task))) {
+                    Ok(Turn::Parked) => return Poll::Pending,
+                    Ok(Turn::Yield) => {
+                        task.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
+                    Ok(Turn::Exit(reason)) => this.exit(reason),
+                    Err(panic) => this.fail(panic),
+                },
+                Phase::BackingOff(sleep) => {
+                    // Parked first: a signal raised in between wakes this task again.
+                    this.mailbox.park(std::mem::take(&mut this.finished), task.waker());
+                    match this.mailbox.signalled() {
+                        Signal::None | Signal::Passivate => {
+                            std::task::ready!(sleep.as_mut().poll(task));
+                            this.phase = Phase::Starting;
+                        }
+                        Signal::Stop => this.finish(ExitReason::Stopped),
+                        Signal::Move => this.finish(ExitReason::Moved),
+                        Signal::NodeStop => this.finish(ExitReason::NodeStopped),
+                        Signal::Kill => this.finish(ExitReason::Killed),
+                    }
+                }
+                Phase::Ended => return Poll::Ready(()),
+            }
+        }
+    }
+}
+
+impl<A: RemoteActor> Drop for Activation<A> {
+    /// The arbiter is gone: whoever waits is to learn it.
+    fn drop(&mut self) {
+        if !matches!(self.phase, Phase::Ended) {
+            self.drop_instance();
+            self.finish(ExitReason::NodeStopped);
+        }
+    }
+}
+
+// The instance is never pinned: it is only reached by `&mut`.
+impl<A: RemoteActor> Unpin for Activation<A> {}
+
+/// Drops a value whose `drop` may panic.
+fn quietly_drop<T>(value: T) {
+    catch_unwind(AssertUnwindSafe(|| drop(value))).unwrap_or_else(discard);
+}
+
+/// Drops a panic's payload, which may itself panic when dropped; that one is leaked.
+fn discard(panic: Panic) {
+    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
+        std::mem::forget(again);
+    }
+}

@@ -1,0 +1,298 @@
+//! What a handler is given: the actor's own end of its mailbox, timers, futures and node.
+//!
+//! One context serves all instances of an actor, one after the other; what belongs to an instance
+//! (its futures, its waits) is dropped with it.
+
+use std::{cell::OnceCell, collections::VecDeque, fmt, pin::Pin, sync::Arc, task, time::Duration};
+
+use actix::{
+    Actor, ActorContext, ActorState, Addr, AsyncContext, Handler, Message, SpawnHandle,
+    dev::{Envelope, EnvelopeProxy as _, ToEnvelope, channel},
+    fut::ActorFuture,
+};
+use actix_cluster_transport::Clock;
+use futures_core::Stream as _;
+use tokio::sync::oneshot;
+
+use super::{
+    items::{ItemFuture, Kind, Spawned},
+    mailbox::{ActorId, Mailbox, Signal},
+    timer::{Every, Later, deliver},
+};
+use crate::{
+    node::{Node, NodeCore},
+    reference::{ActorRef, RejectReason},
+    remote_actor::RemoteActor,
+};
+
+/// The context of an actor that a [`Node`] runs.
+///
+/// It does all that `actix::Context` does (futures, streams, waits, timers, `stop`), and is driven
+/// by our own supervised future: a panic drops the instance and keeps the mailbox, a turn's budget
+/// keeps one actor from starving its arbiter, timers follow the node's clock.
+///
+/// [`AsyncContext::address`] is for actix code that needs an `Addr`: what is sent there passes by
+/// the mailbox's bound and order, so it is drained with a cap of
+/// [`INLET_LIMIT`](Self::INLET_LIMIT) messages at a time, beyond which each is a counted dead
+/// letter. Everything else goes through [`actor_ref`](Self::actor_ref).
+pub struct ClusterContext<A: Actor> {
+    mailbox: Arc<Mailbox<A>>,
+    node: Arc<NodeCore>,
+    state: ActorState,
+    spawned: Vec<Spawned<A>>,
+    waits: Vec<ItemFuture<A>>,
+    cancelled: Vec<SpawnHandle>,
+    last_handle: SpawnHandle,
+    running: usize,
+    /// Whether a told message is having its turn: if it panics, nobody waits to be told.
+    telling: bool,
+    inlet: OnceCell<Box<Inlet<A>>>,
+}
+
+/// The way in for actix's own addresses. The sender is kept so that the channel stays open.
+struct Inlet<A: Actor> {
+    sender: channel::AddressSender<A>,
+    receiver: channel::AddressReceiver<A>,
+}
+
+impl<A: Actor> ClusterContext<A> {
+    /// How many messages from actix addresses may wait at a time.
+    pub const INLET_LIMIT: usize = 128;
+
+    /// The actor's number on its node.
+    pub fn id(&self) -> ActorId {
+        self.mailbox.id()
+    }
+
+    /// The node the actor runs on.
+    pub fn node(&self) -> Node {
+        Node::from_core(Arc::clone(&self.node))
+    }
+
+    /// The clock that the actor's timers follow.
+    pub fn clock(&self) -> &Clock {
+        self.node.clock()
+    }
+
+    /// Ends the activation once there is nothing more to do: no message in the mailbox, nobody
+    /// waiting for room. An entity's next message activates it again.
+    pub fn passivate(&mut self) {
+        self.mailbox.signal(Signal::Passivate);
+    }
+}
+
+impl<A: RemoteActor> ClusterContext<A> {
+    /// A reference to this actor that can be sent anywhere.
+    pub fn actor_ref(&self) -> ActorRef<A> {
+        ActorRef::local(Arc::clone(&self.node), Arc::clone(&self.mailbox))
+    }
+}
+
+/// For the activation.
+impl<A: Actor<Context = Self>> ClusterContext<A> {
+    pub(crate) fn new(mailbox: Arc<Mailbox<A>>, node: Arc<NodeCore>) -> Self {
+        Self {
+            mailbox,
+            node,
+            state: ActorState::Started,
+            spawned: Vec::new(),
+            waits: Vec::new(),
+            cancelled: Vec::new(),
+            last_handle: SpawnHandle::default(),
+            running: 0,
+            telling: false,
+            inlet: OnceCell::new(),
+        }
+    }
+
+    pub(crate) fn core(&self) -> &Arc<NodeCore> {
+        &self.node
+    }
+
+    pub(crate) fn panics(&self) -> u32 {
+        self.mailbox.panics()
+    }
+
+    pub(crate) fn set_state(&mut self, state: ActorState) {
+        self.state = state;
+    }
+
+    pub(crate) fn set_running(&mut self, handle: usize) {
+        self.running = handle;
+    }
+
+    pub(crate) fn set_telling(&mut self, telling: bool) {
+        self.telling = telling;
+    }
+
+    /// Whether a told message was cut short.
+    pub(crate) fn take_telling(&mut self) -> bool {
+        std::mem::take(&mut self.telling)
+    }
+
+    /// Whether futures and messages have to wait: for a future that is to end first, or for ever.
+    pub(crate) fn must_pause(&self) -> bool {
+        !self.waits.is_empty() || !self.state.alive()
+    }
+
+    pub(crate) fn take_spawned(&mut self) -> Vec<Spawned<A>> {
+        std::mem::take(&mut self.spawned)
+    }
+
+    pub(crate) fn has_spawned(&self) -> bool {
+        !self.spawned.is_empty()
+    }
+
+    pub(crate) fn take_new_waits(&mut self) -> Vec<ItemFuture<A>> {
+        std::mem::take(&mut self.waits)
+    }
+
+    pub(crate) fn has_new_waits(&self) -> bool {
+        !self.waits.is_empty()
+    }
+
+    pub(crate) fn take_cancelled(&mut self) -> Vec<SpawnHandle> {
+        std::mem::take(&mut self.cancelled)
+    }
+
+    /// Makes ready for a fresh instance; the caller drops what is returned under its own guard.
+    pub(crate) fn reset(&mut self) -> impl Sized + use<A> {
+        self.state = ActorState::Started;
+        self.running = 0;
+        self.cancelled.clear();
+        (std::mem::take(&mut self.spawned), std::mem::take(&mut self.waits))
+    }
+
+    /// Takes over what came in through actix addresses; what is beyond the cap is a dead letter.
+    pub(crate) fn poll_inlet(
+        &mut self,
+        task: &mut task::Context<'_>,
+        into: &mut VecDeque<Envelope<A>>,
+    ) {
+        let Some(inlet) = self.inlet.get_mut() else { return };
+        while let task::Poll::Ready(Some(envelope)) = Pin::new(&mut inlet.receiver).poll_next(task)
+        {
+            if into.len() < Self::INLET_LIMIT {
+                into.push_back(envelope);
+            } else {
+                self.node.dead_letters().rejected(RejectReason::Full);
+            }
+        }
+    }
+
+    /// Runs one message that came in through an actix address.
+    pub(crate) fn handle_inlet(&mut self, actor: &mut A, mut envelope: Envelope<A>) {
+        envelope.handle(actor, self);
+    }
+
+    /// Drops the addresses' end of the inlet, so that they see a closed mailbox.
+    pub(crate) fn close_inlet(&mut self) {
+        self.inlet = OnceCell::new();
+    }
+
+    fn push<F>(&mut self, kind: Kind, future: F) -> SpawnHandle
+    where
+        F: ActorFuture<A, Output = ()> + 'static,
+    {
+        self.last_handle = self.last_handle.next();
+        let handle = self.last_handle;
+        self.spawned.push(Spawned { handle, kind, future: Box::pin(future) });
+        self.last_handle
+    }
+}
+
+impl<A: Actor<Context = Self>> ActorContext for ClusterContext<A> {
+    fn stop(&mut self) {
+        if self.state.alive() {
+            self.state = ActorState::Stopping;
+        }
+    }
+
+    fn terminate(&mut self) {
+        self.state = ActorState::Stopped;
+    }
+
+    fn state(&self) -> ActorState {
+        self.state
+    }
+}
+
+impl<A: Actor<Context = Self>> AsyncContext<A> for ClusterContext<A> {
+    fn address(&self) -> Addr<A> {
+        let inlet = self.inlet.get_or_init(|| {
+            let (sender, receiver) = channel::channel(Self::INLET_LIMIT);
+            Box::new(Inlet { sender, receiver })
+        });
+        Addr::new(inlet.sender.clone())
+    }
+
+    fn spawn<F>(&mut self, future: F) -> SpawnHandle
+    where
+        F: ActorFuture<A, Output = ()> + 'static,
+    {
+        self.push(Kind::Work, future)
+    }
+
+    fn wait<F>(&mut self, future: F)
+    where
+        F: ActorFuture<A, Output = ()> + 'static,
+    {
+        self.waits.push(Box::pin(future));
+    }
+
+    fn waiting(&self) -> bool {
+        self.must_pause()
+    }
+
+    fn cancel_future(&mut self, handle: SpawnHandle) -> bool {
+        if let Some(at) = self.spawned.iter().position(|spawned| spawned.handle == handle) {
+            self.spawned.remove(at);
+        } else {
+            self.cancelled.push(handle);
+        }
+        true
+    }
+
+    fn notify_later<M>(&mut self, msg: M, after: Duration) -> SpawnHandle
+    where
+        A: Handler<M>,
+        M: Message + 'static,
+    {
+        self.run_later(after, deliver(msg))
+    }
+
+    fn run_later<F>(&mut self, after: Duration, run: F) -> SpawnHandle
+    where
+        F: FnOnce(&mut A, &mut Self) + 'static,
+    {
+        let timer = Later::new(self.node.clock(), after, run);
+        self.push(Kind::Timer, timer)
+    }
+
+    fn run_interval<F>(&mut self, period: Duration, run: F) -> SpawnHandle
+    where
+        F: FnMut(&mut A, &mut Self) + 'static,
+    {
+        let timer = Every::new(self.node.clock(), period, run);
+        self.push(Kind::Timer, timer)
+    }
+}
+
+impl<A, M> ToEnvelope<A, M> for ClusterContext<A>
+where
+    A: Actor<Context = Self> + Handler<M>,
+    M: Message<Result: Send> + Send + 'static,
+{
+    fn pack(msg: M, reply: Option<oneshot::Sender<M::Result>>) -> Envelope<A> {
+        Envelope::new(msg, reply)
+    }
+}
+
+impl<A: Actor> fmt::Debug for ClusterContext<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClusterContext")
+            .field("id", &self.mailbox.id())
+            .field("state", &self.state)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,182 @@
+//! Envelopes: a message with what it needs to be handled, or turned away, exactly once.
+//!
+//! Invariant: each envelope ends in `handle` or in `reject`. What an asker learns follows from
+//! its [`AskCell`]: while the message is in there, it has not run.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use actix::{Actor, Handler, dev::MessageResponse};
+use tokio::sync::oneshot;
+
+use super::ClusterContext;
+use crate::{
+    message::RemoteMessage,
+    node::DeadLetters,
+    reference::{RejectReason, UnknownReason},
+};
+
+pub(crate) type BoxEnvelope<A> = Box<dyn Envelope<A>>;
+
+/// A message in a mailbox.
+pub(crate) trait Envelope<A: Actor>: Send {
+    /// Runs the message's turn.
+    fn handle(self: Box<Self>, actor: &mut A, ctx: &mut ClusterContext<A>);
+
+    /// Ends it without a turn.
+    fn reject(self: Box<Self>, reason: RejectReason, dead_letters: &DeadLetters);
+}
+
+/// A message told by a sender on this node.
+pub(crate) struct LocalTell<M>(pub(crate) M);
+
+impl<A, M> Envelope<A> for LocalTell<M>
+where
+    A: Actor<Context = ClusterContext<A>> + Handler<M>,
+    M: RemoteMessage,
+{
+    fn handle(self: Box<Self>, actor: &mut A, ctx: &mut ClusterContext<A>) {
+        ctx.set_telling(true);
+        actor.handle(self.0, ctx).handle(ctx, None);
+        ctx.set_telling(false);
+    }
+
+    fn reject(self: Box<Self>, reason: RejectReason, dead_letters: &DeadLetters) {
+        dead_letters.rejected(reason);
+    }
+}
+
+/// A message asked by a sender on this node.
+pub(crate) struct LocalAsk<M: RemoteMessage> {
+    cell: Arc<AskCell<M>>,
+    reply: oneshot::Sender<M::Result>,
+    deadline: Instant,
+}
+
+/// What asker and envelope share: the message until its turn, then how the turn stands.
+pub(crate) struct AskCell<M>(Mutex<AskState<M>>);
+
+enum AskState<M> {
+    /// Not run; whoever takes the message out decides.
+    Queued(M),
+    /// Its turn has begun; the mailbox had counted so many panics before.
+    Begun { panics: u32 },
+    /// Its turn was cut short by a panic.
+    Panicked,
+    /// It will never run.
+    Rejected(RejectReason, M),
+    /// The asker took the message back.
+    TakenBack,
+}
+
+/// How an ask without a reply ended.
+pub(crate) enum AskEnd<M> {
+    Rejected(RejectReason, M),
+    Unknown(UnknownReason),
+}
+
+impl<M: RemoteMessage> LocalAsk<M> {
+    /// Makes the envelope, and the asker's two ends.
+    pub(crate) fn new(
+        msg: M,
+        deadline: Instant,
+    ) -> (Box<Self>, oneshot::Receiver<M::Result>, Arc<AskCell<M>>) {
+        let cell = Arc::new(AskCell(Mutex::new(AskState::Queued(msg))));
+        let (reply, receiver) = oneshot::channel();
+        (Box::new(Self { cell: Arc::clone(&cell), reply, deadline }), receiver, cell)
+    }
+}
+
+impl<M> AskCell<M> {
+    /// The asker waits no longer: takes the message back if it has not run.
+    pub(crate) fn expire(&self) -> AskEnd<M> {
+        let mut state = self.lock();
+        match std::mem::replace(&mut *state, AskState::TakenBack) {
+            AskState::Queued(msg) => AskEnd::Rejected(RejectReason::Expired, msg),
+            AskState::Rejected(reason, msg) => AskEnd::Rejected(reason, msg),
+            begun @ (AskState::Begun { .. } | AskState::Panicked) => {
+                *state = begun;
+                AskEnd::Unknown(UnknownReason::Deadline)
+            }
+            AskState::TakenBack => AskEnd::Unknown(UnknownReason::Deadline),
+        }
+    }
+
+    /// The reply's sender is gone without a reply: tells why.
+    pub(crate) fn closed(&self, panics: u32) -> AskEnd<M> {
+        let mut state = self.lock();
+        match std::mem::replace(&mut *state, AskState::TakenBack) {
+            AskState::Rejected(reason, msg) => AskEnd::Rejected(reason, msg),
+            AskState::Queued(msg) => AskEnd::Rejected(RejectReason::Stopped, msg),
+            AskState::Panicked => AskEnd::Unknown(UnknownReason::Panicked),
+            AskState::Begun { panics: before } if before != panics => {
+                AskEnd::Unknown(UnknownReason::Panicked)
+            }
+            AskState::Begun { .. } | AskState::TakenBack => AskEnd::Unknown(UnknownReason::NoReply),
+        }
+    }
+
+    fn begin(&self, panics: u32) -> Option<M> {
+        let mut state = self.lock();
+        match std::mem::replace(&mut *state, AskState::Begun { panics }) {
+            AskState::Queued(msg) => Some(msg),
+            other => {
+                *state = other;
+                None
+            }
+        }
+    }
+
+    fn reject(&self, reason: RejectReason) {
+        let mut state = self.lock();
+        *state = match std::mem::replace(&mut *state, AskState::TakenBack) {
+            AskState::Queued(msg) => AskState::Rejected(reason, msg),
+            other => other,
+        };
+    }
+
+    fn lock(&self) -> MutexGuard<'_, AskState<M>> {
+        // A state is replaced whole, so a poisoned lock guards a whole one.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<A, M> Envelope<A> for LocalAsk<M>
+where
+    A: Actor<Context = ClusterContext<A>> + Handler<M>,
+    M: RemoteMessage,
+{
+    fn handle(self: Box<Self>, actor: &mut A, ctx: &mut ClusterContext<A>) {
+        let Self { cell, reply, deadline } = *self;
+        if reply.is_closed() {
+            return ctx.core().dead_letters().rejected(RejectReason::Cancelled);
+        }
+        if deadline <= ctx.clock().now() {
+            cell.reject(RejectReason::Expired);
+            return;
+        }
+        let Some(msg) = cell.begin(ctx.panics()) else { return };
+        // Declared after `reply`, so that an unwinding turn marks the cell before the asker wakes.
+        let turn = Turn(&cell);
+        let result = actor.handle(msg, ctx);
+        drop(turn);
+        result.handle(ctx, Some(reply));
+    }
+
+    fn reject(self: Box<Self>, reason: RejectReason, _: &DeadLetters) {
+        self.cell.reject(reason);
+    }
+}
+
+/// Marks the cell when its turn unwinds.
+struct Turn<'a, M>(&'a AskCell<M>);
+
+impl<M> Drop for Turn<'_, M> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            *self.0.lock() = AskState::Panicked;
+        }
+    }
+}

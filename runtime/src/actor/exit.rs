@@ -1,0 +1,48 @@
+//! Why an actor ended.
+
+use std::fmt;
+
+/// Why an actor ended for good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ExitReason {
+    /// It stopped itself, or was asked to stop.
+    Stopped,
+    /// It was killed: no hook ran.
+    Killed,
+    /// It was idle, or asked to be passivated; its next message activates it again.
+    Passivated,
+    /// Its shard has another owner now.
+    Moved,
+    /// Its node is shutting down.
+    NodeStopped,
+    /// It panicked, and its supervisor did not restart it (again).
+    Panicked {
+        /// What the last panic said.
+        message: String,
+        /// How many restarts came before.
+        restarts: u32,
+    },
+}
+
+impl ExitReason {
+    /// Whether a supervisor counts this as a failure.
+    pub fn is_failure(&self) -> bool {
+        matches!(self, Self::Panicked { .. } | Self::Killed)
+    }
+}
+
+impl fmt::Display for ExitReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stopped => f.write_str("stopped"),
+            Self::Killed => f.write_str("killed"),
+            Self::Passivated => f.write_str("passivated"),
+            Self::Moved => f.write_str("moved"),
+            Self::NodeStopped => f.write_str("node stopped"),
+            Self::Panicked { message, restarts } => {
+                write!(f, "panicked after {restarts} restarts: {message}")
+            }
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! The futures and streams an actor runs beside its messages.
+//!
+//! Invariant: only a future that was woken is polled. Each has a waker of its own, so an actor
+//! with a thousand timers does the work of the one that fired.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    pin::Pin,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Wake, Waker},
+};
+
+use actix::{Actor, ActorContext, SpawnHandle, fut::ActorFuture};
+
+use super::ClusterContext;
+
+pub(crate) type ItemFuture<A> = Pin<Box<dyn ActorFuture<A, Output = ()>>>;
+
+/// Whether a future keeps its actor from being passivated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Work in progress: it does.
+    Work,
+    /// A timer: it does not.
+    Timer,
+}
+
+pub(crate) struct Spawned<A: Actor> {
+    pub(crate) handle: SpawnHandle,
+    pub(crate) kind: Kind,
+    pub(crate) future: ItemFuture<A>,
+}
+
+pub(crate) struct Items<A: Actor> {
+    items: BTreeMap<usize, Item<A>>,
+    /// How many of them are [`Kind::Work`].
+    work: usize,
+    ready: Arc<Ready>,
+}
+
+struct Item<A: Actor> {
+    kind: Kind,
+    future: ItemFuture<A>,
+    waker: Waker,
+    state: Arc<ItemWaker>,
+}
+
+#[derive(Default)]
+struct Ready(Mutex<ReadyState>);
+
+#[derive(Default)]
+struct ReadyState {
+    woken: VecDeque<usize>,
+    parent: Option<Waker>,
+}
+
+struct ItemWaker {
+    handle: usize,
+    queued: AtomicBool,
+    ready: Arc<Ready>,
+}
+
+impl<A: Actor<Context = ClusterContext<A>>> Items<A> {
+    pub(crate) fn new() -> Self {
+        Self { items: BTreeMap::new(), work: 0, ready: Arc::default() }
+    }
+
+    /// Whether nothing but timers is left.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.work == 0
+    }
+
+    /// Adds a future, to be polled soon.
+    pub(crate) fn add(&mut self, spawned: Spawned<A>) {
+        let Spawned { handle, kind, future } = spawned;
+        let handle = handle.into_usize();
+        self.work += usize::from(kind == Kind::Work);
+        let state = Arc::new(ItemWaker {
+            handle,
+            queued: AtomicBool::new(true),
+            ready: Arc::clone(&self.ready),
+        });
+        let waker = Waker::from(Arc::clone(&state));
+        self.ready.lock().woken.push_back(handle);
+        self.items.insert(handle, Item { kind, future, waker, state });
+    }
+
+    /// Drops a future.
+    pub(crate) fn cancel(&mut self, handle: SpawnHandle) -> Option<ItemFuture<A>> {
+        self.remove(handle.into_usize())
+    }
+
+    fn remove(&mut self, handle: usize) -> Option<ItemFuture<A>> {
+        let item = self.items.remove(&handle)?;
+        self.work -= usize::from(item.kind == Kind::Work);
+        Some(item.future)
+    }
+
+    /// Gives up all futures.
+    pub(crate) fn take_all(&mut self) -> Vec<ItemFuture<A>> {
+        self.ready.lock().woken.clear();
+        self.work = 0;
+        std::mem::take(&mut self.items).into_values().map(|item| item.future).collect()
+    }
+
+    /// Whom to wake when a future is woken.
+    pub(crate) fn set_parent(&self, waker: &Waker) {
+        let mut ready = self.ready.lock();
+        match &mut ready.parent {
+            Some(parent) => parent.clone_from(waker),
+            None => ready.parent = Some(waker.clone()),
+        }
+    }
+
+    /// Polls woken futures until none is left, the budget is used up, or the actor is to wait or
+    /// to stop. Returns whether any was polled.
+    pub(crate) fn poll_woken(
+        &mut self,
+        actor: &mut A,
+        ctx: &mut ClusterContext<A>,
+        budget: &mut u32,
+    ) -> bool {
+        if self.items.is_empty() {
+            return false;
+        }
+        let mut polled = false;
+        while *budget > 0 && !ctx.must_pause() {
+            let Some(handle) = self.ready.lock().woken.pop_front() else { break };
+            let Some(item) = self.items.get_mut(&handle) else { continue };
+            item.state.queued.store(false, Ordering::Release);
+            *budget -= 1;
+            polled = true;
+            ctx.set_running(handle);
+            let mut task = Context::from_waker(&item.waker);
+            let done = item.future.as_mut().poll(actor, ctx, &mut task);
+            ctx.set_running(0);
+            if done.is_ready() || ctx.state() == actix::ActorState::Stopped {
+                drop(self.remove(handle));
+            }
+            for cancelled in ctx.take_cancelled() {
+                drop(self.cancel(cancelled));
+            }
+        }
+        polled
+    }
+
+    /// Whether a woken future waits for its poll.
+    pub(crate) fn has_woken(&self) -> bool {
+        !self.items.is_empty() && !self.ready.lock().woken.is_empty()
+    }
+}
+
+impl Ready {
+    fn lock(&self) -> MutexGuard<'_, ReadyState> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Wake for ItemWaker {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if self.queued.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let mut ready = self.ready.lock();
+        ready.woken.push_back(self.handle);
+        let parent = ready.parent.clone();
+        drop(ready);
+        if let Some(parent) = parent {
+            parent.wake();
+        }
+    }
+}
+
+/// Polls the newest future that the actor waits for; `Ready` once there is none.
+pub(crate) fn poll_waits<A: Actor<Context = ClusterContext<A>>>(
+    waits: &mut Vec<ItemFuture<A>>,
+    actor: &mut A,
+    ctx: &mut ClusterContext<A>,
+    task: &mut Context<'_>,
+) -> Poll<()> {
+    loop {
+        waits.append(&mut ctx.take_new_waits());
+        let Some(newest) = waits.last_mut() else { return Poll::Ready(()) };
+        if !ctx.state().alive() {
+            return Poll::Ready(());
+        }
+        match newest.as_mut().poll(actor, ctx, task) {
+            Poll::Ready(()) => drop(waits.pop()),
+            Poll::Pending if ctx.has_new_waits() => {}
+            Poll::Pending => return Poll::Pending,
+        }
+    }
+}

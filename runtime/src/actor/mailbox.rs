@@ -1,0 +1,329 @@
+//! An actor's mailbox: a bounded queue of envelopes, a line of senders that wait for room, and
+//! the signals that go ahead of both.
+//!
+//! Invariant: accepted and unfinished messages of local senders never exceed the capacity, and a
+//! closed mailbox never accepts again. Closing and the last look for messages happen under one
+//! lock, so "passivate if empty" cannot lose a message.
+//! Knows no instance and no supervisor: the activation drains it.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    sync::{
+        Mutex, MutexGuard,
+        atomic::{AtomicU8, AtomicU32, Ordering},
+    },
+    task::Waker,
+};
+
+use actix::Actor;
+
+use super::{
+    envelope::BoxEnvelope,
+    exit::ExitReason,
+    wait_list::{Ticket, WaitList},
+};
+use crate::reference::RejectReason;
+
+/// An actor's number on its node, never used twice within one incarnation.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ActorId(pub(crate) u64);
+
+impl fmt::Debug for ActorId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "#{}", self.0)
+    }
+}
+
+impl fmt::Display for ActorId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// What an activation is asked to do before it looks at messages. The higher one wins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(crate) enum Signal {
+    None = 0,
+    /// End if there is nothing to do.
+    Passivate = 1,
+    /// Run the stopping hooks, then end.
+    Stop = 2,
+    /// As `Stop`, because the shard has another owner.
+    Move = 3,
+    /// As `Stop`, because the node shuts down.
+    NodeStop = 4,
+    /// Drop the instance: no hook runs.
+    Kill = 5,
+}
+
+impl Signal {
+    fn from_bits(bits: u8) -> Self {
+        match bits {
+            1 => Self::Passivate,
+            2 => Self::Stop,
+            3 => Self::Move,
+            4 => Self::NodeStop,
+            5 => Self::Kill,
+            _ => Self::None,
+        }
+    }
+}
+
+pub(crate) struct Mailbox<A: Actor> {
+    id: ActorId,
+    capacity: usize,
+    signal: AtomicU8,
+    panics: AtomicU32,
+    state: Mutex<State<A>>,
+}
+
+struct State<A: Actor> {
+    queue: VecDeque<BoxEnvelope<A>>,
+    /// Envelopes the activation took over and has not finished.
+    taken: usize,
+    waiters: WaitList,
+    waker: Option<Waker>,
+    /// Whether only a signal is to call the waker: the actor awaits a future of its own.
+    deaf: bool,
+    closed: Option<RejectReason>,
+    exit: Option<ExitReason>,
+}
+
+/// Why an envelope was not accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// Wait, and try again when woken.
+    Full(Option<Ticket>),
+    /// Never again.
+    Closed(RejectReason),
+}
+
+impl<A: Actor> Mailbox<A> {
+    pub(crate) fn new(id: ActorId, capacity: usize) -> Self {
+        Self {
+            id,
+            capacity: capacity.max(1),
+            signal: AtomicU8::new(0),
+            panics: AtomicU32::new(0),
+            state: Mutex::new(State {
+                queue: VecDeque::new(),
+                taken: 0,
+                waiters: WaitList::default(),
+                waker: None,
+                deaf: false,
+                closed: None,
+                exit: None,
+            }),
+        }
+    }
+
+    pub(crate) fn id(&self) -> ActorId {
+        self.id
+    }
+
+    /// How many instances have panicked so far.
+    pub(crate) fn panics(&self) -> u32 {
+        self.panics.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn count_panic(&self) {
+        self.panics.fetch_add(1, Ordering::Release);
+    }
+
+    /// Why the actor ended, once it has.
+    pub(crate) fn exit(&self) -> Option<ExitReason> {
+        self.lock().exit.clone()
+    }
+
+    /// Asks for a place right now, without waiting.
+    pub(crate) fn try_reserve(&self) -> Result<Slot<'_, A>, Refusal> {
+        let state = self.lock();
+        match state.closed {
+            Some(reason) => Err(Refusal::Closed(reason)),
+            None if state.waiters.is_empty() && state.has_room(self.capacity) => {
+                Ok(Slot { state, capacity: self.capacity })
+            }
+            None => Err(Refusal::Full(None)),
+        }
+    }
+
+    /// Asks for a place, or for a place in the line: `ticket` is what an earlier call gave.
+    ///
+    /// `Full(None)` says that the line itself is full.
+    pub(crate) fn reserve(
+        &self,
+        ticket: Option<Ticket>,
+        waker: &Waker,
+    ) -> Result<Slot<'_, A>, Refusal> {
+        let mut state = self.lock();
+        if let Some(reason) = state.closed {
+            return Err(Refusal::Closed(reason));
+        }
+        let first = match ticket {
+            Some(ticket) => state.waiters.is_first(ticket),
+            None => state.waiters.is_empty(),
+        };
+        if first && state.has_room(self.capacity) {
+            if let Some(ticket) = ticket {
+                state.waiters.leave(ticket);
+            }
+            return Ok(Slot { state, capacity: self.capacity });
+        }
+        match ticket {
+            Some(ticket) => {
+                state.waiters.renew(ticket, waker);
+                Err(Refusal::Full(Some(ticket)))
+            }
+            None => Err(Refusal::Full(state.waiters.join(waker))),
+        }
+    }
+
+    /// Gives up a place in the line.
+    pub(crate) fn abandon(&self, ticket: Ticket) {
+        let mut state = self.lock();
+        let was_first = state.waiters.is_first(ticket);
+        state.waiters.leave(ticket);
+        let next = if was_first { state.next_waiter(self.capacity) } else { None };
+        drop(state);
+        wake(next);
+    }
+
+    /// Raises the signal to `signal`, and wakes the activation.
+    pub(crate) fn signal(&self, signal: Signal) {
+        self.signal.fetch_max(signal as u8, Ordering::Release);
+        let waker = self.lock().waker.take();
+        wake(waker);
+    }
+
+    /// The signal in force.
+    pub(crate) fn signalled(&self) -> Signal {
+        Signal::from_bits(self.signal.load(Ordering::Acquire))
+    }
+
+    /// Takes back a signal that was carried out, or declined; a higher one stays.
+    pub(crate) fn clear_signal(&self, signal: Signal) {
+        let _ = self.signal.compare_exchange(
+            signal as u8,
+            Signal::None as u8,
+            Ordering::AcqRel,
+            Ordering::Acquire,
+        );
+    }
+
+    /// Swaps all that is queued into the empty `batch`, after `finished` messages of the last one.
+    ///
+    /// When there is nothing, `waker` is kept and called once something arrives.
+    pub(crate) fn refill(
+        &self,
+        finished: usize,
+        batch: &mut VecDeque<BoxEnvelope<A>>,
+        waker: &Waker,
+    ) {
+        debug_assert!(batch.is_empty(), "a batch is refilled once it is used up");
+        let mut state = self.lock();
+        state.taken -= finished;
+        if state.queue.is_empty() {
+            state.keep(waker);
+            state.deaf = false;
+        } else {
+            std::mem::swap(&mut state.queue, batch);
+            state.taken += batch.len();
+        }
+        let next = state.next_waiter(self.capacity);
+        drop(state);
+        wake(next);
+    }
+
+    /// Gives back the room of `finished` messages, and has `waker` called on the next signal.
+    pub(crate) fn park(&self, finished: usize, waker: &Waker) {
+        let mut state = self.lock();
+        state.taken -= finished;
+        state.keep(waker);
+        state.deaf = true;
+        let next = state.next_waiter(self.capacity);
+        drop(state);
+        wake(next);
+    }
+
+    /// Closes the mailbox if no message is queued or taken and nobody waits.
+    pub(crate) fn close_if_empty(&self, reason: RejectReason) -> bool {
+        let mut state = self.lock();
+        let empty = state.queue.is_empty() && state.taken == 0 && state.waiters.is_empty();
+        if empty {
+            state.closed = Some(reason);
+        }
+        empty
+    }
+
+    /// Closes the mailbox for good, and gives what was queued.
+    pub(crate) fn close(&self, reason: RejectReason) -> VecDeque<BoxEnvelope<A>> {
+        let mut state = self.lock();
+        state.closed.get_or_insert(reason);
+        state.taken = 0;
+        let queue = std::mem::take(&mut state.queue);
+        let waiters = state.waiters.drain();
+        state.waker = None;
+        drop(state);
+        waiters.into_iter().for_each(Waker::wake);
+        queue
+    }
+
+    /// Records why the actor ended.
+    pub(crate) fn record_exit(&self, reason: ExitReason) {
+        self.lock().exit.get_or_insert(reason);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<A>> {
+        // No code of a user's runs under this lock, so a poisoned one guards a whole state.
+        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl<A: Actor> State<A> {
+    fn has_room(&self, capacity: usize) -> bool {
+        self.queue.len() + self.taken < capacity
+    }
+
+    fn next_waiter(&self, capacity: usize) -> Option<Waker> {
+        if self.closed.is_none() && self.has_room(capacity) { self.waiters.first() } else { None }
+    }
+
+    fn keep(&mut self, waker: &Waker) {
+        match &mut self.waker {
+            Some(kept) => kept.clone_from(waker),
+            None => self.waker = Some(waker.clone()),
+        }
+    }
+}
+
+impl<A: Actor> fmt::Debug for Mailbox<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mailbox").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// A place in a mailbox, held under its lock: fill it, or drop it.
+pub(crate) struct Slot<'a, A: Actor> {
+    state: MutexGuard<'a, State<A>>,
+    capacity: usize,
+}
+
+impl<A: Actor> Slot<'_, A> {
+    pub(crate) fn fill(mut self, envelope: BoxEnvelope<A>) {
+        self.state.queue.push_back(envelope);
+        let activation = if self.state.deaf { None } else { self.state.waker.take() };
+        let next = self.state.next_waiter(self.capacity);
+        drop(self);
+        wake(activation);
+        wake(next);
+    }
+}
+
+/// Calls a waker, if there is one. Never under a lock: waking may run a scheduler's code.
+pub(crate) fn wake(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}

@@ -1,0 +1,97 @@
+//! Senders that wait for room, in order of arrival.
+//!
+//! Invariant: only the first waiter may take freed room, and whoever leaves the front passes the
+//! word on, so that no wake-up is lost and nobody overtakes.
+//! Knows no queue: its owner decides when there is room.
+
+use std::{collections::VecDeque, task::Waker};
+
+/// A place in the line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Ticket(u64);
+
+/// How many may wait for one target; one more is refused at once.
+pub(crate) const WAITERS_LIMIT: usize = 16_384;
+
+/// The line itself.
+#[derive(Debug, Default)]
+pub(crate) struct WaitList {
+    next: u64,
+    line: VecDeque<(Ticket, Waker)>,
+}
+
+impl WaitList {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.line.is_empty()
+    }
+
+    /// Joins the end of the line; `None` when it is full.
+    pub(crate) fn join(&mut self, waker: &Waker) -> Option<Ticket> {
+        if self.line.len() >= WAITERS_LIMIT {
+            return None;
+        }
+        let ticket = Ticket(self.next);
+        self.next += 1;
+        self.line.push_back((ticket, waker.clone()));
+        Some(ticket)
+    }
+
+    /// Whether `ticket` may take room now.
+    pub(crate) fn is_first(&self, ticket: Ticket) -> bool {
+        self.line.front().is_some_and(|(first, _)| *first == ticket)
+    }
+
+    /// Renews the waker of a waiter that was polled again.
+    pub(crate) fn renew(&mut self, ticket: Ticket, waker: &Waker) {
+        if let Ok(at) = self.position(ticket) {
+            self.line[at].1.clone_from(waker);
+        }
+    }
+
+    /// Leaves the line, served or given up.
+    pub(crate) fn leave(&mut self, ticket: Ticket) {
+        if let Ok(at) = self.position(ticket) {
+            self.line.remove(at);
+        }
+    }
+
+    /// Who is to be told that there is room.
+    pub(crate) fn first(&self) -> Option<Waker> {
+        self.line.front().map(|(_, waker)| waker.clone())
+    }
+
+    /// Empties the line: everybody is to look again.
+    pub(crate) fn drain(&mut self) -> Vec<Waker> {
+        self.line.drain(..).map(|(_, waker)| waker).collect()
+    }
+
+    fn position(&self, ticket: Ticket) -> Result<usize, usize> {
+        self.line.binary_search_by_key(&ticket, |(ticket, _)| *ticket)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waiters_are_served_in_order_of_arrival() {
+        let mut line = WaitList::default();
+        let [a, b, c] = std::array::from_fn(|_| line.join(Waker::noop()).expect("room"));
+        assert!(line.is_first(a) && !line.is_first(b));
+        line.leave(b);
+        line.leave(a);
+        assert!(line.is_first(c));
+        line.leave(c);
+        assert!(line.is_empty());
+    }
+
+    #[test]
+    fn the_line_is_bounded() {
+        let mut line = WaitList::default();
+        for _ in 0..WAITERS_LIMIT {
+            assert!(line.join(Waker::noop()).is_some());
+        }
+        assert!(line.join(Waker::noop()).is_none());
+    }
+}

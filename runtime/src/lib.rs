@@ -1,0 +1,80 @@
+//! Typed, supervised actix actors that are addressed the same way on this thread or on another
+//! machine.
+//!
+//! An actor is ordinary actix with another context type: `impl Actor` with
+//! [`ClusterContext`], and `impl Handler<M>` for each message. A [`Node`] runs actors on its
+//! arbiters, restarts those that panic, and hands out [`ActorRef`]s.
+//!
+//! # Examples
+//!
+//! ```
+//! use actix_cluster::prelude::*;
+//! use serde::{Deserialize, Serialize};
+//!
+//! #[derive(Message, RemoteMessage, Serialize, Deserialize)]
+//! #[rtype(result = "i64")]
+//! #[remote(name = "bank.Deposit", version = 1)]
+//! struct Deposit(i64);
+//!
+//! #[derive(RemoteActor)]
+//! #[remote(name = "bank.Account", handles(Deposit))]
+//! struct Account { balance: i64 }
+//!
+//! impl Actor for Account {
+//!     type Context = ClusterContext<Self>;
+//! }
+//!
+//! impl Handler<Deposit> for Account {
+//!     type Result = i64;
+//!     fn handle(&mut self, Deposit(amount): Deposit, _: &mut Self::Context) -> i64 {
+//!         self.balance += amount;
+//!         self.balance
+//!     }
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let node = Node::builder().start().await?;
+//! let account = node.spawn(|_| Account { balance: 0 }).start()?;
+//! account.tell(Deposit(5)).await?;
+//! assert_eq!(account.ask(Deposit(2)).await?, 7);
+//! node.shutdown().await;
+//! # Ok(())
+//! # }
+//! ```
+
+extern crate self as actix_cluster;
+
+pub mod actor;
+pub mod message;
+pub mod node;
+pub mod reference;
+pub mod remote_actor;
+
+mod fixed_map;
+
+pub use actix_cluster_derive::{RemoteActor, RemoteMessage};
+pub use actix_cluster_transport::{Clock, Random, TimeSource};
+
+pub use crate::{
+    actor::{ActorId, Backoff, ClusterContext, ExitReason, Restart, RestartPolicy},
+    message::{CodecError, RemoteMessage, WireId},
+    node::{Node, NodeBuilder, NodeId, SpawnBuilder, SpawnError, StartError},
+    reference::{
+        ActorRef, Ask, AskError, MessageRef, RejectReason, Tell, TellError, UnknownReason,
+    },
+    remote_actor::{Collision, Entity, EntityState, Handles, MessageTable, Placement, RemoteActor},
+};
+
+/// What most programs need: actix's actor traits, and this crate's own.
+pub mod prelude {
+    pub use actix::{
+        Actor, ActorContext, ActorFutureExt, AsyncContext, Handler, Message, MessageResult,
+        ResponseActFuture, ResponseFuture, Running, StreamHandler, WrapFuture,
+    };
+
+    pub use crate::{
+        ActorRef, AskError, ClusterContext, Entity, Handles, MessageRef, Node, RemoteActor,
+        RemoteMessage, TellError, WireId,
+    };
+}

@@ -1,0 +1,161 @@
+//! Arbiters: the threads that run actors.
+//!
+//! An arbiter takes jobs from a bounded queue and runs them on its own thread; a job is mostly the
+//! start of an actor. It ends once it is closed and its last actor is gone.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    future::poll_fn,
+    io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Poll, Waker},
+};
+
+use tokio::sync::watch;
+
+use super::threads::Threads;
+use crate::actor::mailbox::wake;
+
+/// How many jobs may wait for an arbiter.
+pub(crate) const JOBS_LIMIT: usize = 65_536;
+
+/// How many jobs one poll runs before the arbiter's actors get their turn.
+const JOBS_BUDGET: usize = 256;
+
+pub(crate) type Job = Box<dyn FnOnce(&Residents) + Send>;
+
+/// The handle to an arbiter.
+#[derive(Clone)]
+pub(crate) struct Arbiter {
+    inbox: Arc<Inbox>,
+    ended: watch::Receiver<bool>,
+}
+
+/// Counts the actors of one arbiter, for as long as each holds a clone of [`Resident`].
+#[derive(Clone)]
+pub(crate) struct Residents(Arc<Inbox>);
+
+/// Held by an actor while it lives on its arbiter.
+pub(crate) struct Resident(Arc<Inbox>);
+
+struct Inbox(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    jobs: VecDeque<Job>,
+    residents: usize,
+    closed: bool,
+    waker: Option<Waker>,
+}
+
+/// Why a job was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum JobRefusal {
+    Busy,
+    Closed,
+}
+
+impl Arbiter {
+    /// Starts an arbiter on a thread of its own.
+    pub(crate) fn start(threads: &dyn Threads, name: String) -> io::Result<Self> {
+        let inbox = Arc::new(Inbox(Mutex::default()));
+        let (end, ended) = watch::channel(false);
+        let theirs = Arc::clone(&inbox);
+        threads.run(
+            name,
+            Box::new(move || {
+                Box::pin(async move {
+                    run(theirs).await;
+                    let _ = end.send(true);
+                })
+            }),
+        )?;
+        Ok(Self { inbox, ended })
+    }
+
+    /// Queues a job.
+    pub(crate) fn submit(&self, job: Job) -> Result<(), JobRefusal> {
+        let mut state = self.inbox.lock();
+        if state.closed {
+            return Err(JobRefusal::Closed);
+        }
+        if state.jobs.len() >= JOBS_LIMIT {
+            return Err(JobRefusal::Busy);
+        }
+        state.jobs.push_back(job);
+        let waker = state.waker.take();
+        drop(state);
+        wake(waker);
+        Ok(())
+    }
+
+    /// Takes no more jobs; the arbiter ends once its actors have.
+    pub(crate) fn close(&self) {
+        let mut state = self.inbox.lock();
+        state.closed = true;
+        let waker = state.waker.take();
+        drop(state);
+        wake(waker);
+    }
+
+    /// Waits until the arbiter has ended.
+    pub(crate) async fn ended(&self) {
+        let mut ended = self.ended.clone();
+        // An error means that the arbiter's thread is gone, which is an end too.
+        let _ = ended.wait_for(|ended| *ended).await;
+    }
+}
+
+impl Residents {
+    pub(crate) fn enter(&self) -> Resident {
+        self.0.lock().residents += 1;
+        Resident(Arc::clone(&self.0))
+    }
+}
+
+impl Drop for Resident {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.residents -= 1;
+        let waker = if state.closed && state.residents == 0 { state.waker.take() } else { None };
+        drop(state);
+        wake(waker);
+    }
+}
+
+impl Inbox {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Jobs run outside the lock, so a poisoned one guards a whole state.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn run(inbox: Arc<Inbox>) {
+    let residents = Residents(Arc::clone(&inbox));
+    let mut batch = VecDeque::new();
+    poll_fn(|task| {
+        let mut state = inbox.lock();
+        let count = state.jobs.len().min(JOBS_BUDGET);
+        batch.extend(state.jobs.drain(..count));
+        if batch.is_empty() && state.closed && state.residents == 0 {
+            return Poll::Ready(());
+        }
+        state.waker = Some(task.waker().clone());
+        if !state.jobs.is_empty() {
+            task.waker().wake_by_ref();
+        }
+        drop(state);
+        for job in batch.drain(..) {
+            job(&residents);
+        }
+        Poll::Pending
+    })
+    .await;
+}
+
+impl fmt::Debug for Arbiter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Arbiter")
+    }
+}

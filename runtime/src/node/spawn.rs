@@ -1,0 +1,147 @@
+//! Starting an actor.
+
+use std::{fmt, sync::Arc};
+
+use super::{
+    NodeCore,
+    arbiter::{JOBS_LIMIT, JobRefusal},
+};
+use crate::{
+    actor::{
+        ExitReason, RestartPolicy,
+        activation::{Activation, Factory, OnExit},
+        mailbox::Mailbox,
+    },
+    reference::ActorRef,
+    remote_actor::RemoteActor,
+};
+
+/// How many messages a mailbox holds unless told otherwise.
+pub(crate) const DEFAULT_MAILBOX_CAPACITY: usize = 1_024;
+
+/// An actor about to be started; made by [`Node::spawn`](super::Node::spawn).
+#[must_use = "an actor lives once it is started"]
+pub struct SpawnBuilder<A: RemoteActor> {
+    core: Arc<NodeCore>,
+    factory: Factory<A>,
+    policy: RestartPolicy,
+    capacity: usize,
+    arbiter: Option<usize>,
+    on_exit: Option<OnExit>,
+}
+
+impl<A: RemoteActor> SpawnBuilder<A> {
+    pub(super) fn new(core: Arc<NodeCore>, factory: Factory<A>) -> Self {
+        Self {
+            core,
+            factory,
+            policy: RestartPolicy::default(),
+            capacity: DEFAULT_MAILBOX_CAPACITY,
+            arbiter: None,
+            on_exit: None,
+        }
+    }
+
+    /// What is to be done when the actor fails. Default: [`RestartPolicy::default`].
+    pub fn supervise(mut self, policy: RestartPolicy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// How many accepted messages may wait. Default 1,024; at least 1.
+    ///
+    /// Too small, and senders wait although there is memory; too large, and an overloaded actor
+    /// answers late instead of telling its senders.
+    pub fn mailbox_capacity(mut self, messages: usize) -> Self {
+        self.capacity = messages;
+        self
+    }
+
+    /// The arbiter to run on, by number, modulo how many there are. Default: one after the other.
+    pub fn arbiter(mut self, number: usize) -> Self {
+        self.arbiter = Some(number);
+        self
+    }
+
+    /// Called once with the reason when the actor has ended for good, on its arbiter. It must not
+    /// block, and must not panic.
+    pub fn on_exit(mut self, report: impl FnOnce(ExitReason) + Send + 'static) -> Self {
+        self.on_exit = Some(Box::new(report));
+        self
+    }
+
+    /// Starts the actor. Messages can be sent at once; they wait in the mailbox until it runs.
+    ///
+    /// # Errors
+    ///
+    /// [`SpawnError`]: the node takes no actor now, or none any more.
+    pub fn start(self) -> Result<ActorRef<A>, SpawnError> {
+        let Self { core, factory, policy, capacity, arbiter, on_exit } = self;
+        let id = core.next_id();
+        let number = arbiter.unwrap_or(id.0 as usize) % core.arbiters().len();
+        let mailbox = Arc::new(Mailbox::new(id, capacity));
+        core.insert(&mailbox);
+
+        let (theirs, inbox) = (Arc::clone(&core), Arc::clone(&mailbox));
+        let submitted = core.arbiters()[number].submit(Box::new(move |residents| {
+            let resident = residents.enter();
+            let registry = Arc::clone(&theirs);
+            let report: OnExit = Box::new(move |reason| {
+                registry.remove(id);
+                if let Some(on_exit) = on_exit {
+                    on_exit(reason);
+                }
+                drop(resident);
+            });
+            let activation = Activation::new(theirs, inbox, factory, policy, report);
+            spawn_local(activation);
+        }));
+        if let Err(refusal) = submitted {
+            core.remove(id);
+            return Err(match refusal {
+                JobRefusal::Busy => SpawnError::Busy,
+                JobRefusal::Closed => SpawnError::NodeStopped,
+            });
+        }
+        Ok(ActorRef::local(core, mailbox))
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "an activation belongs to its arbiter, reports its own end, and catches panics"
+)]
+fn spawn_local<A: RemoteActor>(activation: Activation<A>) {
+    tokio::task::spawn_local(activation);
+}
+
+impl<A: RemoteActor> fmt::Debug for SpawnBuilder<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SpawnBuilder")
+            .field("actor", &A::NAME)
+            .field("policy", &self.policy)
+            .field("mailbox_capacity", &self.capacity)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why an actor was not started. Nothing of it has run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SpawnError {
+    /// The arbiter has too many starts ahead of this one; try again once it has caught up.
+    Busy,
+    /// The node is shutting down.
+    NodeStopped,
+}
+
+impl fmt::Display for SpawnError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Busy => write!(f, "{JOBS_LIMIT} starts wait for this arbiter already"),
+            Self::NodeStopped => f.write_str("the node is shutting down"),
+        }
+    }
+}
+
+impl std::error::Error for SpawnError {}

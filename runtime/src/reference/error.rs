@@ -1,0 +1,197 @@
+//! How a message can fail, by the one question that decides about a repeat: can it have run?
+
+use std::fmt;
+
+use crate::message::RemoteMessage;
+
+/// Why a message did not run. It is safe to send it again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum RejectReason {
+    /// The target had no room, within the time allowed. Send less, or wait longer.
+    Full,
+    /// The target has stopped, or was killed.
+    Stopped,
+    /// The target failed too often: its supervisor gave up on it.
+    Failed,
+    /// The target is passivated. Only a reference to that one activation sees it: an entity's
+    /// reference activates it again.
+    Passivated,
+    /// The target's shard has another owner now.
+    Moved,
+    /// The target's node is shutting down.
+    NodeStopped,
+    /// The deadline passed before the message's turn came.
+    Expired,
+    /// The asker went away before the message's turn came.
+    Cancelled,
+    /// No actor of that type has this id on that incarnation of its node.
+    NoSuchActor,
+    /// The target's node is not a member, or cannot be reached. Nothing was written to it.
+    Unreachable,
+    /// The message is too large, or serde refuses it.
+    Unsendable,
+}
+
+impl RejectReason {
+    /// All reasons, in the order of their numbers.
+    pub const ALL: [Self; 11] = [
+        Self::Full,
+        Self::Stopped,
+        Self::Failed,
+        Self::Passivated,
+        Self::Moved,
+        Self::NodeStopped,
+        Self::Expired,
+        Self::Cancelled,
+        Self::NoSuchActor,
+        Self::Unreachable,
+        Self::Unsendable,
+    ];
+
+    /// The word that logs and metrics use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Stopped => "stopped",
+            Self::Failed => "failed",
+            Self::Passivated => "passivated",
+            Self::Moved => "moved",
+            Self::NodeStopped => "node stopped",
+            Self::Expired => "expired",
+            Self::Cancelled => "cancelled",
+            Self::NoSuchActor => "no such actor",
+            Self::Unreachable => "unreachable",
+            Self::Unsendable => "unsendable",
+        }
+    }
+}
+
+impl fmt::Display for RejectReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Why nobody knows whether a message ran. Send it again only if running twice does no harm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum UnknownReason {
+    /// Its handler panicked.
+    Panicked,
+    /// Its turn came, and the reply was dropped: the actor stopped, or forgot it.
+    NoReply,
+    /// The deadline passed after the message's turn had begun, or before anything was heard.
+    Deadline,
+}
+
+impl UnknownReason {
+    /// All reasons, in the order of their numbers.
+    pub const ALL: [Self; 3] = [Self::Panicked, Self::NoReply, Self::Deadline];
+
+    /// The word that logs and metrics use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Panicked => "panicked",
+            Self::NoReply => "no reply",
+            Self::Deadline => "deadline",
+        }
+    }
+}
+
+impl fmt::Display for UnknownReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A message that was not accepted: it did not run, and here it is.
+pub struct TellError<M> {
+    /// Why.
+    pub reason: RejectReason,
+    /// The message, given back.
+    pub message: M,
+}
+
+impl<M> TellError<M> {
+    /// The message, given back.
+    pub fn into_message(self) -> M {
+        self.message
+    }
+}
+
+impl<M> fmt::Debug for TellError<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TellError").field("reason", &self.reason).finish_non_exhaustive()
+    }
+}
+
+impl<M> fmt::Display for TellError<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "message not accepted: {}", self.reason)
+    }
+}
+
+impl<M> std::error::Error for TellError<M> {}
+
+/// How an ask can fail.
+#[non_exhaustive]
+pub enum AskError<M: RemoteMessage> {
+    /// It did not run: repeating it is safe, and here it is.
+    Rejected {
+        /// Why.
+        reason: RejectReason,
+        /// The message, given back.
+        message: M,
+    },
+    /// It may have run: repeat it only if running twice does no harm.
+    Unknown(UnknownReason),
+    /// It ran, and this is the handler's own error.
+    Handler(M::Error),
+}
+
+impl<M: RemoteMessage> AskError<M> {
+    /// The message, if it did not run.
+    pub fn into_message(self) -> Option<M> {
+        match self {
+            Self::Rejected { message, .. } => Some(message),
+            Self::Unknown(_) | Self::Handler(_) => None,
+        }
+    }
+
+    /// Whether the message may have run without an answer having come.
+    pub fn is_unknown(&self) -> bool {
+        matches!(self, Self::Unknown(_))
+    }
+}
+
+impl<M: RemoteMessage> fmt::Debug for AskError<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rejected { reason, .. } => {
+                f.debug_struct("Rejected").field("reason", reason).finish_non_exhaustive()
+            }
+            Self::Unknown(reason) => f.debug_tuple("Unknown").field(reason).finish(),
+            Self::Handler(_) => f.write_str("Handler(..)"),
+        }
+    }
+}
+
+impl<M: RemoteMessage> fmt::Display for AskError<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rejected { reason, .. } => write!(f, "{} did not run: {reason}", M::NAME),
+            Self::Unknown(reason) => write!(f, "{} may have run: {reason}", M::NAME),
+            Self::Handler(_) => write!(f, "{} failed in its handler", M::NAME),
+        }
+    }
+}
+
+impl<M: RemoteMessage<Error: std::error::Error>> std::error::Error for AskError<M> {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Handler(error) => Some(error),
+            Self::Rejected { .. } | Self::Unknown(_) => None,
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! Remote actors: an actor type's lasting name and the table of messages that may reach it.
+//!
+//! Invariant: a table holds each wire id once, and every entry was written by the actor's own
+//! `handles(..)` list. Entries are plain function pointers, made when the program is compiled.
+//! Knows no node, connection or placement decision.
+
+use std::{collections::BTreeMap, fmt};
+
+use actix::{Actor, Handler};
+
+use crate::{
+    actor::ClusterContext,
+    message::{RemoteMessage, WireId},
+};
+
+/// An actor type that can be addressed through [`ActorRef`](crate::ActorRef).
+///
+/// Derive it with [`macro@crate::RemoteActor`] and `#[remote(name = "..", handles(A, B))]`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a remote actor",
+    label = "this actor has no name on the wire",
+    note = "derive it: `#[derive(RemoteActor)]` with `#[remote(name = \"..\", handles(..))]`, and use `type Context = ClusterContext<Self>`"
+)]
+pub trait RemoteActor: Actor<Context = ClusterContext<Self>> {
+    /// The lasting name, unique among the actor types of the cluster.
+    const NAME: &'static str;
+    /// What stands for the name on the wire.
+    const TYPE_ID: WireId = WireId::of_type(Self::NAME);
+
+    /// Lists the actor's remote messages.
+    fn messages(table: &mut MessageTable<Self>);
+}
+
+/// States that the actor `Self` lists the message `M` in its `handles(..)`.
+///
+/// [`macro@crate::RemoteActor`] implements it; it is what [`ActorRef`](crate::ActorRef) asks for.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not list the message `{M}`",
+    label = "`{M}` is missing in `handles(..)`",
+    note = "add it: `#[remote(name = \"..\", handles(.., {M}))]` on `{Self}`, and implement `Handler<{M}>`"
+)]
+pub trait Handles<M: RemoteMessage>: RemoteActor + Handler<M> {}
+
+/// An actor type whose instances are known by a lasting key and placed by the cluster.
+///
+/// [`macro@crate::RemoteActor`] implements it when `placement` and `state` are both stated.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an entity",
+    label = "the placement and state of this actor type are not stated",
+    note = "state them: `#[remote(name = \"..\", handles(..), placement = Eventual, state = volatile)]`"
+)]
+pub trait Entity: RemoteActor {
+    /// The guarantee under which a key is active at most once.
+    const PLACEMENT: Placement;
+    /// What happens to an instance's state when its shard moves.
+    const STATE: EntityState;
+}
+
+/// The guarantee under which a key is active at most once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Placement {
+    /// Two activations of one key may coexist until all nodes hold the same view.
+    Eventual,
+}
+
+/// What happens to an entity's state on a move and on a crash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EntityState {
+    /// Gone on a move and on a crash: the next activation starts from its factory.
+    Volatile,
+}
+
+/// The remote messages of one actor type, by wire id.
+pub struct MessageTable<A: RemoteActor> {
+    entries: BTreeMap<WireId, Entry<A>>,
+    collision: Option<Collision>,
+}
+
+/// What is said about a message at the handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct MessageFacts {
+    pub(crate) id: WireId,
+    pub(crate) name: &'static str,
+    pub(crate) version: u32,
+    pub(crate) schema: u64,
+}
+
+pub(crate) struct Entry<A: RemoteActor> {
+    pub(crate) name: &'static str,
+    pub(crate) version: u32,
+    pub(crate) schema: u64,
+    pub(crate) actor: std::marker::PhantomData<fn(A)>,
+}
+
+/// Two names, or two shapes under one name, that share one wire id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Collision {
+    /// What was registered first.
+    pub first: &'static str,
+    /// What was refused.
+    pub second: &'static str,
+}
+
+impl<A: RemoteActor> MessageTable<A> {
+    /// Collects what the actor type lists.
+    ///
+    /// # Errors
+    ///
+    /// [`Collision`] when two listed messages have one wire id; give one another name.
+    pub(crate) fn collect() -> Result<Self, Collision> {
+        let mut table = Self { entries: BTreeMap::new(), collision: None };
+        A::messages(&mut table);
+        match table.collision.take() {
+            Some(collision) => Err(collision),
+            None => Ok(table),
+        }
+    }
+
+    /// What the table says about each message, in the order of their ids.
+    pub(crate) fn facts(&self) -> impl Iterator<Item = MessageFacts> {
+        self.entries.iter().map(|(id, entry)| MessageFacts {
+            id: *id,
+            name: entry.name,
+            version: entry.version,
+            schema: entry.schema,
+        })
+    }
+
+    /// Lists one message. The derive calls it once for each entry of `handles(..)`.
+    pub fn add<M>(&mut self)
+    where
+        A: Handles<M>,
+        M: RemoteMessage,
+    {
+        let entry = Entry {
+            name: M::NAME,
+            version: M::VERSION,
+            schema: M::SCHEMA,
+            actor: std::marker::PhantomData,
+        };
+        if let Some(first) = self.entries.insert(M::WIRE_ID, entry) {
+            self.collision.get_or_insert(Collision { first: first.name, second: M::NAME });
+        }
+    }
+}
+
+impl<A: RemoteActor> fmt::Debug for MessageTable<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map()
+            .entries(self.entries.iter().map(|(id, entry)| (id, (entry.name, entry.version))))
+            .finish()
+    }
+}
+
+impl fmt::Display for Collision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { first, second } = self;
+        if first == second {
+            write!(f, "{first} is registered twice, for different types; rename one of them")
+        } else {
+            write!(f, "{first} and {second} have one wire id; rename one of them")
+        }
+    }
+}
+
+impl std::error::Error for Collision {}
