@@ -63,7 +63,8 @@ impl Message {
 
 /// The types of reply and error, and the functions over them.
 ///
-/// The calls stand at the span of the `rtype`, so that a reply without serde's traits is shown there.
+/// Types are written out and calls stand at the span of the `rtype`, so that the compiler shows a
+/// reply without serde's traits there, and once.
 fn outcome(rtype: &Rtype) -> TokenStream {
     let result = quote!(::core::result::Result);
     let codec = quote!(::actix_cluster::message);
@@ -92,12 +93,12 @@ fn outcome(rtype: &Rtype) -> TokenStream {
         type Reply = #reply;
         type Error = #error;
 
-        fn into_outcome(result: Self::Result) -> #result<Self::Reply, Self::Error> {
+        fn into_outcome(result: #whole) -> #result<#reply, #error> {
             #into_outcome
         }
 
         fn encode_result(
-            result: &Self::Result,
+            result: &#whole,
             out: ::std::vec::Vec<u8>,
         ) -> #result<::std::vec::Vec<u8>, #codec_error> {
             #encode
@@ -105,7 +106,7 @@ fn outcome(rtype: &Rtype) -> TokenStream {
 
         fn decode_outcome(
             bytes: &[u8],
-        ) -> #result<#result<Self::Reply, Self::Error>, #codec_error> {
+        ) -> #result<#result<#reply, #error>, #codec_error> {
             #decode
         }
     }

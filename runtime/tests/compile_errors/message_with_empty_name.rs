@@ -1,0 +1,9 @@
+use actix_cluster::prelude::*;
+use serde::{Deserialize, Serialize};
+
+#[derive(Message, RemoteMessage, Serialize, Deserialize)]
+#[rtype(result = "i64")]
+#[remote(name = "", version = 1)]
+struct Deposit(i64);
+
+fn main() {}

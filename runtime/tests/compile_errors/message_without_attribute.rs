@@ -1,0 +1,8 @@
+use actix_cluster::prelude::*;
+use serde::{Deserialize, Serialize};
+
+#[derive(Message, RemoteMessage, Serialize, Deserialize)]
+#[rtype(result = "i64")]
+struct Deposit(i64);
+
+fn main() {}

@@ -1,0 +1,28 @@
+//! Not yet as it should be: the first text has `_` where the message should stand.
+
+use actix_cluster::prelude::*;
+use serde::{Deserialize, Serialize};
+
+#[derive(Message, RemoteMessage, Serialize, Deserialize)]
+#[rtype(result = "()")]
+#[remote(name = "bank.Deposit", version = 1)]
+struct Deposit(i64);
+
+#[derive(RemoteActor)]
+#[remote(name = "bank.Account", handles())]
+struct Account;
+
+impl Actor for Account {
+    type Context = ClusterContext<Self>;
+}
+
+impl Handler<Deposit> for Account {
+    type Result = ();
+    fn handle(&mut self, _: Deposit, _: &mut Self::Context) {}
+}
+
+async fn deposit(account: &ActorRef<Account>) {
+    let _ = account.tell(Deposit(5)).await;
+}
+
+fn main() {}
