@@ -1,6 +1,6 @@
 //! Actors on one node: context, mailbox, and the supervised future that drives them.
 //!
-//! An actor's life is one [`Activation`](activation) future on one arbiter. It owns the instance,
+//! An actor's life is one `Activation` future on one arbiter. It owns the instance,
 //! its context and its futures; the mailbox is shared with the senders and outlives every
 //! instance, so that a restart keeps it.
 //!
@@ -18,7 +18,6 @@ mod items;
 pub(crate) mod mailbox;
 mod restart;
 mod timer;
-pub(crate) mod wait_list;
 
 pub use self::{
     context::ClusterContext,

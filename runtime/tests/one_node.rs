@@ -1,6 +1,8 @@
 //! Actors on one node: order, outcomes, back-pressure and supervision, in paused time on one
 //! thread.
 
+#![expect(clippy::disallowed_methods, reason = "a test plays the world outside of the seams")]
+
 use std::{
     future::Future,
     num::NonZeroUsize,

@@ -17,12 +17,9 @@ use std::{
 };
 
 use actix::Actor;
+use actix_cluster_transport::wait_list::{Ticket, WaitList};
 
-use super::{
-    envelope::BoxEnvelope,
-    exit::ExitReason,
-    wait_list::{Ticket, WaitList},
-};
+use super::{envelope::BoxEnvelope, exit::ExitReason};
 use crate::reference::RejectReason;
 
 /// An actor's number on its node, never used twice within one incarnation.

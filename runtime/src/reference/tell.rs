@@ -8,14 +8,13 @@ use std::{
     time::Duration,
 };
 
-use actix_cluster_transport::clock::Sleep;
+use actix_cluster_transport::{clock::Sleep, wait_list::Ticket};
 
 use super::{ActorRef, RejectReason, TellError, actor_ref::Place};
 use crate::{
     actor::{
         envelope::LocalTell,
         mailbox::{Refusal, Slot},
-        wait_list::Ticket,
     },
     message::RemoteMessage,
     remote_actor::{Handles, RemoteActor},

@@ -6,27 +6,28 @@
 
 use std::{collections::VecDeque, task::Waker};
 
-/// A place in the line.
+/// A place in a [`WaitList`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Ticket(u64);
+pub struct Ticket(u64);
 
 /// How many may wait for one target; one more is refused at once.
-pub(crate) const WAITERS_LIMIT: usize = 16_384;
+pub const WAITERS_LIMIT: usize = 16_384;
 
-/// The line itself.
+/// Senders that wait for one target, in order of arrival.
 #[derive(Debug, Default)]
-pub(crate) struct WaitList {
+pub struct WaitList {
     next: u64,
     line: VecDeque<(Ticket, Waker)>,
 }
 
 impl WaitList {
-    pub(crate) fn is_empty(&self) -> bool {
+    /// Whether nobody waits.
+    pub fn is_empty(&self) -> bool {
         self.line.is_empty()
     }
 
     /// Joins the end of the line; `None` when it is full.
-    pub(crate) fn join(&mut self, waker: &Waker) -> Option<Ticket> {
+    pub fn join(&mut self, waker: &Waker) -> Option<Ticket> {
         if self.line.len() >= WAITERS_LIMIT {
             return None;
         }
@@ -37,31 +38,31 @@ impl WaitList {
     }
 
     /// Whether `ticket` may take room now.
-    pub(crate) fn is_first(&self, ticket: Ticket) -> bool {
+    pub fn is_first(&self, ticket: Ticket) -> bool {
         self.line.front().is_some_and(|(first, _)| *first == ticket)
     }
 
     /// Renews the waker of a waiter that was polled again.
-    pub(crate) fn renew(&mut self, ticket: Ticket, waker: &Waker) {
+    pub fn renew(&mut self, ticket: Ticket, waker: &Waker) {
         if let Ok(at) = self.position(ticket) {
             self.line[at].1.clone_from(waker);
         }
     }
 
     /// Leaves the line, served or given up.
-    pub(crate) fn leave(&mut self, ticket: Ticket) {
+    pub fn leave(&mut self, ticket: Ticket) {
         if let Ok(at) = self.position(ticket) {
             self.line.remove(at);
         }
     }
 
     /// Who is to be told that there is room.
-    pub(crate) fn first(&self) -> Option<Waker> {
+    pub fn first(&self) -> Option<Waker> {
         self.line.front().map(|(_, waker)| waker.clone())
     }
 
     /// Empties the line: everybody is to look again.
-    pub(crate) fn drain(&mut self) -> Vec<Waker> {
+    pub fn drain(&mut self) -> Vec<Waker> {
         self.line.drain(..).map(|(_, waker)| waker).collect()
     }
 

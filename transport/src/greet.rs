@@ -1,0 +1,168 @@
+//! Greetings over a control stream.
+
+use std::fmt;
+
+use quinn::{RecvStream, SendStream};
+
+use crate::{
+    identity::NodeName,
+    tls::{IdentityError, TlsFailure, explain, peer_names_allow},
+    wire::{
+        WireError,
+        handshake::{Greeting, PREFACE, Refusal, agree, preface},
+    },
+};
+
+/// Why there is no link to a peer, or no answer from it.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// TLS failed: one side does not trust the other.
+    Tls(TlsFailure),
+    /// The peer refuses us.
+    Refused(Refusal),
+    /// We refuse the peer.
+    Refusing(Refusal),
+    /// The peer's certificate does not name it.
+    Identity(IdentityError),
+    /// The peer broke the protocol.
+    Wire(WireError),
+    /// Nobody answered in time.
+    TimedOut,
+    /// The connection broke.
+    Lost(quinn::ConnectionError),
+    /// The address cannot be dialled.
+    Dial(quinn::ConnectError),
+}
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tls(_) => f.write_str("the TLS handshake failed"),
+            Self::Refused(_) => f.write_str("the peer refuses this node"),
+            Self::Refusing(_) => f.write_str("this node refuses the peer"),
+            Self::Identity(_) => f.write_str("the peer is not who it says"),
+            Self::Wire(_) => f.write_str("the peer broke the protocol"),
+            Self::TimedOut => f.write_str("nobody answered in time"),
+            Self::Lost(_) => f.write_str("the connection broke"),
+            Self::Dial(_) => f.write_str("the address cannot be dialled"),
+        }
+    }
+}
+
+impl std::error::Error for ConnectError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Tls(source) => Some(source),
+            Self::Refused(source) | Self::Refusing(source) => Some(source),
+            Self::Identity(source) => Some(source),
+            Self::Wire(source) => Some(source),
+            Self::Lost(source) => Some(source),
+            Self::Dial(source) => Some(source),
+            Self::TimedOut => None,
+        }
+    }
+}
+
+impl From<quinn::ConnectionError> for ConnectError {
+    fn from(error: quinn::ConnectionError) -> Self {
+        match explain(&error) {
+            Some(failure) => Self::Tls(failure),
+            None if error == quinn::ConnectionError::TimedOut => Self::TimedOut,
+            None => Self::Lost(error),
+        }
+    }
+}
+
+impl From<WireError> for ConnectError {
+    fn from(error: WireError) -> Self {
+        Self::Wire(error)
+    }
+}
+
+/// The control stream of one connection, while the two greet.
+#[derive(Debug)]
+pub(crate) struct ControlStream {
+    pub(crate) connection: quinn::Connection,
+    pub(crate) send: SendStream,
+    pub(crate) recv: RecvStream,
+}
+
+impl ControlStream {
+    /// Opens the stream, as the dialler.
+    pub(crate) async fn open(connection: quinn::Connection) -> Result<Self, ConnectError> {
+        let (send, recv) = connection.open_bi().await?;
+        let mut stream = Self { connection, send, recv };
+        stream.write(&preface()).await?;
+        Ok(stream)
+    }
+
+    /// Accepts the stream; the inner error holds the versions of a peer with none in common.
+    pub(crate) async fn accept(
+        connection: quinn::Connection,
+    ) -> Result<(Self, Result<u16, (u16, u16)>), ConnectError> {
+        let (send, recv) = connection.accept_bi().await?;
+        let mut stream = Self { connection, send, recv };
+        let mut preface = [0; PREFACE];
+        stream.read(&mut preface).await?;
+        let version = agree(preface)?;
+        Ok((stream, version))
+    }
+
+    /// Whether the peer's certificate allows it this name.
+    pub(crate) fn names_peer(&self, name: &NodeName) -> bool {
+        let certificates = self.connection.peer_identity();
+        certificates.is_some_and(|certificates| peer_names_allow(&*certificates, name).is_ok())
+    }
+
+    pub(crate) async fn greet(&mut self, greeting: &Greeting) -> Result<(), ConnectError> {
+        self.write(&greeting.to_frame()).await
+    }
+
+    /// Reads a greeting; a refusal is an error.
+    pub(crate) async fn greeting(&mut self) -> Result<Greeting, ConnectError> {
+        let mut head = [0; 4];
+        self.read(&mut head).await?;
+        let mut body = vec![0; Greeting::length(head)?];
+        self.read(&mut body).await?;
+        match Greeting::parse(&body)? {
+            Greeting::Refused(refusal) => Err(ConnectError::Refused(refusal)),
+            greeting => Ok(greeting),
+        }
+    }
+
+    /// Tells the peer why it is refused, and closes once it knows.
+    pub(crate) async fn refuse(mut self, refusal: Refusal) -> ConnectError {
+        let told = self.greet(&Greeting::Refused(refusal.clone())).await;
+        if told.is_ok() && self.send.finish().is_ok() {
+            // Ready once the peer has everything, or has gone.
+            let _ = self.send.stopped().await;
+        }
+        self.connection.close(REFUSED.into(), b"refused");
+        ConnectError::Refusing(refusal)
+    }
+
+    async fn write(&mut self, bytes: &[u8]) -> Result<(), ConnectError> {
+        match self.send.write_all(bytes).await {
+            Ok(()) => Ok(()),
+            Err(quinn::WriteError::ConnectionLost(error)) => Err(error.into()),
+            Err(_) => Err(WireError::Malformed.into()),
+        }
+    }
+
+    async fn read(&mut self, bytes: &mut [u8]) -> Result<(), ConnectError> {
+        use quinn::{ReadError, ReadExactError};
+        match self.recv.read_exact(bytes).await {
+            Ok(()) => Ok(()),
+            Err(ReadExactError::ReadError(ReadError::ConnectionLost(error))) => Err(error.into()),
+            Err(_) => Err(WireError::Malformed.into()),
+        }
+    }
+}
+
+/// Application close codes of a connection.
+pub(crate) const REFUSED: u32 = 1;
+pub(crate) const REPLACED: u32 = 2;
+pub(crate) const PROTOCOL: u32 = 3;
+pub(crate) const FORGOTTEN: u32 = 4;
+pub(crate) const CLOSED: u32 = 5;

@@ -1,0 +1,143 @@
+//! One lane from a peer: what has arrived, and what of it is settled.
+//!
+//! Invariant: frames are accepted in order, each once, whatever connection carries them; a settled
+//! frame stays settled. The ranges are bounded by what the peer may have unsettled.
+
+use std::collections::BTreeMap;
+
+use crate::wire::{WireError, control::RANGES_LIMIT};
+
+#[derive(Debug, Default)]
+pub(crate) struct Incoming {
+    received: u64,
+    received_told: u64,
+    settled: u64,
+    settled_told: u64,
+    /// First to last of what is settled beyond `settled`.
+    ranges: BTreeMap<u64, u64>,
+    ranges_changed: bool,
+}
+
+/// What is to be told to the peer.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Marks {
+    pub(crate) received: Option<u64>,
+    pub(crate) settled: Option<(u64, Vec<(u64, u64)>)>,
+}
+
+/// What to do with a frame that came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Arrival {
+    New,
+    Duplicate,
+}
+
+impl Incoming {
+    /// Everything up to here has arrived.
+    pub(crate) fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// A frame came.
+    ///
+    /// # Errors
+    ///
+    /// When frames before it are missing.
+    pub(crate) fn handle_frame(&mut self, sequence: u64) -> Result<Arrival, WireError> {
+        let due = self.received + 1;
+        if sequence > due {
+            return Err(WireError::Gap { due, came: sequence });
+        }
+        if sequence < due {
+            return Ok(Arrival::Duplicate);
+        }
+        self.received = sequence;
+        Ok(Arrival::New)
+    }
+
+    /// A frame was handled or rejected.
+    pub(crate) fn settle(&mut self, sequence: u64) {
+        if sequence <= self.settled {
+            return;
+        }
+        let (mut first, mut last) = (sequence, sequence);
+        if let Some((&before, &end)) = self.ranges.range(..=sequence).next_back() {
+            if end >= sequence {
+                return;
+            }
+            if end + 1 == sequence {
+                self.ranges.remove(&before);
+                first = before;
+            }
+        }
+        if let Some(end) = self.ranges.remove(&(sequence + 1)) {
+            last = end;
+        }
+        if first == self.settled + 1 {
+            self.settled = last;
+            // What was told as a range may be part of it now, and so the list has changed.
+            self.ranges_changed |= first != last;
+        } else {
+            self.ranges.insert(first, last);
+            self.ranges_changed = true;
+        }
+    }
+
+    /// What the peer has not been told yet.
+    pub(crate) fn poll_marks(&mut self) -> Marks {
+        let received = (self.received != self.received_told).then_some(self.received);
+        self.received_told = self.received;
+        let changed = self.settled != self.settled_told || self.ranges_changed;
+        let settled = changed.then(|| {
+            let ranges = self.ranges.iter().take(RANGES_LIMIT).map(|(a, b)| (*a, *b)).collect();
+            (self.settled, ranges)
+        });
+        self.settled_told = self.settled;
+        self.ranges_changed = false;
+        Marks { received, settled }
+    }
+
+    /// Tells all again: a new connection knows nothing of what the last one carried.
+    pub(crate) fn retell(&mut self) {
+        self.received_told = 0;
+        self.settled_told = 0;
+        self.ranges_changed = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_are_accepted_in_order_and_once() {
+        let mut lane = Incoming::default();
+        assert_eq!(lane.handle_frame(1), Ok(Arrival::New));
+        assert_eq!(lane.handle_frame(1), Ok(Arrival::Duplicate));
+        assert_eq!(lane.handle_frame(3), Err(WireError::Gap { due: 2, came: 3 }));
+        assert_eq!(lane.handle_frame(2), Ok(Arrival::New));
+        assert_eq!(lane.poll_marks(), Marks { received: Some(2), settled: None });
+        assert_eq!(lane.poll_marks(), Marks::default());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn settled_is_what_a_plain_set_says(order in proptest::collection::vec(1u64..40, 0..80)) {
+            let mut lane = Incoming::default();
+            let mut model = std::collections::BTreeSet::new();
+            for sequence in order {
+                lane.settle(sequence);
+                model.insert(sequence);
+                lane.retell();
+                let (up_to, ranges) = lane.poll_marks().settled.expect("retold");
+                let told: std::collections::BTreeSet<u64> = (1..=up_to)
+                    .chain(ranges.iter().flat_map(|(first, last)| *first..=*last))
+                    .collect();
+                proptest::prop_assert_eq!(&told, &model);
+                // Ranges never touch: they would be one.
+                proptest::prop_assert!(ranges.windows(2).all(|pair| pair[0].1 + 1 < pair[1].0));
+                proptest::prop_assert!(ranges.first().is_none_or(|(first, _)| up_to + 1 < *first));
+            }
+        }
+    }
+}

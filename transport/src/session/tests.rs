@@ -1,0 +1,281 @@
+//! Two cores and a connection that is cut at any point: in order, exactly once, every message with
+//! one outcome.
+
+use std::task::Waker;
+
+use bytes::BytesMut;
+use proptest::prelude::*;
+
+use super::{
+    Arrival, Budget, Class, Frame, Incoming, Limits, Outgoing, PushRefusal, Receipt, SendError,
+    Session, Shape,
+};
+use crate::{
+    identity::{NodeName, PeerId},
+    wire::lane::LaneFrame,
+};
+
+const LIMITS: Limits = Limits { target_messages: 4, target_bytes: 400 };
+
+#[derive(Clone, Debug)]
+enum Step {
+    Send { target: u64, length: usize },
+    Answer,
+    Write,
+    Arrive { frames: usize },
+    Settle { pick: usize },
+    Marks,
+    Cut,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (0u64..3, 0usize..150).prop_map(|(target, length)| Step::Send { target, length }),
+        1 => Just(Step::Answer),
+        3 => Just(Step::Write),
+        3 => (1usize..5).prop_map(|frames| Step::Arrive { frames }),
+        3 => any::<usize>().prop_map(|pick| Step::Settle { pick }),
+        2 => Just(Step::Marks),
+        1 => Just(Step::Cut),
+    ]
+}
+
+struct Pair {
+    outgoing: Outgoing,
+    incoming: Incoming,
+    budget: Budget,
+    /// What the connection carries, and the sequence number of its next frame.
+    wire: BytesMut,
+    sequence: u64,
+    sent: Vec<u64>,
+    arrived: Vec<u64>,
+    unsettled: Vec<u64>,
+}
+
+impl Pair {
+    fn new() -> Self {
+        Self {
+            outgoing: Outgoing::new(LIMITS),
+            incoming: Incoming::default(),
+            budget: Budget::new(8, 800),
+            wire: BytesMut::new(),
+            sequence: 1,
+            sent: Vec::new(),
+            arrived: Vec::new(),
+            unsettled: Vec::new(),
+        }
+    }
+
+    fn push(&mut self, class: Class, target: u64, length: usize) {
+        let token = self.sent.len() as u64 + 1;
+        let mut payload = token.to_le_bytes().to_vec();
+        payload.resize(8 + length, 0);
+        let frame = Frame { class, target, token, payload: &payload };
+        match self.outgoing.push(&frame, None, &self.budget) {
+            Ok(_) => self.sent.push(token),
+            Err(PushRefusal::Full) => assert_eq!(class, Class::Message),
+            Err(PushRefusal::Ended) => panic!("nobody ended it"),
+        }
+    }
+
+    fn write(&mut self) {
+        if let Some(batch) = self.outgoing.poll_batch() {
+            self.wire.extend_from_slice(&batch);
+        }
+    }
+
+    fn arrive(&mut self, frames: usize) {
+        for _ in 0..frames {
+            let Some(frame) = LaneFrame::take(&mut self.wire, 1_000).expect("our own frames")
+            else {
+                return;
+            };
+            let sequence = self.sequence;
+            self.sequence += 1;
+            let arrival = self.incoming.handle_frame(sequence).expect("no gap");
+            let (LaneFrame::Message { payload, .. } | LaneFrame::Answer { payload, .. }) = &frame
+            else {
+                panic!("{frame:?}")
+            };
+            if arrival == Arrival::New {
+                let token = u64::from_le_bytes(payload[..8].try_into().expect("eight bytes"));
+                self.arrived.push(token);
+                match frame {
+                    LaneFrame::Message { .. } => self.unsettled.push(sequence),
+                    _ => self.incoming.settle(sequence),
+                }
+            }
+        }
+    }
+
+    fn settle(&mut self, pick: usize) {
+        if !self.unsettled.is_empty() {
+            let at = pick % self.unsettled.len();
+            self.incoming.settle(self.unsettled.swap_remove(at));
+        }
+    }
+
+    fn marks(&mut self) {
+        let marks = self.incoming.poll_marks();
+        if let Some(received) = marks.received {
+            self.outgoing.handle_received(received).expect("our own marks");
+        }
+        if let Some((up_to, ranges)) = marks.settled {
+            let mut wake = Vec::new();
+            self.outgoing
+                .handle_settled(up_to, &ranges, &self.budget, &mut wake)
+                .expect("our own marks");
+        }
+    }
+
+    fn cut(&mut self) {
+        self.wire.clear();
+        self.sequence = self.outgoing.resume(self.incoming.received()).expect("our own mark");
+        self.incoming.retell();
+    }
+
+    fn run(&mut self, step: &Step) {
+        match *step {
+            Step::Send { target, length } => self.push(Class::Message, target, length),
+            Step::Answer => self.push(Class::Answer, 9, 1),
+            Step::Write => self.write(),
+            Step::Arrive { frames } => self.arrive(frames),
+            Step::Settle { pick } => self.settle(pick),
+            Step::Marks => self.marks(),
+            Step::Cut => self.cut(),
+        }
+        let (messages, bytes) = self.budget.used();
+        assert!(messages <= 8 && bytes <= 800, "{messages} messages, {bytes} bytes");
+    }
+}
+
+proptest! {
+    #[test]
+    fn every_frame_arrives_in_order_and_once_whatever_is_cut(
+        steps in proptest::collection::vec(step(), 1..200),
+    ) {
+        let mut pair = Pair::new();
+        for step in &steps {
+            pair.run(step);
+            prop_assert_eq!(&pair.arrived[..], &pair.sent[..pair.arrived.len()]);
+        }
+        pair.cut();
+        while pair.arrived.len() < pair.sent.len() {
+            pair.write();
+            pair.arrive(100);
+        }
+        prop_assert_eq!(&pair.arrived, &pair.sent);
+        while !pair.unsettled.is_empty() {
+            pair.settle(0);
+        }
+        pair.marks();
+        prop_assert!(pair.outgoing.is_drained());
+        prop_assert_eq!(pair.budget.used(), (0, 0));
+    }
+
+    #[test]
+    fn an_end_reports_each_unsettled_message_once_and_says_whether_it_was_written(
+        steps in proptest::collection::vec(step(), 1..100),
+    ) {
+        let mut pair = Pair::new();
+        let mut written = 0;
+        let mut messages = std::collections::BTreeSet::new();
+        for step in &steps {
+            let before = pair.sent.len();
+            pair.run(step);
+            if let (Step::Send { .. }, true) = (step, pair.sent.len() > before) {
+                messages.insert(before as u64 + 1);
+            }
+            if matches!(step, Step::Write | Step::Cut) {
+                written = written.max(pair.outgoing.last_written());
+            }
+        }
+        let unsettled = pair.outgoing.end(&mut Vec::new());
+        let tokens: std::collections::BTreeSet<u64> =
+            unsettled.iter().map(|message| message.token).collect();
+        prop_assert_eq!(tokens.len(), unsettled.len());
+        prop_assert!(tokens.is_subset(&messages));
+        for message in &unsettled {
+            prop_assert_eq!(message.written, message.token <= written);
+        }
+        prop_assert!(pair.outgoing.end(&mut Vec::new()).is_empty());
+    }
+}
+
+fn session() -> Session {
+    let peer = |name| PeerId { name: NodeName::new(name).expect("a name"), incarnation: 1 };
+    let shape = Shape {
+        lanes_out: 2,
+        lanes_in: 2,
+        limits: LIMITS,
+        messages_limit: 6,
+        bytes_limit: 10_000,
+        frame_limit: 100,
+    };
+    Session::new(peer("a"), peer("b"), bytes::Bytes::new(), &shape)
+}
+
+#[test]
+fn a_full_target_stalls_itself_and_a_full_session_everybody() {
+    let session = session();
+    let send = |target| session.try_send(Class::Message, target, 0, b"x");
+    for _ in 0..4 {
+        assert_eq!(send(1), Ok(()));
+    }
+    assert_eq!(send(1), Err(SendError::Full), "the target's own bound");
+    assert_eq!(send(2), Ok(()));
+    assert_eq!(send(3), Ok(()));
+    assert_eq!(send(4), Err(SendError::Full), "the session's bound");
+    assert_eq!(session.try_send(Class::Answer, 4, 0, b"x"), Ok(()), "answers always pass");
+}
+
+#[test]
+fn waiters_of_a_target_are_served_in_order() {
+    let session = session();
+    let task = std::task::Context::from_waker(Waker::noop());
+    for _ in 0..4 {
+        session.try_send(Class::Message, 2, 0, b"x").expect("room");
+    }
+    let (mut first, mut second) = (None, None);
+    assert!(session.poll_send(2, 0, b"x", &mut first, &task).is_pending());
+    assert!(session.poll_send(2, 0, b"x", &mut second, &task).is_pending());
+    session.handle_settled(0, 1, &[]).expect("a mark");
+    assert!(session.poll_send(2, 0, b"x", &mut second, &task).is_pending(), "not its turn");
+    assert_eq!(session.try_send(Class::Message, 2, 0, b"x"), Err(SendError::Full));
+    assert!(session.poll_send(2, 0, b"x", &mut first, &task).is_ready());
+    assert!(session.poll_send(2, 0, b"x", &mut second, &task).is_pending(), "no room left");
+    session.leave(2, second.take().expect("a place"));
+}
+
+#[test]
+fn a_payload_over_the_limit_is_refused() {
+    let session = session();
+    assert_eq!(session.try_send(Class::Answer, 1, 0, &[0; 100]), Ok(()));
+    let refused = session.try_send(Class::Answer, 1, 0, &[0; 101]);
+    assert_eq!(refused, Err(SendError::TooLong { limit: 100 }));
+}
+
+#[test]
+fn a_rejection_is_told_before_its_mark() {
+    let session = session();
+    assert_eq!(session.handle_frame(1, 1), Ok(Arrival::New));
+    session.reject(Receipt { lane: 1, sequence: 1 }, 7);
+    let marks = |session: &Session| {
+        let mut out = Vec::new();
+        session.collect_control(&mut out);
+        out
+    };
+    assert_eq!(marks(&session), [3, 0, 1, 1], "received, and not settled yet");
+    // The peer has the rejection, which is the first frame of lane 1.
+    session.handle_received(1, 1).expect("a mark");
+    assert_eq!(marks(&session), [4, 1, 1, 1, 0], "settled now");
+}
+
+#[test]
+fn marks_beyond_what_was_sent_are_refused() {
+    let session = session();
+    assert!(session.handle_received(0, 1).is_err());
+    assert!(session.handle_settled(0, 1, &[]).is_err());
+    assert!(session.handle_settled(0, 0, &[(1, 1)]).is_err());
+    assert!(session.handle_received(9, 0).is_err(), "no such lane");
+}

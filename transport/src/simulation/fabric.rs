@@ -1,0 +1,228 @@
+//! The simulated network's state: who holds which port, what is on its way, what is cut.
+//!
+//! Invariant: a packet is in exactly one place, on its way or in one receive queue, until it is
+//! counted; with one seed and one sequence of calls, every answer is the same.
+//! Knows no clock, task or quinn: callers pass `now` and wake who is returned.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    io,
+    net::{IpAddr, SocketAddr},
+    task::Waker,
+};
+
+use bytes::Bytes;
+use quinn::udp::EcnCodepoint;
+
+use crate::{
+    clock::Instant,
+    random::Random,
+    simulation::{
+        link::Link,
+        trace::{Fate, Recorder, Stats, Trace},
+    },
+};
+
+/// One UDP datagram.
+#[derive(Clone, Debug)]
+pub(super) struct Packet {
+    pub(super) source: SocketAddr,
+    pub(super) destination: SocketAddr,
+    pub(super) ecn: Option<EcnCodepoint>,
+    pub(super) contents: Bytes,
+}
+
+/// All of a network but its lock.
+///
+/// [`send`](Self::send) and the controls may be called at any time, with `now` never going back.
+/// A receiver calls [`poll_packet`](Self::poll_packet) until it is empty and then waits for
+/// [`poll_arrival`](Self::poll_arrival) or its waker, whichever comes first.
+#[derive(Debug)]
+pub(super) struct Fabric {
+    random: Random,
+    link: Link,
+    cuts: Cuts,
+    ports: BTreeMap<SocketAddr, Port>,
+    sequence: u64,
+    recorder: Recorder,
+    stats: Stats,
+}
+
+/// Packets that a port holds unread; what arrives at a full queue is dropped.
+pub(super) const QUEUE_PACKETS: usize = 4096;
+
+/// The first port handed out to who asks for any.
+const FIRST_FREE_PORT: u16 = 49_152;
+
+impl Fabric {
+    pub(super) fn new(random: Random) -> Self {
+        Self {
+            random,
+            link: Link::default(),
+            cuts: Cuts::default(),
+            ports: BTreeMap::new(),
+            sequence: 0,
+            recorder: Recorder::default(),
+            stats: Stats::default(),
+        }
+    }
+
+    pub(super) fn stats(&self) -> Stats {
+        self.stats
+    }
+
+    pub(super) fn trace(&self) -> Trace {
+        self.recorder.trace()
+    }
+
+    pub(super) fn set_link(&mut self, link: Link) {
+        self.link = link;
+    }
+
+    /// Changes what is cut from `now` on: what has arrived by then has arrived.
+    pub(super) fn change_cuts(&mut self, now: Instant, change: impl FnOnce(&mut Cuts)) {
+        for port in self.ports.values_mut() {
+            port.settle(now, &self.cuts, &mut self.stats);
+        }
+        change(&mut self.cuts);
+    }
+
+    /// Takes a port, any free one for port 0.
+    pub(super) fn open(&mut self, addr: SocketAddr) -> io::Result<SocketAddr> {
+        let taken = |port| self.ports.contains_key(&SocketAddr::new(addr.ip(), port));
+        let port = match addr.port() {
+            0 => (FIRST_FREE_PORT..=u16::MAX).find(|port| !taken(*port)),
+            port => Some(port).filter(|port| !taken(*port)),
+        };
+        let addr = SocketAddr::new(addr.ip(), port.ok_or(io::ErrorKind::AddrInUse)?);
+        self.ports.insert(addr, Port::default());
+        Ok(addr)
+    }
+
+    /// Gives a port back. What it held unread is refused.
+    pub(super) fn close(&mut self, addr: SocketAddr) -> Option<Waker> {
+        let port = self.ports.remove(&addr)?;
+        self.stats.refused += (port.on_the_way.len() + port.queue.len()) as u64;
+        port.waker
+    }
+
+    /// Sends a packet on its way; returns who must be woken.
+    pub(super) fn send(&mut self, now: Instant, packet: Packet) -> Option<Waker> {
+        let fate = self.fate(&packet);
+        self.recorder.record(now, &packet, fate);
+        self.stats.count(fate);
+        let copies = match fate {
+            Fate::Carried => 1,
+            Fate::Duplicated => 2,
+            Fate::Lost | Fate::Cut | Fate::Refused | Fate::Oversized => return None,
+        };
+        let port = self.ports.get_mut(&packet.destination)?;
+        port.settle(now, &self.cuts, &mut self.stats);
+        let first = port.arrival();
+        for _ in 0..copies {
+            let last = port.last_arrivals.entry(packet.source).or_insert(now);
+            let arrival = self.link.arrival(now, &mut self.random, last);
+            self.sequence += 1;
+            port.on_the_way.insert((arrival, self.sequence), packet.clone());
+        }
+        port.forget_idle_paths(now);
+        if port.arrival() == first { None } else { port.waker.take() }
+    }
+
+    fn fate(&mut self, packet: &Packet) -> Fate {
+        let headers = if packet.destination.is_ipv4() { 28 } else { 48 };
+        if packet.contents.len() + headers > self.link.mtu_bytes {
+            return Fate::Oversized;
+        }
+        if self.cuts.stop(packet) {
+            return Fate::Cut;
+        }
+        if !self.ports.contains_key(&packet.destination) {
+            return Fate::Refused;
+        }
+        if self.link.loses(&mut self.random) {
+            return Fate::Lost;
+        }
+        if self.link.duplicates(&mut self.random) { Fate::Duplicated } else { Fate::Carried }
+    }
+
+    /// The next packet that has arrived at `addr`.
+    pub(super) fn poll_packet(&mut self, now: Instant, addr: SocketAddr) -> Option<Packet> {
+        let port = self.ports.get_mut(&addr)?;
+        port.settle(now, &self.cuts, &mut self.stats);
+        let packet = port.queue.pop_front()?;
+        self.stats.delivered += 1;
+        Some(packet)
+    }
+
+    /// When the next packet arrives at `addr`. `waker` is returned by whatever makes that sooner;
+    /// the one it replaces is handed back, to be dropped outside the lock.
+    pub(super) fn poll_arrival(
+        &mut self,
+        addr: SocketAddr,
+        waker: Waker,
+    ) -> (Option<Instant>, Option<Waker>) {
+        match self.ports.get_mut(&addr) {
+            Some(port) => (port.arrival(), port.waker.replace(waker)),
+            None => (None, Some(waker)),
+        }
+    }
+}
+
+/// Which hosts do not hear which.
+#[derive(Debug, Default)]
+pub(super) struct Cuts {
+    /// From and to.
+    pub(super) paths: BTreeSet<(IpAddr, IpAddr)>,
+    pub(super) silent: BTreeSet<IpAddr>,
+}
+
+impl Cuts {
+    fn stop(&self, packet: &Packet) -> bool {
+        let (from, to) = (packet.source.ip(), packet.destination.ip());
+        self.paths.contains(&(from, to)) || [from, to].iter().any(|ip| self.silent.contains(ip))
+    }
+}
+
+/// One open port.
+#[derive(Debug, Default)]
+struct Port {
+    /// By arrival, then by the order sent.
+    on_the_way: BTreeMap<(Instant, u64), Packet>,
+    /// Arrived, unread, at most [`QUEUE_PACKETS`].
+    queue: VecDeque<Packet>,
+    /// Per source, when the last packet that keeps its order arrives.
+    last_arrivals: BTreeMap<SocketAddr, Instant>,
+    waker: Option<Waker>,
+}
+
+impl Port {
+    fn arrival(&self) -> Option<Instant> {
+        self.on_the_way.first_key_value().map(|((arrival, _), _)| *arrival)
+    }
+
+    /// Moves what has arrived by now into the queue. Doing so late gives the same result, as long
+    /// as it happens before the queue is read and before the cuts change.
+    fn settle(&mut self, now: Instant, cuts: &Cuts, stats: &mut Stats) {
+        while let Some(first) = self.on_the_way.first_entry()
+            && first.key().0 <= now
+        {
+            let packet = first.remove();
+            if cuts.stop(&packet) {
+                stats.cut += 1;
+            } else if self.queue.len() >= QUEUE_PACKETS {
+                stats.overflowed += 1;
+            } else {
+                self.queue.push_back(packet);
+            }
+        }
+    }
+
+    /// A path whose packets have all arrived constrains nothing.
+    fn forget_idle_paths(&mut self, now: Instant) {
+        const MANY: usize = 1024;
+        if self.last_arrivals.len() > MANY {
+            self.last_arrivals.retain(|_, last| *last > now);
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! One simulated host: the [`Network`] that a simulated process is given, and its sockets.
+
+use std::{
+    fmt,
+    future::Future,
+    io::{self, IoSliceMut},
+    net::{IpAddr, SocketAddr},
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use quinn::{
+    AsyncTimer, AsyncUdpSocket, Runtime, UdpPoller,
+    udp::{RecvMeta, Transmit},
+};
+
+use crate::{
+    clock::Instant,
+    simulation::{SimulatedNetwork, fabric::Packet},
+    socket::{LocalRuntime, Network, bind_error},
+};
+
+/// One process on a simulated host. Made by [`SimulatedNetwork::host`], once per start of the
+/// process: each has a seed of its own. Clones are the same process.
+#[derive(Clone, Debug)]
+pub struct Host {
+    pub(super) network: SimulatedNetwork,
+    pub(super) ip: IpAddr,
+    pub(super) seed: u64,
+}
+
+impl Host {
+    /// The host's address.
+    pub fn ip(&self) -> IpAddr {
+        self.ip
+    }
+}
+
+impl Network for Host {
+    /// Binds a simulated socket. The unspecified address of either family stands for the host's.
+    fn bind(&self, addr: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+        let ip = addr.ip().to_canonical();
+        if ip != self.ip && !ip.is_unspecified() {
+            return Err(bind_error(addr, io::ErrorKind::AddrNotAvailable.into()));
+        }
+        let wanted = SocketAddr::new(self.ip, addr.port());
+        let opened = self.network.fabric().open(wanted).map_err(|error| bind_error(addr, error))?;
+        Ok(Arc::new(SimulatedSocket {
+            network: self.network.clone(),
+            addr: opened,
+            timer: Mutex::new(None),
+        }))
+    }
+
+    fn runtime(&self) -> Arc<dyn Runtime> {
+        Arc::new(SimulatedRuntime)
+    }
+
+    fn seed(&self) -> Option<u64> {
+        Some(self.seed)
+    }
+}
+
+/// [`LocalRuntime`] without real sockets: nothing simulated leaves the process by mistake.
+#[derive(Debug)]
+struct SimulatedRuntime;
+
+impl Runtime for SimulatedRuntime {
+    fn new_timer(&self, at: Instant) -> Pin<Box<dyn AsyncTimer>> {
+        LocalRuntime.new_timer(at)
+    }
+
+    fn spawn(&self, future: Pin<Box<dyn Future<Output = ()> + Send>>) {
+        LocalRuntime.spawn(future);
+    }
+
+    fn wrap_udp_socket(&self, _: std::net::UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn now(&self) -> Instant {
+        LocalRuntime.now()
+    }
+}
+
+/// A bound port. Dropping it closes the port.
+struct SimulatedSocket {
+    network: SimulatedNetwork,
+    addr: SocketAddr,
+    /// Set to the next arrival while the receiver waits. Locked before the fabric, never after.
+    timer: Mutex<Option<Pin<Box<dyn AsyncTimer>>>>,
+}
+
+impl SimulatedSocket {
+    /// Copies out what has arrived; how many packets that was.
+    fn receive(&self, bufs: &mut [IoSliceMut<'_>], meta: &mut [RecvMeta]) -> usize {
+        let now = LocalRuntime.now();
+        let mut fabric = self.network.fabric();
+        let mut received = 0;
+        for (buf, meta) in bufs.iter_mut().zip(meta) {
+            let Some(packet) = fabric.poll_packet(now, self.addr) else { break };
+            // As the system does, a packet is cut to what the buffer takes.
+            let len = packet.contents.len().min(buf.len());
+            buf[..len].copy_from_slice(&packet.contents[..len]);
+            *meta = RecvMeta {
+                addr: packet.source,
+                len,
+                stride: len,
+                ecn: packet.ecn,
+                dst_ip: Some(self.addr.ip()),
+            };
+            received += 1;
+        }
+        received
+    }
+
+    /// Whether the next arrival is still to come; its timer or a sender wakes `cx` for it.
+    fn poll_arrival(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut timer = self.timer.lock().unwrap_or_else(PoisonError::into_inner);
+        // The replaced waker is dropped after the fabric's lock is: it may own a task.
+        let (arrival, _replaced) =
+            self.network.fabric().poll_arrival(self.addr, cx.waker().clone());
+        let Some(arrival) = arrival else { return Poll::Pending };
+        let timer = timer.get_or_insert_with(|| LocalRuntime.new_timer(arrival));
+        timer.as_mut().reset(arrival);
+        timer.as_mut().poll(cx)
+    }
+}
+
+impl AsyncUdpSocket for SimulatedSocket {
+    fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
+        Box::pin(AlwaysWritable)
+    }
+
+    fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        let now = LocalRuntime.now();
+        let to = transmit.destination;
+        let segment = transmit.segment_size.unwrap_or(transmit.contents.len()).max(1);
+        for contents in transmit.contents.chunks(segment) {
+            let woken = self.network.fabric().send(
+                now,
+                Packet {
+                    source: self.addr,
+                    destination: SocketAddr::new(to.ip().to_canonical(), to.port()),
+                    ecn: transmit.ecn,
+                    contents: Bytes::copy_from_slice(contents),
+                },
+            );
+            if let Some(waker) = woken {
+                waker.wake();
+            }
+        }
+        Ok(())
+    }
+
+    fn poll_recv(
+        &self,
+        cx: &mut Context<'_>,
+        bufs: &mut [IoSliceMut<'_>],
+        meta: &mut [RecvMeta],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            let received = self.receive(bufs, meta);
+            if received > 0 {
+                return Poll::Ready(Ok(received));
+            }
+            std::task::ready!(self.poll_arrival(cx));
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Ok(self.addr)
+    }
+
+    fn may_fragment(&self) -> bool {
+        false
+    }
+}
+
+impl Drop for SimulatedSocket {
+    fn drop(&mut self) {
+        // Bound first, so that the waker is dropped after the lock is released.
+        let waker = self.network.fabric().close(self.addr);
+        drop(waker);
+    }
+}
+
+impl fmt::Debug for SimulatedSocket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SimulatedSocket").field("addr", &self.addr).finish_non_exhaustive()
+    }
+}
+
+/// A simulated wire takes all it is given; what is too much is dropped on arrival.
+#[derive(Debug)]
+struct AlwaysWritable;
+
+impl UdpPoller for AlwaysWritable {
+    fn poll_writable(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}

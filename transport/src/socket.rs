@@ -1,0 +1,137 @@
+//! The network seam: where an endpoint's packets go, and what drives quinn.
+//!
+//! Invariant: sockets are opened and quinn's tasks are spawned here or in a [`Network`] handed in,
+//! and nowhere else; the tasks belong to the `LocalSet` of the node that asked for them.
+//! Knows no session, no certificate and no peer.
+
+use std::{error::Error, fmt, future::Future, io, net::SocketAddr, pin::Pin, sync::Arc};
+
+use quinn::{AsyncTimer, AsyncUdpSocket, Runtime, TokioRuntime};
+
+use crate::clock::Instant;
+#[cfg(doc)]
+use crate::simulation::SimulatedNetwork;
+
+/// Where an endpoint's packets go.
+///
+/// [`Udp`] is the real one; [`SimulatedNetwork`] makes one per simulated host.
+pub trait Network: Send + Sync + fmt::Debug + 'static {
+    /// Binds a socket; port 0 picks a free one. Dropping the socket closes the port.
+    ///
+    /// # Errors
+    ///
+    /// `AddrInUse` when another socket holds the address, `AddrNotAvailable` when this host does
+    /// not have it, and whatever else the system answers.
+    fn bind(&self, addr: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>>;
+
+    /// The runtime that drives quinn.
+    fn runtime(&self) -> Arc<dyn Runtime>;
+
+    /// A seed for quinn's own draws (connection ids, skipped packet numbers, padding); `None` for
+    /// the operating system's randomness. One value for the life of a process.
+    fn seed(&self) -> Option<u64> {
+        None
+    }
+}
+
+/// Real UDP via tokio.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Udp;
+
+impl Network for Udp {
+    /// Binds a socket of the operating system and asks for buffers of 4 MiB each way; less is
+    /// granted where `net.core.rmem_max` and `wmem_max` are lower, and only costs throughput.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime with its IO driver on.
+    fn bind(&self, addr: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+        let socket = std::net::UdpSocket::bind(addr).map_err(|source| bind_error(addr, source))?;
+        enlarge_buffers(&socket);
+        LocalRuntime.wrap_udp_socket(socket)
+    }
+
+    fn runtime(&self) -> Arc<dyn Runtime> {
+        Arc::new(LocalRuntime)
+    }
+}
+
+/// What a burst of full congestion windows from many peers needs.
+const BUFFER_BYTES: usize = 4 << 20;
+
+fn enlarge_buffers(socket: &std::net::UdpSocket) {
+    let enlarged = quinn::udp::UdpSocketState::new(socket.into()).and_then(|state| {
+        state.set_recv_buffer_size(socket.into(), BUFFER_BYTES)?;
+        state.set_send_buffer_size(socket.into(), BUFFER_BYTES)
+    });
+    if let Err(error) = enlarged {
+        tracing::debug!(%error, bytes = BUFFER_BYTES, "socket buffers stay as they are");
+    }
+}
+
+/// A refused bind with the address that was asked for, which the system's own error leaves out.
+pub(crate) fn bind_error(addr: SocketAddr, source: io::Error) -> io::Error {
+    io::Error::new(source.kind(), BindError { addr, source })
+}
+
+#[derive(Debug)]
+struct BindError {
+    addr: SocketAddr,
+    source: io::Error,
+}
+
+impl fmt::Display for BindError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot bind udp socket {}: {}", self.addr, self.source.kind())
+    }
+}
+
+impl Error for BindError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.source)
+    }
+}
+
+/// tokio's runtime, with quinn's drivers on the current `LocalSet`, so that a node's tasks end with
+/// its set. Spawning outside a `LocalSet` panics.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LocalRuntime;
+
+impl Runtime for LocalRuntime {
+    fn new_timer(&self, at: Instant) -> Pin<Box<dyn AsyncTimer>> {
+        TokioRuntime.new_timer(at)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the seam that all else goes through")]
+    fn spawn(&self, future: Pin<Box<dyn Future<Output = ()> + Send>>) {
+        tokio::task::spawn_local(future);
+    }
+
+    fn wrap_udp_socket(&self, socket: std::net::UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+        TokioRuntime.wrap_udp_socket(socket)
+    }
+
+    fn now(&self) -> Instant {
+        TokioRuntime.now()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_taken_address_is_named() {
+        let first = Udp.bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let addr = first.local_addr().unwrap();
+        let error = Udp.bind(addr).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(error.to_string(), format!("cannot bind udp socket {addr}: address in use"));
+    }
+
+    #[tokio::test]
+    async fn a_dropped_socket_frees_its_port() {
+        let addr = Udp.bind(([127, 0, 0, 1], 0).into()).unwrap().local_addr().unwrap();
+        Udp.bind(addr).unwrap();
+    }
+}

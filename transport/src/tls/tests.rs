@@ -1,0 +1,8 @@
+mod credentials;
+mod handshake;
+
+use crate::identity::NodeName;
+
+fn name(text: &str) -> NodeName {
+    NodeName::new(text).expect("a name")
+}

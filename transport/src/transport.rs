@@ -1,0 +1,545 @@
+//! A node's transport: its endpoint, its peers, and a session with each of them.
+//!
+//! It lives on one thread, inside a `LocalSet`; sessions are what other threads hold of it. For
+//! each peer that is wanted a task dials, greets, carries the session until the connection ends,
+//! and dials again, with growing waits.
+//!
+//! Invariant: one connection at a time carries a session. When both ends dial, the one that the
+//! lower node name dialled is kept; nothing that was sent on the other is lost, because the session
+//! resumes.
+
+mod accept;
+mod dial;
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    fmt, io,
+    net::SocketAddr,
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use tokio::{sync::Notify, task::JoinSet};
+
+use crate::{
+    Clock, Random,
+    config::{ConfigError, TransportConfig},
+    greet::{CLOSED, ConnectError, ControlStream, FORGOTTEN, REPLACED},
+    identity::{NodeName, PeerId},
+    link::{Link, LinkEnd},
+    session::{Inbound, Limits, Session, Shape, Unsettled},
+    simulation::{MAX_UDP_PAYLOAD_BYTES, endpoint_config, seeded_client, seeded_server},
+    socket::Network,
+    wire::{
+        control::Control,
+        handshake::{Hello, Refusal},
+    },
+};
+
+/// What the layer above is told, always on the transport's thread. No call may block.
+pub trait Events: 'static {
+    /// The highest incarnation known of a name; 0 if none. Asked for a node that wants to join.
+    fn highest_incarnation(&self, name: &NodeName) -> u64;
+
+    /// Whether the layer above accepts a peer, by what that peer's layer above said.
+    ///
+    /// # Errors
+    ///
+    /// The refusal that the peer is to be told.
+    fn admit(&self, peer: &PeerId, info: &[u8]) -> Result<(), Refusal>;
+
+    /// A connection carries the session; `first` says that the session is new.
+    fn link_up(&self, session: &Session, first: bool);
+
+    /// The session has no connection now, and may get one again.
+    fn link_down(&self, session: &Session);
+
+    /// Frames arrived, in order, for the first and only time.
+    fn deliver(&self, session: &Session, frames: &mut Vec<Inbound>);
+
+    /// A packet arrived.
+    fn packet(&self, peer: &PeerId, packet: &[u8]);
+
+    /// The peer says that a message did not run.
+    fn rejected(&self, session: &Session, message: Unsettled, reason: u8);
+
+    /// The session has ended: the peer's incarnation is over, or the peer was forgotten.
+    fn session_ended(&self, session: &Session, unsettled: Vec<Unsettled>);
+
+    /// A dial failed; it will be tried again.
+    fn dial_failed(&self, peer: &PeerId, error: &ConnectError);
+}
+
+/// A bound endpoint that knows its name and not yet its incarnation.
+pub struct Bound {
+    config: TransportConfig,
+    clock: Clock,
+    random: Random,
+    endpoint: quinn::Endpoint,
+    client: quinn::ClientConfig,
+    addr: SocketAddr,
+}
+
+/// Why an endpoint could not be bound.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum BindError {
+    /// A setting breaks its rule.
+    Config(ConfigError),
+    /// The address cannot be bound.
+    Socket {
+        /// The address.
+        addr: SocketAddr,
+        /// What the operating system says.
+        source: io::Error,
+    },
+}
+
+impl fmt::Display for BindError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(_) => f.write_str("a transport setting breaks its rule"),
+            Self::Socket { addr, source } if source.kind() == io::ErrorKind::AddrInUse => write!(
+                f,
+                "address {addr} is in use; stop the process that holds it, or bind another port"
+            ),
+            Self::Socket { addr, .. } => write!(f, "address {addr} cannot be bound"),
+        }
+    }
+}
+
+impl std::error::Error for BindError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Config(source) => Some(source),
+            Self::Socket { source, .. } => Some(source),
+        }
+    }
+}
+
+/// A running transport; a handle that stays on its thread.
+#[derive(Clone)]
+pub struct Transport(Rc<Shared>);
+
+struct Shared {
+    config: TransportConfig,
+    clock: Clock,
+    random: RefCell<Random>,
+    endpoint: quinn::Endpoint,
+    client: quinn::ClientConfig,
+    addr: SocketAddr,
+    local: PeerId,
+    info: Bytes,
+    events: Rc<dyn Events>,
+    peers: RefCell<BTreeMap<NodeName, Peer>>,
+    tasks: RefCell<JoinSet<()>>,
+    next_link: Cell<u64>,
+    closing: Cell<bool>,
+    /// Told whenever a link comes up or goes down.
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct Peer {
+    /// Where to dial, and which incarnation; `None` if it is not to be dialled.
+    wanted: Option<(u64, SocketAddr)>,
+    dialling: bool,
+    session: Option<Session>,
+    link: Option<LinkHandle>,
+    /// The lowest incarnation that is still listened to.
+    floor: u64,
+}
+
+struct LinkHandle {
+    id: u64,
+    dialled_by: NodeName,
+    connection: quinn::Connection,
+    stop: Rc<Notify>,
+    pong: Rc<Notify>,
+}
+
+impl Bound {
+    /// Binds the endpoint. Call it inside the `LocalSet` that the transport is to live in.
+    ///
+    /// # Errors
+    ///
+    /// [`BindError`]: a setting breaks its rule, or the address is not to be had.
+    pub fn bind(
+        config: TransportConfig,
+        network: &dyn Network,
+        clock: Clock,
+        mut random: Random,
+    ) -> Result<Self, BindError> {
+        config.validate().map_err(BindError::Config)?;
+        let seed = network.seed().map(|seed| seed ^ random.next_u64());
+        let quic = Arc::new(quic_config(&config));
+        let mut server = quinn::ServerConfig::with_crypto(config.credentials.server_config());
+        server.transport_config(Arc::clone(&quic));
+        server.max_incoming(HANDSHAKES_LIMIT);
+        let mut client = quinn::ClientConfig::new(config.credentials.client_config());
+        client.transport_config(quic);
+        if let Some(seed) = seed {
+            seeded_server(&mut server, seed);
+            seeded_client(&mut client, seed);
+        }
+        let failed = |source| BindError::Socket { addr: config.bind, source };
+        let socket = network.bind(config.bind).map_err(failed)?;
+        let endpoint = quinn::Endpoint::new_with_abstract_socket(
+            endpoint_config(seed),
+            Some(server),
+            socket,
+            network.runtime(),
+        )
+        .map_err(failed)?;
+        let addr = endpoint.local_addr().map_err(failed)?;
+        Ok(Self { config, clock, random, endpoint, client, addr })
+    }
+
+    /// The address that was bound.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Begins to accept peers, as this incarnation. `info` is what peers are told of the layer
+    /// above.
+    pub fn open(self, incarnation: u64, info: Bytes, events: Rc<dyn Events>) -> Transport {
+        let Self { config, clock, random, endpoint, client, addr } = self;
+        let local = PeerId { name: config.node.clone(), incarnation };
+        let transport = Transport(Rc::new(Shared {
+            config,
+            clock,
+            random: RefCell::new(random),
+            endpoint,
+            client,
+            addr,
+            local,
+            info,
+            events,
+            peers: RefCell::default(),
+            tasks: RefCell::default(),
+            next_link: Cell::new(0),
+            closing: Cell::new(false),
+            changed: Notify::new(),
+        }));
+        transport.spawn(accept::run(transport.clone()));
+        transport
+    }
+}
+
+/// How many handshakes may be under way at once.
+const HANDSHAKES_LIMIT: usize = 256;
+
+/// QUIC settings that suit nodes of a cluster. Sources are the facts measured in
+/// `docs/performance.md`.
+fn quic_config(config: &TransportConfig) -> quinn::TransportConfig {
+    let mut quic = quinn::TransportConfig::default();
+    let idle =
+        quinn::IdleTimeout::try_from(config.idle_timeout).expect("the configuration was validated");
+    quic.max_idle_timeout(Some(idle))
+        .keep_alive_interval(Some(config.keep_alive))
+        .initial_rtt(Duration::from_millis(30))
+        .max_concurrent_bidi_streams(1u8.into())
+        .max_concurrent_uni_streams(u32::from(config.lanes.get()).into())
+        .stream_receive_window((1024u32 * 1024).into())
+        .receive_window((16u32 * 1024 * 1024).into())
+        .send_window(8 * 1024 * 1024)
+        .datagram_receive_buffer_size(None);
+    let mut discovery = quinn::MtuDiscoveryConfig::default();
+    // Ten segments of this size are what one GSO call carries.
+    discovery.upper_bound(MAX_UDP_PAYLOAD_BYTES);
+    quic.mtu_discovery_config(Some(discovery));
+    quic
+}
+
+impl Transport {
+    /// Who this node is.
+    pub fn local(&self) -> &PeerId {
+        &self.0.local
+    }
+
+    /// The address that was bound.
+    pub fn addr(&self) -> SocketAddr {
+        self.0.addr
+    }
+
+    /// Keeps a session with a peer from now on. A higher incarnation of a known name ends the
+    /// session with the lower one; a lower one is ignored.
+    pub fn connect(&self, peer: &PeerId, addr: SocketAddr) {
+        if peer.name == self.0.local.name || self.0.closing.get() {
+            return;
+        }
+        self.raise_floor(peer);
+        let mut peers = self.0.peers.borrow_mut();
+        let entry = peers.entry(peer.name.clone()).or_default();
+        if peer.incarnation < entry.floor {
+            return;
+        }
+        entry.wanted = Some((peer.incarnation, addr));
+        if !std::mem::replace(&mut entry.dialling, true) {
+            drop(peers);
+            self.spawn(dial::run(self.clone(), peer.name.clone()));
+        } else {
+            drop(peers);
+            self.0.changed.notify_waiters();
+        }
+    }
+
+    /// Ends the session with an incarnation that is over, and listens to it no more.
+    pub fn forget(&self, peer: &PeerId) {
+        let over = PeerId { name: peer.name.clone(), incarnation: peer.incarnation + 1 };
+        let mut peers = self.0.peers.borrow_mut();
+        let entry = peers.entry(peer.name.clone()).or_default();
+        if entry.wanted.is_some_and(|(incarnation, _)| incarnation <= peer.incarnation) {
+            entry.wanted = None;
+        }
+        drop(peers);
+        self.raise_floor(&over);
+        self.0.changed.notify_waiters();
+    }
+
+    /// The session with a peer of this name, if there is one.
+    pub fn session(&self, name: &NodeName) -> Option<Session> {
+        self.0.peers.borrow().get(name)?.session.clone()
+    }
+
+    /// Whether a connection carries the session with a peer right now.
+    pub fn is_linked(&self, peer: &PeerId) -> bool {
+        let peers = self.0.peers.borrow();
+        peers.get(&peer.name).is_some_and(|entry| {
+            entry.link.is_some()
+                && entry.session.as_ref().is_some_and(|session| session.peer() == peer)
+        })
+    }
+
+    /// Asks a peer for a sign of life, for at most `patience`.
+    pub async fn ping(&self, name: &NodeName, patience: Duration) -> bool {
+        let Some((session, pong)) = self.link_of(name) else { return false };
+        let pong = pong.notified();
+        session.send_control(Control::Ping(0));
+        tokio::select! {
+            biased;
+            () = pong => true,
+            () = self.0.clock.sleep(patience) => false,
+        }
+    }
+
+    /// Takes no more peers, waits until all that was sent is settled, for at most `patience`, and
+    /// closes every connection.
+    pub async fn close(&self, patience: Duration) {
+        self.0.closing.set(true);
+        let deadline = self.0.clock.after(patience);
+        let sessions: Vec<Session> =
+            self.0.peers.borrow().values().filter_map(|peer| peer.session.clone()).collect();
+        let linked = |session: &Session| self.is_linked(session.peer());
+        while sessions.iter().any(|s| linked(s) && !s.is_drained()) && self.0.clock.now() < deadline
+        {
+            self.0.clock.sleep(DRAIN_PERIOD).await;
+        }
+        self.0.endpoint.close(CLOSED.into(), b"closed");
+        let names: Vec<NodeName> = self.0.peers.borrow().keys().cloned().collect();
+        for name in names {
+            self.raise_floor(&PeerId { name, incarnation: u64::MAX });
+        }
+        tokio::select! {
+            biased;
+            () = self.0.endpoint.wait_idle() => {}
+            () = self.0.clock.sleep(CLOSE_PATIENCE) => {}
+        }
+        self.0.tasks.borrow_mut().abort_all();
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        let mut tasks = self.0.tasks.borrow_mut();
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn_local(task);
+    }
+
+    fn link_of(&self, name: &NodeName) -> Option<(Session, Rc<Notify>)> {
+        let peers = self.0.peers.borrow();
+        let entry = peers.get(name)?;
+        Some((entry.session.clone()?, Rc::clone(&entry.link.as_ref()?.pong)))
+    }
+
+    /// Ends what belongs to incarnations of a name below this one.
+    fn raise_floor(&self, peer: &PeerId) {
+        let mut peers = self.0.peers.borrow_mut();
+        let entry = peers.entry(peer.name.clone()).or_default();
+        entry.floor = entry.floor.max(peer.incarnation);
+        let floor = entry.floor;
+        let over = entry.session.take_if(|session| session.peer().incarnation < floor);
+        let link = if over.is_some() { entry.link.take() } else { None };
+        drop(peers);
+        if let Some(link) = link {
+            link.end(FORGOTTEN);
+        }
+        if let Some(session) = over {
+            let unsettled = session.end();
+            self.0.events.session_ended(&session, unsettled);
+        }
+    }
+
+    /// What this node says of itself to a peer.
+    fn hello(&self, peer: Option<&NodeName>) -> Hello {
+        let resume = peer
+            .and_then(|name| self.session(name))
+            .map(|session| (session.peer().incarnation, session.received()));
+        Hello {
+            cluster: self.0.config.cluster.to_string(),
+            node: self.0.local.clone(),
+            to: peer.cloned(),
+            capabilities: 0,
+            lanes: self.0.config.lanes.get(),
+            resume,
+            info: self.0.info.to_vec(),
+        }
+    }
+
+    /// Whether this node wants to talk to a peer at all.
+    fn check(&self, hello: &Hello, control: &ControlStream) -> Result<(), Refusal> {
+        let local = &self.0.local;
+        if self.0.closing.get() {
+            return Err(Refusal::Closing);
+        }
+        if hello.cluster != self.0.config.cluster.as_str() {
+            return Err(Refusal::Cluster { expected: self.0.config.cluster.to_string() });
+        }
+        if hello.to.as_ref().is_some_and(|to| *to != local.name) {
+            return Err(Refusal::WrongNode { here: local.name.clone() });
+        }
+        if !control.names_peer(&hello.node.name) {
+            return Err(Refusal::Identity { claimed: hello.node.name.clone() });
+        }
+        if hello.node.name == local.name {
+            return Err(Refusal::NameInUse { name: local.name.clone() });
+        }
+        if hello.lanes == 0 || hello.lanes > crate::wire::handshake::LANES_LIMIT {
+            return Err(Refusal::Protocol);
+        }
+        let floor = self.0.peers.borrow().get(&hello.node.name).map_or(0, |entry| entry.floor);
+        if hello.node.incarnation < floor {
+            return Err(Refusal::Stale { known: floor - 1 });
+        }
+        self.0.events.admit(&hello.node, &hello.info)
+    }
+
+    /// The session with a peer that has greeted, made if there is none.
+    fn session_with(&self, hello: &Hello) -> Session {
+        self.raise_floor(&hello.node);
+        let mut peers = self.0.peers.borrow_mut();
+        let entry = peers.entry(hello.node.name.clone()).or_default();
+        if let Some(session) = &entry.session {
+            return session.clone();
+        }
+        let config = &self.0.config;
+        let shape = Shape {
+            lanes_out: hello.lanes,
+            lanes_in: config.lanes.get(),
+            limits: Limits {
+                target_messages: config.target_messages,
+                target_bytes: config.target_bytes,
+            },
+            messages_limit: config.session_messages,
+            bytes_limit: config.session_bytes,
+            frame_limit: config.frame_limit,
+        };
+        let info = Bytes::copy_from_slice(&hello.info);
+        let session = Session::new(self.0.local.clone(), hello.node.clone(), info, &shape);
+        entry.session = Some(session.clone());
+        session
+    }
+
+    /// Whether a connection dialled by `dialled_by` would replace what carries the session now.
+    fn may_carry(&self, peer: &NodeName, dialled_by: &NodeName) -> bool {
+        let peers = self.0.peers.borrow();
+        let Some(link) = peers.get(peer).and_then(|entry| entry.link.as_ref()) else { return true };
+        // A second dial by the same side says that it has given up the first connection.
+        link.dialled_by == *dialled_by || dialled_by < &link.dialled_by
+    }
+
+    /// Lets a connection carry the session from now on. Gives the task that carries it.
+    fn carry(
+        &self,
+        control: ControlStream,
+        session: &Session,
+        received: &[u64],
+        dialled_by: NodeName,
+    ) -> Result<impl Future<Output = ()> + use<>, ConnectError> {
+        let name = &session.peer().name;
+        let connection = control.connection.clone();
+        let resumed = session.resume(received)?;
+        let first = session.introduce();
+        let (stop, pong) = (Rc::new(Notify::new()), Rc::new(Notify::new()));
+        let id = self.0.next_link.replace(self.0.next_link.get() + 1);
+        let handle = LinkHandle {
+            id,
+            dialled_by,
+            connection: connection.clone(),
+            stop: Rc::clone(&stop),
+            pong: Rc::clone(&pong),
+        };
+        let replaced =
+            self.0.peers.borrow_mut().get_mut(name).and_then(|entry| entry.link.replace(handle));
+        if let Some(replaced) = replaced {
+            replaced.end(REPLACED);
+        }
+        tracing::info!(node = %self.0.local, peer = %session.peer(), first, "link up");
+        let events = Rc::clone(&self.0.events);
+        events.link_up(session, first);
+        self.0.changed.notify_waiters();
+        let session = session.clone();
+        let link = Link {
+            connection,
+            control,
+            session: session.clone(),
+            first: resumed,
+            events,
+            stop,
+            pong,
+        };
+        let transport = self.clone();
+        Ok(async move {
+            let end = link.run().await;
+            transport.link_ended(&session, id, &end);
+        })
+    }
+
+    fn link_ended(&self, session: &Session, id: u64, end: &LinkEnd) {
+        tracing::info!(node = %self.0.local, peer = %session.peer(), %end, "link down");
+        let mut peers = self.0.peers.borrow_mut();
+        let entry = peers.get_mut(&session.peer().name);
+        let ended = entry.and_then(|entry| entry.link.take_if(|link| link.id == id));
+        drop(peers);
+        if ended.is_some() {
+            self.0.events.link_down(session);
+        }
+        self.0.changed.notify_waiters();
+    }
+}
+
+/// How often a closing transport looks whether it is drained.
+const DRAIN_PERIOD: Duration = Duration::from_millis(5);
+
+/// How long peers are given to take notice of a close.
+const CLOSE_PATIENCE: Duration = Duration::from_millis(500);
+
+impl LinkHandle {
+    fn end(self, code: u32) {
+        self.stop.notify_one();
+        self.connection.close(code.into(), b"");
+    }
+}
+
+impl fmt::Debug for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Transport").field(&self.0.local).finish()
+    }
+}
+
+impl fmt::Debug for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bound").field("addr", &self.addr).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,123 @@
+//! The side that is dialled.
+
+use std::time::Duration;
+
+use super::Transport;
+use crate::{
+    greet::{ConnectError, ControlStream},
+    identity::{NodeName, PeerId},
+    wire::{
+        WireError,
+        handshake::{Greeting, Hello, Refusal, VERSIONS},
+    },
+};
+
+/// How long a peer that holds a name is given to show that it lives, before the name is free.
+const LIFE_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Accepts connections until the endpoint closes.
+pub(super) async fn run(transport: Transport) {
+    while let Some(incoming) = transport.0.endpoint.accept().await {
+        let from = incoming.remote_address();
+        let handshake = greet(transport.clone(), incoming);
+        let (clock, patience) = (transport.0.clock.clone(), transport.0.config.handshake_timeout);
+        transport.spawn(async move {
+            let error = tokio::select! {
+                biased;
+                greeted = handshake => greeted.err(),
+                () = clock.sleep(patience + LIFE_PATIENCE) => Some(ConnectError::TimedOut),
+            };
+            if let Some(error) = error {
+                let remedy = std::error::Error::source(&error).map(ToString::to_string);
+                tracing::warn!(%from, %error, remedy, "peer refused");
+            }
+        });
+    }
+}
+
+async fn greet(transport: Transport, incoming: quinn::Incoming) -> Result<(), ConnectError> {
+    let connection = incoming.await?;
+    let (mut control, version) = ControlStream::accept(connection).await?;
+    if version.is_err() {
+        let (lowest, highest) = VERSIONS;
+        return Err(control.refuse(Refusal::Version { lowest, highest }).await);
+    }
+    match control.greeting().await? {
+        Greeting::Hello(hello) => welcome(&transport, control, hello).await,
+        Greeting::Inquire { cluster, name } => answer(&transport, control, &cluster, &name).await,
+        _ => Err(control.refuse(Refusal::Protocol).await),
+    }
+}
+
+async fn welcome(
+    transport: &Transport,
+    mut control: ControlStream,
+    hello: Hello,
+) -> Result<(), ConnectError> {
+    let peer = hello.node.name.clone();
+    if let Err(refusal) = transport.check(&hello, &control) {
+        return Err(control.refuse(refusal).await);
+    }
+    if !transport.may_carry(&peer, &peer) {
+        return Err(control.refuse(Refusal::Duplicate).await);
+    }
+    let session = transport.session_with(&hello);
+    control.greet(&Greeting::Welcome(transport.hello(Some(&peer)))).await?;
+    match control.greeting().await? {
+        Greeting::Ready => {}
+        _ => return Err(control.refuse(Refusal::Protocol).await),
+    }
+    // The world may have moved on while the two were greeting.
+    if session.has_ended() {
+        return Err(control.refuse(Refusal::Stale { known: session.peer().incarnation }).await);
+    }
+    if !transport.may_carry(&peer, &peer) {
+        return Err(control.refuse(Refusal::Duplicate).await);
+    }
+    let received = marks_for(transport.local(), &hello);
+    let carried = transport.carry(control, &session, received, peer)?;
+    transport.spawn(carried);
+    Ok(())
+}
+
+/// What the peer has received of this incarnation; nothing, if it speaks of another one.
+pub(super) fn marks_for<'a>(local: &PeerId, hello: &'a Hello) -> &'a [u64] {
+    match &hello.resume {
+        Some((incarnation, received)) if *incarnation == local.incarnation => received,
+        _ => &[],
+    }
+}
+
+/// Answers a node that wants to join under a name.
+async fn answer(
+    transport: &Transport,
+    mut control: ControlStream,
+    cluster: &str,
+    name: &NodeName,
+) -> Result<(), ConnectError> {
+    let ours = &transport.0.config.cluster;
+    if cluster != ours.as_str() {
+        return Err(control.refuse(Refusal::Cluster { expected: ours.to_string() }).await);
+    }
+    if !control.names_peer(name) {
+        return Err(control.refuse(Refusal::Identity { claimed: name.clone() }).await);
+    }
+    if *name == transport.local().name || transport.ping(name, LIFE_PATIENCE).await {
+        return Err(control.refuse(Refusal::NameInUse { name: name.clone() }).await);
+    }
+    let known = {
+        let peers = transport.0.peers.borrow();
+        peers.get(name).map_or(0, |entry| {
+            let session = entry.session.as_ref().map_or(0, |session| session.peer().incarnation);
+            session.max(entry.floor.saturating_sub(1))
+        })
+    };
+    let highest = known.max(transport.0.events.highest_incarnation(name));
+    control.greet(&Greeting::Known { node: transport.local().clone(), highest }).await?;
+    if control.send.finish().is_err() {
+        return Err(WireError::Malformed.into());
+    }
+    // Ready once the peer has everything; it closes then.
+    let _ = control.send.stopped().await;
+    Ok(())
+}

@@ -1,0 +1,143 @@
+//! The side that dials.
+
+use std::net::SocketAddr;
+
+use super::{Bound, Transport, accept::marks_for};
+use crate::{
+    Clock,
+    greet::{CLOSED, ConnectError, ControlStream},
+    identity::{NodeName, PeerId},
+    wire::handshake::{Greeting, Refusal},
+};
+
+/// The name in the TLS greeting. Peers are named by their certificates and our own handshake, so
+/// it says nothing.
+const SERVER_NAME: &str = "actix-cluster";
+
+/// Dials a peer whenever it is wanted and no connection carries its session.
+pub(super) async fn run(transport: Transport, name: NodeName) {
+    let mut wait = transport.0.config.redial_first;
+    loop {
+        let (peer, addr, linked) = {
+            let mut peers = transport.0.peers.borrow_mut();
+            let Some(entry) = peers.get_mut(&name) else { return };
+            let Some((incarnation, addr)) = entry.wanted else {
+                entry.dialling = false;
+                return;
+            };
+            (PeerId { name: name.clone(), incarnation }, addr, entry.link.is_some())
+        };
+        if transport.0.closing.get() {
+            return;
+        }
+        if linked {
+            transport.0.changed.notified().await;
+            continue;
+        }
+        match dial(&transport, &peer, addr).await {
+            Ok(carried) => {
+                wait = transport.0.config.redial_first;
+                carried.await;
+            }
+            Err(error) => {
+                tracing::debug!(node = %transport.local(), %peer, %error, "dial failed");
+                transport.0.events.dial_failed(&peer, &error);
+                let pause = transport.0.random.borrow_mut().jittered(wait);
+                wait = (wait * 2).min(transport.0.config.redial_longest);
+                tokio::select! {
+                    biased;
+                    () = transport.0.changed.notified() => {}
+                    () = transport.0.clock.sleep(pause) => {}
+                }
+            }
+        }
+    }
+}
+
+async fn dial(
+    transport: &Transport,
+    peer: &PeerId,
+    addr: SocketAddr,
+) -> Result<impl Future<Output = ()> + use<>, ConnectError> {
+    let shared = &transport.0;
+    in_time(&shared.clock, shared.config.handshake_timeout, async {
+        let connection = connect(&shared.endpoint, &shared.client, addr).await?;
+        let mut control = ControlStream::open(connection).await?;
+        control.greet(&Greeting::Hello(transport.hello(Some(&peer.name)))).await?;
+        let welcome = match control.greeting().await? {
+            Greeting::Welcome(welcome) => welcome,
+            _ => return Err(control.refuse(Refusal::Protocol).await),
+        };
+        if welcome.node.name != peer.name {
+            return Err(control.refuse(Refusal::WrongNode { here: peer.name.clone() }).await);
+        }
+        if let Err(refusal) = transport.check(&welcome, &control) {
+            return Err(control.refuse(refusal).await);
+        }
+        let local = transport.local().name.clone();
+        if !transport.may_carry(&peer.name, &local) {
+            return Err(control.refuse(Refusal::Duplicate).await);
+        }
+        let session = transport.session_with(&welcome);
+        control.greet(&Greeting::Ready).await?;
+        let received = marks_for(transport.local(), &welcome);
+        transport.carry(control, &session, received, local)
+    })
+    .await
+}
+
+async fn connect(
+    endpoint: &quinn::Endpoint,
+    client: &quinn::ClientConfig,
+    addr: SocketAddr,
+) -> Result<quinn::Connection, ConnectError> {
+    let connecting =
+        endpoint.connect_with(client.clone(), addr, SERVER_NAME).map_err(ConnectError::Dial)?;
+    Ok(connecting.await?)
+}
+
+async fn in_time<T>(
+    clock: &Clock,
+    patience: std::time::Duration,
+    work: impl Future<Output = Result<T, ConnectError>>,
+) -> Result<T, ConnectError> {
+    tokio::select! {
+        biased;
+        done = work => done,
+        () = clock.sleep(patience) => Err(ConnectError::TimedOut),
+    }
+}
+
+impl Bound {
+    /// Asks the node at `addr` who it is, and for the highest incarnation it knows of this node's
+    /// name: the next one is free to join as.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError`]; a live node that holds the name is [`Refusal::NameInUse`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: nothing changes on either side.
+    pub async fn inquire(&self, addr: SocketAddr) -> Result<(PeerId, u64), ConnectError> {
+        let patience = self.config.handshake_timeout;
+        in_time(&self.clock, patience, async {
+            let connection = connect(&self.endpoint, &self.client, addr).await?;
+            let mut control = ControlStream::open(connection).await?;
+            let cluster = self.config.cluster.to_string();
+            let name = self.config.node.clone();
+            control.greet(&Greeting::Inquire { cluster, name }).await?;
+            let answer = control.greeting().await?;
+            let Greeting::Known { node, highest } = answer else {
+                return Err(control.refuse(Refusal::Protocol).await);
+            };
+            if !control.names_peer(&node.name) {
+                let claimed = node.name;
+                return Err(control.refuse(Refusal::Identity { claimed }).await);
+            }
+            control.connection.close(CLOSED.into(), b"");
+            Ok((node, highest))
+        })
+        .await
+    }
+}

@@ -1,0 +1,54 @@
+//! Bytes between nodes: frames on lanes, control frames, and the handshake.
+//!
+//! Invariant: what is published here is frozen. Enums grow at their end, structs never change; a
+//! change of meaning is a new protocol version. `docs/wire.md` describes the same bytes.
+//! Knows no session and no connection.
+
+pub(crate) mod control;
+pub(crate) mod handshake;
+pub(crate) mod lane;
+pub(crate) mod varint;
+
+use std::fmt;
+
+/// Bytes that are no frame, or a frame that may not be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WireError {
+    /// A length beyond its limit.
+    TooLong {
+        /// The length as announced.
+        length: u64,
+        /// The most that is allowed.
+        limit: u64,
+    },
+    /// A kind of frame that nobody agreed on.
+    UnknownKind(u8),
+    /// A frame that ends too early or is no such frame.
+    Malformed,
+    /// A frame out of its order: its lane's sequence has a gap.
+    Gap {
+        /// The sequence number that was due.
+        due: u64,
+        /// The one that came.
+        came: u64,
+    },
+    /// Not our protocol at all.
+    Magic,
+}
+
+impl fmt::Display for WireError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLong { length, limit } => {
+                write!(f, "length {length} is over the limit of {limit}")
+            }
+            Self::UnknownKind(kind) => write!(f, "unknown kind of frame {kind}"),
+            Self::Malformed => f.write_str("malformed frame"),
+            Self::Gap { due, came } => write!(f, "frame {came} came where {due} was due"),
+            Self::Magic => f.write_str("the peer speaks another protocol"),
+        }
+    }
+}
+
+impl std::error::Error for WireError {}

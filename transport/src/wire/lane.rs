@@ -1,0 +1,204 @@
+//! Frames on a lane's stream.
+//!
+//! A lane's stream begins with a header: the lane's number and the sequence number of its first
+//! frame, both as varints. Each frame is a varint length, a kind, and what the kind says. A frame's
+//! sequence number is not written: it is its predecessor's plus one.
+
+use bytes::{Buf as _, Bytes, BytesMut};
+
+use super::{WireError, varint};
+
+/// Kinds of frames.
+const MESSAGE: u8 = 1;
+const ANSWER: u8 = 2;
+const REJECTED: u8 = 3;
+const BULK: u8 = 4;
+const FLUSH: u8 = 5;
+const FLUSHED: u8 = 6;
+
+/// A frame on a lane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum LaneFrame {
+    /// Takes budget until it is settled.
+    Message { target: u64, payload: Bytes },
+    /// Takes no budget: as many as were asked for.
+    Answer { target: u64, payload: Bytes },
+    /// The receiver's word that a frame of the other direction did not run.
+    Rejected { lane: u16, sequence: u64, reason: u8 },
+    /// Holds the place of a message that travels on a stream of its own.
+    Bulk { target: u64, id: u64, length: u64 },
+    /// Asks for a [`LaneFrame::Flushed`] once all before it is settled.
+    Flush { shard: u64, marker: u64 },
+    /// What was refused of a shard before the marker, in order.
+    Flushed { marker: u64, refused: Vec<u64> },
+}
+
+/// What a message's or answer's frame takes beside its payload, at most.
+pub(crate) const HEAD_LONGEST: usize = varint::LONGEST + 1 + 8;
+
+/// Appends a message or an answer.
+pub(crate) fn put_payload(answer: bool, target: u64, payload: &[u8], out: &mut Vec<u8>) {
+    varint::put(payload.len() as u64 + 9, out);
+    out.push(if answer { ANSWER } else { MESSAGE });
+    out.extend_from_slice(&target.to_le_bytes());
+    out.extend_from_slice(payload);
+}
+
+impl LaneFrame {
+    /// Appends the frame.
+    pub(crate) fn put(&self, out: &mut Vec<u8>) {
+        let mut body = Vec::new();
+        match self {
+            Self::Message { target, payload } => return put_payload(false, *target, payload, out),
+            Self::Answer { target, payload } => return put_payload(true, *target, payload, out),
+            Self::Rejected { lane, sequence, reason } => {
+                body.push(REJECTED);
+                varint::put(u64::from(*lane), &mut body);
+                varint::put(*sequence, &mut body);
+                body.push(*reason);
+            }
+            Self::Bulk { target, id, length } => {
+                body.push(BULK);
+                body.extend_from_slice(&target.to_le_bytes());
+                varint::put(*id, &mut body);
+                varint::put(*length, &mut body);
+            }
+            Self::Flush { shard, marker } => {
+                body.push(FLUSH);
+                varint::put(*shard, &mut body);
+                varint::put(*marker, &mut body);
+            }
+            Self::Flushed { marker, refused } => {
+                body.push(FLUSHED);
+                varint::put(*marker, &mut body);
+                varint::put(refused.len() as u64, &mut body);
+                refused.iter().for_each(|sequence| varint::put(*sequence, &mut body));
+            }
+        }
+        varint::put(body.len() as u64, out);
+        out.extend_from_slice(&body);
+    }
+
+    /// Takes a whole frame from the front; `None` while bytes are missing.
+    ///
+    /// The length is checked against `limit` before anything is allocated for it.
+    pub(crate) fn take(bytes: &mut BytesMut, limit: u64) -> Result<Option<Self>, WireError> {
+        let Some((length, head)) = varint::take(bytes)? else { return Ok(None) };
+        if length > limit {
+            return Err(WireError::TooLong { length, limit });
+        }
+        let length = usize::try_from(length).map_err(|_| WireError::Malformed)?;
+        if bytes.len() - head < length {
+            bytes.reserve(length + head - bytes.len());
+            return Ok(None);
+        }
+        bytes.advance(head);
+        Self::parse(bytes.split_to(length).freeze()).map(Some)
+    }
+
+    fn parse(mut body: Bytes) -> Result<Self, WireError> {
+        let kind = body.try_get_u8().map_err(|_| WireError::Malformed)?;
+        let frame = match kind {
+            MESSAGE | ANSWER => {
+                let target = body.try_get_u64_le().map_err(|_| WireError::Malformed)?;
+                return Ok(if kind == MESSAGE {
+                    Self::Message { target, payload: body }
+                } else {
+                    Self::Answer { target, payload: body }
+                });
+            }
+            REJECTED => Self::Rejected {
+                lane: number(&mut body)?.try_into().map_err(|_| WireError::Malformed)?,
+                sequence: number(&mut body)?,
+                reason: body.try_get_u8().map_err(|_| WireError::Malformed)?,
+            },
+            BULK => Self::Bulk {
+                target: body.try_get_u64_le().map_err(|_| WireError::Malformed)?,
+                id: number(&mut body)?,
+                length: number(&mut body)?,
+            },
+            FLUSH => Self::Flush { shard: number(&mut body)?, marker: number(&mut body)? },
+            FLUSHED => {
+                let marker = number(&mut body)?;
+                let count = number(&mut body)?;
+                // Each takes at least a byte, so the frame's own length bounds the count.
+                if count > body.len() as u64 {
+                    return Err(WireError::Malformed);
+                }
+                let refused = (0..count).map(|_| number(&mut body)).collect::<Result<_, _>>()?;
+                Self::Flushed { marker, refused }
+            }
+            kind => return Err(WireError::UnknownKind(kind)),
+        };
+        if body.is_empty() { Ok(frame) } else { Err(WireError::Malformed) }
+    }
+}
+
+fn number(body: &mut Bytes) -> Result<u64, WireError> {
+    let (value, length) = varint::take(body)?.ok_or(WireError::Malformed)?;
+    body.advance(length);
+    Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn golden() -> Vec<(LaneFrame, &'static [u8])> {
+        let payload = Bytes::from_static(b"hi");
+        let target = 0x0807_0605_0403_0201;
+        vec![
+            (
+                LaneFrame::Message { target, payload: payload.clone() },
+                &[11, 1, 1, 2, 3, 4, 5, 6, 7, 8, b'h', b'i'],
+            ),
+            (LaneFrame::Answer { target, payload }, &[11, 2, 1, 2, 3, 4, 5, 6, 7, 8, b'h', b'i']),
+            (LaneFrame::Rejected { lane: 3, sequence: 300, reason: 9 }, &[5, 3, 3, 0xac, 2, 9]),
+            (
+                LaneFrame::Bulk { target, id: 1, length: 128 },
+                &[12, 4, 1, 2, 3, 4, 5, 6, 7, 8, 1, 0x80, 1],
+            ),
+            (LaneFrame::Flush { shard: 5, marker: 6 }, &[3, 5, 5, 6]),
+            (LaneFrame::Flushed { marker: 6, refused: vec![1, 130] }, &[6, 6, 6, 2, 1, 0x82, 1]),
+        ]
+    }
+
+    #[test]
+    fn golden_bytes_hold_both_ways() {
+        for (frame, golden) in golden() {
+            let mut bytes = Vec::new();
+            frame.put(&mut bytes);
+            assert_eq!(bytes, golden, "{frame:?}");
+            let mut bytes = BytesMut::from(golden);
+            assert_eq!(LaneFrame::take(&mut bytes, 64), Ok(Some(frame)));
+            assert!(bytes.is_empty());
+        }
+    }
+
+    #[test]
+    fn half_a_frame_waits_for_the_rest() {
+        for (frame, golden) in golden() {
+            for cut in 0..golden.len() {
+                let mut bytes = BytesMut::from(&golden[..cut]);
+                assert_eq!(LaneFrame::take(&mut bytes, 64), Ok(None), "{frame:?} cut at {cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_limit_holds_to_the_byte() {
+        let mut bytes = Vec::new();
+        put_payload(false, 1, &[0; 55], &mut bytes);
+        assert!(LaneFrame::take(&mut BytesMut::from(&bytes[..]), 64).is_ok());
+        let refused = LaneFrame::take(&mut BytesMut::from(&bytes[..]), 63);
+        assert_eq!(refused, Err(WireError::TooLong { length: 64, limit: 63 }));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_a_frame_or_an_error(bytes: Vec<u8>) {
+            let mut bytes = BytesMut::from(&bytes[..]);
+            while let Ok(Some(_)) = LaneFrame::take(&mut bytes, 1_000) {}
+        }
+    }
+}
