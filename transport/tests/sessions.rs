@@ -13,7 +13,7 @@ use std::{
 use actix_cluster_transport::{
     Bound, Class, Clock, ClusterName, ConnectError, Credentials, Events, Inbound, NodeName, PeerId,
     Random, Refusal, Session, Transport, TransportConfig, Unsettled, development::Authority,
-    simulation::SimulatedNetwork,
+    simulation::SimulatedNetwork, socket::Udp,
 };
 use bytes::Bytes;
 use tokio::task::{JoinHandle, LocalSet};
@@ -417,6 +417,32 @@ fn messages_written_before_there_is_a_connection_arrive_once_there_is() {
         world.network.heal_all();
         until(|| b.numbers().len() == 100).await;
         assert_eq!(b.numbers(), (0..100).collect::<Vec<_>>());
+    });
+}
+
+#[test]
+fn real_udp_on_loopback_carries_a_session_too() {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    LocalSet::new().block_on(&runtime, async {
+        let world = World::new(0);
+        let start = |node: &str| {
+            let mut config = world.config(node, world.authority.issue(&name(node)), 1);
+            config.bind = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+            let seen = Rc::new(Seen::default());
+            let events: Rc<dyn Events> = seen.clone();
+            let bound = Bound::bind(config, &Udp, Clock::default(), Random::from_os());
+            let info = Bytes::from_static(b"same");
+            Member { transport: bound.expect("bound").open(1, info, events), seen }
+        };
+        let (a, b) = (start("a"), start("b"));
+        let session = a.session(&b).await;
+        for number in 0..20_000 {
+            tell(&session, 1, number).await;
+        }
+        a.transport.close(Duration::from_secs(30)).await;
+        assert_eq!(b.numbers(), (0..20_000).collect::<Vec<_>>());
+        assert_eq!(a.seen.ended.borrow().concat(), []);
     });
 }
 
