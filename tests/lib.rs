@@ -1,1 +1,153 @@
-//! What the whole-cluster tests share.
+//! A whole cluster on one thread: real QUIC over a simulated network, in paused time, under a seed.
+//!
+//! Each node has its own `LocalSet`s for its arbiters and its cluster's thread, all inside one that
+//! belongs to the node, so that dropping it is what killing a process is.
+
+#![expect(clippy::disallowed_methods, reason = "a test plays the world outside of the seams")]
+
+use std::{
+    future::{Future, pending},
+    net::{IpAddr, SocketAddr},
+    num::NonZeroUsize,
+    sync::Arc,
+    time::Duration,
+};
+
+use actix_cluster::{
+    ClusterConfig, Node, NodeBuilder, StartError, node::LocalThreads,
+    transport::simulation::SimulatedNetwork,
+};
+use tokio::{sync::oneshot, task::JoinHandle};
+
+/// The port that every simulated node binds.
+pub const PORT: u16 = 7000;
+
+/// How many arbiters a simulated node has.
+pub const ARBITERS: usize = 3;
+
+/// A simulated world: its network, and what its nodes have in common.
+#[derive(Debug)]
+pub struct World {
+    /// The network between the nodes.
+    pub network: SimulatedNetwork,
+    /// What all nodes are configured with, apart from their addresses.
+    pub config: ClusterConfig,
+    seed: u64,
+}
+
+/// A node of a simulated world.
+#[derive(Debug)]
+pub struct SimulatedNode {
+    /// The node itself.
+    pub node: Node,
+    /// The host it runs on.
+    pub host: u8,
+    process: JoinHandle<()>,
+}
+
+/// The address of a host.
+pub fn ip(host: u8) -> IpAddr {
+    [127, 0, 0, host].into()
+}
+
+/// The address of the node on a host.
+pub fn addr(host: u8) -> SocketAddr {
+    SocketAddr::new(ip(host), PORT)
+}
+
+impl World {
+    /// A world that `seed` decides.
+    pub fn new(seed: u64) -> Self {
+        let config = ClusterConfig::dev("simulated").expect("a cluster name");
+        Self { network: SimulatedNetwork::new(seed), config, seed }
+    }
+
+    /// The configuration of the node on a host, which joins through the first host.
+    pub fn config_of(&self, host: u8) -> ClusterConfig {
+        self.config.clone().network(self.network.host(ip(host))).bind(addr(host)).seed(addr(1))
+    }
+
+    /// Starts the node `n<host>`, with what `build` adds.
+    pub async fn try_start(
+        &self,
+        host: u8,
+        build: impl FnOnce(NodeBuilder) -> NodeBuilder,
+    ) -> Result<SimulatedNode, StartError> {
+        let builder = Node::builder()
+            .name(&format!("n{host}"))
+            .arbiters(NonZeroUsize::new(ARBITERS).expect("not zero"))
+            .threads(LocalThreads)
+            .seed(self.seed ^ u64::from(host))
+            .cluster(self.config_of(host));
+        let builder = build(builder);
+        let (started, node) = oneshot::channel();
+        let process = tokio::task::spawn_local(async move {
+            let threads = tokio::task::LocalSet::new();
+            let life = async move {
+                let _ = started.send(builder.start().await);
+                pending::<()>().await;
+            };
+            threads.run_until(life).await;
+        });
+        let node = node.await.expect("the process lives")?;
+        Ok(SimulatedNode { node, host, process })
+    }
+
+    /// As [`try_start`](Self::try_start), for nodes that are to join.
+    pub async fn start(
+        &self,
+        host: u8,
+        build: impl FnOnce(NodeBuilder) -> NodeBuilder,
+    ) -> SimulatedNode {
+        self.try_start(host, build).await.expect("the node joins")
+    }
+}
+
+impl SimulatedNode {
+    /// Ends the node as SIGKILL ends a process: nothing of it runs any more, its port is closed.
+    pub async fn kill(self) {
+        self.process.abort();
+        let _ = self.process.await;
+    }
+
+    /// Waits until the node sees so many members.
+    pub async fn sees(&self, members: usize) {
+        let mut view = self.node.view().expect("it has a cluster");
+        while view.members.len() != members {
+            view = self.node.view_after(view.version).await;
+        }
+    }
+}
+
+/// Runs a simulated world to its end.
+pub fn simulate(world: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .expect("a runtime");
+    let local = tokio::task::LocalSet::new();
+    let patience = Duration::from_secs(3_600);
+    runtime
+        .block_on(local.run_until(async { tokio::time::timeout(patience, world).await }))
+        .expect("the world ends within an hour of its own time");
+}
+
+/// Waits until `condition` holds, in virtual time.
+pub async fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    for _ in 0..60_000 {
+        if condition() {
+            return;
+        }
+        pause(1).await;
+    }
+    panic!("a minute has passed, and still not: {what}");
+}
+
+/// Lets so many milliseconds of virtual time pass.
+pub async fn pause(millis: u64) {
+    tokio::time::sleep(Duration::from_millis(millis)).await;
+}
+
+/// Something that all nodes of a world write to.
+pub type Shared<T> = Arc<std::sync::Mutex<T>>;

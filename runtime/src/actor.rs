@@ -14,6 +14,7 @@ pub(crate) mod activation;
 mod context;
 pub(crate) mod envelope;
 mod exit;
+pub(crate) mod frame_envelope;
 mod items;
 pub(crate) mod mailbox;
 mod restart;

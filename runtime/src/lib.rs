@@ -46,6 +46,7 @@
 extern crate self as actix_cluster;
 
 pub mod actor;
+pub mod cluster;
 pub mod message;
 pub mod node;
 pub mod reference;
@@ -54,16 +55,21 @@ pub mod remote_actor;
 mod fixed_map;
 
 pub use actix_cluster_derive::{RemoteActor, RemoteMessage};
+/// The transport, as far as a node's settings name it.
+pub use actix_cluster_transport as transport;
 pub use actix_cluster_transport::{Clock, Random, TimeSource};
 
 pub use crate::{
     actor::{ActorId, Backoff, ClusterContext, ExitReason, Restart, RestartPolicy},
+    cluster::{ClusterConfig, ClusterConfigError, JoinError, Member, View},
     message::{CodecError, RemoteMessage, WireId},
-    node::{Node, NodeBuilder, NodeId, SpawnBuilder, SpawnError, StartError},
+    node::{EntitySettings, Node, NodeBuilder, NodeId, SpawnBuilder, SpawnError, StartError},
     reference::{
         ActorRef, Ask, AskError, MessageRef, RejectReason, Tell, TellError, UnknownReason,
     },
-    remote_actor::{Collision, Entity, EntityState, Handles, MessageTable, Placement, RemoteActor},
+    remote_actor::{
+        Collision, Entity, EntityState, HandledBy, Handles, MessageTable, Placement, RemoteActor,
+    },
 };
 
 /// What most programs need: actix's actor traits, and this crate's own.
@@ -74,7 +80,7 @@ pub mod prelude {
     };
 
     pub use crate::{
-        ActorRef, AskError, ClusterContext, Entity, Handles, MessageRef, Node, RemoteActor,
-        RemoteMessage, TellError, WireId,
+        ActorRef, AskError, ClusterConfig, ClusterContext, Entity, Handles, MessageRef, Node,
+        RemoteActor, RemoteMessage, TellError, WireId,
     };
 }

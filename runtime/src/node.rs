@@ -4,22 +4,32 @@ mod arbiter;
 mod builder;
 mod core;
 mod dead_letters;
+mod entities;
+mod kinds;
+mod passivation;
 mod spawn;
 mod threads;
-mod types;
 
-use std::{any::Any, fmt, sync::Arc};
+use std::{any::Any, fmt, net::SocketAddr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::{
+    arbiter::Residents, core::NodeCore, dead_letters::DeadLetters, entities::EntityKey,
+};
 pub use self::{
     builder::{NodeBuilder, StartError},
     dead_letters::DeadLetterCounts,
+    kinds::EntitySettings,
     spawn::{SpawnBuilder, SpawnError},
     threads::{LocalThreads, OsThreads, ThreadMain, Threads},
 };
-pub(crate) use self::{core::NodeCore, dead_letters::DeadLetters};
-use crate::{actor::ClusterContext, remote_actor::RemoteActor};
+use crate::{
+    actor::ClusterContext,
+    cluster::{Member, View},
+    reference::ActorRef,
+    remote_actor::{Entity, RemoteActor},
+};
 
 /// One run of a node's process: its name, and the number of this run.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -99,15 +109,100 @@ impl Node {
         SpawnBuilder::new(Arc::clone(&self.0), Box::new(factory))
     }
 
+    /// A reference to the entity of this key, wherever it lives. No look-up, no wait: the first
+    /// message activates it on its owner.
+    ///
+    /// # Panics
+    ///
+    /// When the key is longer than [`KEY_LIMIT`](Self::KEY_LIMIT) bytes.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use actix_cluster::prelude::*;
+    /// # fn example<Account: Entity>(node: &Node) {
+    /// let account: ActorRef<Account> = node.entity("acct-7");
+    /// # }
+    /// ```
+    pub fn entity<A: Entity>(&self, key: &str) -> ActorRef<A> {
+        let limit = Self::KEY_LIMIT;
+        assert!(key.len() <= limit, "an entity's key has at most {limit} bytes");
+        ActorRef::entity(Arc::clone(&self.0), EntityKey::of::<A>(key))
+    }
+
+    /// The longest key of an entity, in bytes.
+    pub const KEY_LIMIT: usize = 1_024;
+
+    /// How many entities are active on the node.
+    pub fn entity_count(&self) -> usize {
+        self.0.entities().count()
+    }
+
+    /// The node that owns an entity, as far as this one knows; `None` while nobody does.
+    pub fn owner_of<A: Entity>(&self, key: &str) -> Option<NodeId> {
+        let shard = EntityKey::of::<A>(key).shard();
+        match self.0.cluster() {
+            Some(cluster) => cluster.routing.routes().table.owner(shard).cloned(),
+            None => Some(self.id().clone()),
+        }
+    }
+
+    /// The shard that an entity belongs to, from 0 to 4,095.
+    pub fn shard_of<A: Entity>(&self, key: &str) -> u16 {
+        EntityKey::of::<A>(key).shard().0
+    }
+
+    /// The members that this node believes to be alive, itself included; `None` without a cluster.
+    pub fn view(&self) -> Option<Arc<View>> {
+        Some(Arc::clone(&self.0.cluster()?.routing.routes().view))
+    }
+
+    /// Waits until the view has another version than `known`, and gives it; for ever without a
+    /// cluster.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: nothing is lost.
+    pub async fn view_after(&self, known: u64) -> Arc<View> {
+        if let Some(cluster) = self.0.cluster() {
+            let mut versions = cluster.view_versions();
+            if versions.wait_for(|version| *version != known).await.is_ok() {
+                return Arc::clone(&cluster.routing.routes().view);
+            }
+        }
+        std::future::pending().await
+    }
+
+    /// The members of the view; none without a cluster.
+    pub fn members(&self) -> Vec<Member> {
+        self.view().map_or_else(Vec::new, |view| view.members.clone())
+    }
+
+    /// The address at which other nodes reach this one; `None` without a cluster.
+    pub fn addr(&self) -> Option<SocketAddr> {
+        self.0.cluster().map(|cluster| cluster.addr)
+    }
+
+    /// Waits until the node has shut down: by [`shutdown`](Self::shutdown), or by itself, because
+    /// the others have declared it down.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: nothing is lost.
+    pub async fn ended(&self) {
+        self.0.ended().await;
+    }
+
     /// Runs `read` as part of this node, so that references can be deserialised in it.
     pub fn scope<T>(&self, read: impl FnOnce() -> T) -> T {
         let _scope = NodeCore::enter(&self.0);
         read()
     }
 
-    /// Stops all actors, hooks included, and then the arbiters.
+    /// Leaves the cluster, stops all actors, hooks included, and then the node's threads.
     ///
-    /// What is in a mailbox is rejected. Calling it again waits for the same end.
+    /// Tells that wait for an entity go back to their senders, which send them on to the next
+    /// owner; what waits for another actor is rejected. Calling it again waits for the same end.
     ///
     /// # Cancel safety
     ///

@@ -4,6 +4,7 @@ mod actor_ref;
 mod ask;
 mod error;
 mod message_ref;
+mod route;
 mod tell;
 
 pub use self::{

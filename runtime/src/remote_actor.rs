@@ -9,7 +9,12 @@ use std::{collections::BTreeMap, fmt};
 use actix::{Actor, Handler};
 
 use crate::{
-    actor::ClusterContext,
+    actor::{
+        ClusterContext,
+        envelope::{BoxEnvelope, LocalAsk, LocalTell},
+        frame_envelope::FrameEnvelope,
+    },
+    cluster::frame::Frame,
     message::{RemoteMessage, WireId},
 };
 
@@ -33,13 +38,55 @@ pub trait RemoteActor: Actor<Context = ClusterContext<Self>> {
 
 /// States that the actor `Self` lists the message `M` in its `handles(..)`.
 ///
-/// [`macro@crate::RemoteActor`] implements it; it is what [`ActorRef`](crate::ActorRef) asks for.
+/// [`macro@crate::RemoteActor`] implements it.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not list the message `{M}`",
     label = "`{M}` is missing in `handles(..)`",
     note = "add it: `#[remote(name = \"..\", handles(.., {M}))]` on `{Self}`, and implement `Handler<{M}>`"
 )]
 pub trait Handles<M: RemoteMessage>: RemoteActor + Handler<M> {}
+
+/// States that the message `Self` is listed by the actor `A`: [`Handles`], seen from the message.
+///
+/// It is what [`ActorRef`](crate::ActorRef) asks for. All that is needed comes with [`Handles`]; to
+/// implement it by hand is of no use.
+#[diagnostic::on_unimplemented(
+    message = "`{A}` does not list the message `{Self}`",
+    label = "`{Self}` is missing in `handles(..)`",
+    note = "add it: `#[remote(name = \"..\", handles(.., {Self}))]` on `{A}`, and implement `Handler<{Self}>`"
+)]
+pub trait HandledBy<A: RemoteActor>: RemoteMessage {
+    #[doc(hidden)]
+    fn envelopes() -> Envelopes<A, Self>;
+}
+
+#[diagnostic::do_not_recommend]
+impl<A: Handles<M>, M: RemoteMessage> HandledBy<A> for M {
+    fn envelopes() -> Envelopes<A, Self> {
+        Envelopes { tell: |msg| Box::new(LocalTell(msg)), ask: |ask| Box::new(ask) }
+    }
+}
+
+/// How messages of one type are made ready for the mailbox of an actor of this node.
+#[doc(hidden)]
+pub struct Envelopes<A: RemoteActor, M: RemoteMessage> {
+    pub(crate) tell: fn(M) -> BoxEnvelope<A>,
+    pub(crate) ask: fn(LocalAsk<M>) -> BoxEnvelope<A>,
+}
+
+impl<A: RemoteActor, M: RemoteMessage> Clone for Envelopes<A, M> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<A: RemoteActor, M: RemoteMessage> Copy for Envelopes<A, M> {}
+
+impl<A: RemoteActor, M: RemoteMessage> fmt::Debug for Envelopes<A, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Envelopes")
+    }
+}
 
 /// An actor type whose instances are known by a lasting key and placed by the cluster.
 ///
@@ -88,10 +135,17 @@ pub(crate) struct MessageFacts {
 }
 
 pub(crate) struct Entry<A: RemoteActor> {
-    pub(crate) name: &'static str,
-    pub(crate) version: u32,
-    pub(crate) schema: u64,
-    pub(crate) actor: std::marker::PhantomData<fn(A)>,
+    name: &'static str,
+    version: u32,
+    schema: u64,
+    envelope: fn(Frame) -> BoxEnvelope<A>,
+}
+
+impl<A: RemoteActor> Entry<A> {
+    /// Makes a frame of this message ready for a mailbox.
+    pub(crate) fn envelope(&self, frame: Frame) -> BoxEnvelope<A> {
+        (self.envelope)(frame)
+    }
 }
 
 /// Two names, or two shapes under one name, that share one wire id.
@@ -118,6 +172,11 @@ impl<A: RemoteActor> MessageTable<A> {
         }
     }
 
+    /// What is known of a message; `None` if the actor does not list it.
+    pub(crate) fn entry(&self, message: WireId) -> Option<&Entry<A>> {
+        self.entries.get(&message)
+    }
+
     /// What the table says about each message, in the order of their ids.
     pub(crate) fn facts(&self) -> impl Iterator<Item = MessageFacts> {
         self.entries.iter().map(|(id, entry)| MessageFacts {
@@ -138,7 +197,7 @@ impl<A: RemoteActor> MessageTable<A> {
             name: M::NAME,
             version: M::VERSION,
             schema: M::SCHEMA,
-            actor: std::marker::PhantomData,
+            envelope: |frame| Box::new(FrameEnvelope::<M>::new(frame)),
         };
         if let Some(first) = self.entries.insert(M::WIRE_ID, entry) {
             self.collision.get_or_insert(Collision { first: first.name, second: M::NAME });

@@ -242,11 +242,16 @@ impl<A: RemoteActor> Activation<A> {
         };
         let queue = self.mailbox.close(reject);
         self.mailbox.record_exit(reason.clone());
-        let dead_letters = self.ctx.core().dead_letters();
+        let core = self.ctx.core();
+        let dead_letters = core.dead_letters();
+        let moved_from = self.mailbox.entity().filter(|_| reject == RejectReason::Moved);
         for envelope in self.batch.drain(..).chain(queue) {
             // A message's own `drop` may panic; the others are to be answered all the same.
-            let rejected = catch_unwind(AssertUnwindSafe(|| envelope.reject(reject, dead_letters)));
-            rejected.unwrap_or_else(discard);
+            let ended = catch_unwind(AssertUnwindSafe(|| match moved_from {
+                Some(entity) => envelope.redirect(entity, core),
+                None => envelope.reject(reject, dead_letters),
+            }));
+            ended.unwrap_or_else(discard);
         }
         let left = std::mem::take(&mut self.inlet);
         left.iter().for_each(|_| dead_letters.rejected(reject));

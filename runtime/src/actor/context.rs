@@ -20,7 +20,7 @@ use super::{
     timer::{Every, Later, deliver},
 };
 use crate::{
-    node::{Node, NodeCore},
+    node::{EntityKey, Node, NodeCore},
     reference::{ActorRef, RejectReason},
     remote_actor::RemoteActor,
 };
@@ -62,6 +62,11 @@ impl<A: Actor> ClusterContext<A> {
     /// The actor's number on its node.
     pub fn id(&self) -> ActorId {
         self.mailbox.id()
+    }
+
+    /// The key, if the actor is an entity.
+    pub fn key(&self) -> Option<&str> {
+        self.mailbox.entity().map(EntityKey::as_str)
     }
 
     /// The node the actor runs on.
@@ -107,6 +112,10 @@ impl<A: Actor<Context = Self>> ClusterContext<A> {
 
     pub(crate) fn core(&self) -> &Arc<NodeCore> {
         &self.node
+    }
+
+    pub(crate) fn mailbox(&self) -> Arc<Mailbox<A>> {
+        Arc::clone(&self.mailbox)
     }
 
     pub(crate) fn panics(&self) -> u32 {

@@ -13,8 +13,9 @@ use tokio::sync::oneshot;
 
 use super::ClusterContext;
 use crate::{
+    cluster::{outbound, wire::Extensions},
     message::RemoteMessage,
-    node::DeadLetters,
+    node::{DeadLetters, EntityKey, NodeCore},
     reference::{RejectReason, UnknownReason},
 };
 
@@ -27,6 +28,12 @@ pub(crate) trait Envelope<A: Actor>: Send {
 
     /// Ends it without a turn.
     fn reject(self: Box<Self>, reason: RejectReason, dead_letters: &DeadLetters);
+
+    /// Sends it on, without a turn: the entity it is for belongs on another node.
+    fn redirect(self: Box<Self>, to: &EntityKey, core: &Arc<NodeCore>) {
+        let _ = to;
+        self.reject(RejectReason::Moved, core.dead_letters());
+    }
 }
 
 /// A message told by a sender on this node.
@@ -45,6 +52,13 @@ where
 
     fn reject(self: Box<Self>, reason: RejectReason, dead_letters: &DeadLetters) {
         dead_letters.rejected(reason);
+    }
+
+    fn redirect(self: Box<Self>, to: &EntityKey, core: &Arc<NodeCore>) {
+        match outbound::tell(to.address(), &self.0, Extensions::default(), Vec::new()) {
+            Ok(payload) => core.redirect(to.hash(), &payload),
+            Err(_) => core.dead_letters().rejected(RejectReason::Unsendable),
+        }
     }
 }
 
@@ -82,10 +96,10 @@ impl<M: RemoteMessage> LocalAsk<M> {
     pub(crate) fn new(
         msg: M,
         deadline: Instant,
-    ) -> (Box<Self>, oneshot::Receiver<M::Result>, Arc<AskCell<M>>) {
+    ) -> (Self, oneshot::Receiver<M::Result>, Arc<AskCell<M>>) {
         let cell = Arc::new(AskCell(Mutex::new(AskState::Queued(msg))));
         let (reply, receiver) = oneshot::channel();
-        (Box::new(Self { cell: Arc::clone(&cell), reply, deadline }), receiver, cell)
+        (Self { cell: Arc::clone(&cell), reply, deadline }, receiver, cell)
     }
 }
 

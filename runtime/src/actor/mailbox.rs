@@ -1,8 +1,9 @@
 //! An actor's mailbox: a bounded queue of envelopes, a line of senders that wait for room, and
 //! the signals that go ahead of both.
 //!
-//! Invariant: accepted and unfinished messages of local senders never exceed the capacity, and a
-//! closed mailbox never accepts again. Closing and the last look for messages happen under one
+//! Invariant: accepted and unfinished messages of local senders never exceed the capacity (those of
+//! other nodes are bounded by their senders' budgets, and come on top), and a closed mailbox never
+//! accepts again. Closing and the last look for messages happen under one
 //! lock, so "passivate if empty" cannot lose a message.
 //! Knows no instance and no supervisor: the activation drains it.
 
@@ -20,11 +21,17 @@ use actix::Actor;
 use actix_cluster_transport::wait_list::{Ticket, WaitList};
 
 use super::{envelope::BoxEnvelope, exit::ExitReason};
-use crate::reference::RejectReason;
+use crate::{node::EntityKey, reference::RejectReason};
 
 /// An actor's number on its node, never used twice within one incarnation.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ActorId(pub(crate) u64);
+
+impl From<u64> for ActorId {
+    fn from(number: u64) -> Self {
+        Self(number)
+    }
+}
 
 impl fmt::Debug for ActorId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -71,8 +78,11 @@ impl Signal {
 pub(crate) struct Mailbox<A: Actor> {
     id: ActorId,
     capacity: usize,
+    entity: Option<EntityKey>,
     signal: AtomicU8,
     panics: AtomicU32,
+    /// How many sweeps have passed since a message came.
+    idle_sweeps: AtomicU32,
     state: Mutex<State<A>>,
 }
 
@@ -98,12 +108,14 @@ pub(crate) enum Refusal {
 }
 
 impl<A: Actor> Mailbox<A> {
-    pub(crate) fn new(id: ActorId, capacity: usize) -> Self {
+    pub(crate) fn new(id: ActorId, capacity: usize, entity: Option<EntityKey>) -> Self {
         Self {
             id,
             capacity: capacity.max(1),
+            entity,
             signal: AtomicU8::new(0),
             panics: AtomicU32::new(0),
+            idle_sweeps: AtomicU32::new(0),
             state: Mutex::new(State {
                 queue: VecDeque::new(),
                 taken: 0,
@@ -120,6 +132,24 @@ impl<A: Actor> Mailbox<A> {
         self.id
     }
 
+    /// Which entity it is the mailbox of, if any.
+    pub(crate) fn entity(&self) -> Option<&EntityKey> {
+        self.entity.as_ref()
+    }
+
+    /// Whether it accepts no more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.lock().closed.is_some()
+    }
+
+    /// Counts a sweep; returns how many have passed since a message came.
+    pub(crate) fn count_sweep(&self) -> u32 {
+        let before = self.idle_sweeps.load(Ordering::Relaxed);
+        let count = before.saturating_add(1);
+        self.idle_sweeps.store(count, Ordering::Relaxed);
+        count
+    }
+
     /// How many instances have panicked so far.
     pub(crate) fn panics(&self) -> u32 {
         self.panics.load(Ordering::Acquire)
@@ -134,12 +164,31 @@ impl<A: Actor> Mailbox<A> {
         self.lock().exit.clone()
     }
 
+    /// Takes a message from another node, beyond the capacity too: its sender's budget bounds it.
+    ///
+    /// # Errors
+    ///
+    /// The message, once the mailbox is closed.
+    pub(crate) fn accept(
+        &self,
+        envelope: BoxEnvelope<A>,
+    ) -> Result<(), (BoxEnvelope<A>, RejectReason)> {
+        let state = self.lock();
+        if let Some(reason) = state.closed {
+            return Err((envelope, reason));
+        }
+        self.idle_sweeps.store(0, Ordering::Relaxed);
+        Slot { state, capacity: self.capacity }.fill(envelope);
+        Ok(())
+    }
+
     /// Asks for a place right now, without waiting.
     pub(crate) fn try_reserve(&self) -> Result<Slot<'_, A>, Refusal> {
         let state = self.lock();
         match state.closed {
             Some(reason) => Err(Refusal::Closed(reason)),
             None if state.waiters.is_empty() && state.has_room(self.capacity) => {
+                self.idle_sweeps.store(0, Ordering::Relaxed);
                 Ok(Slot { state, capacity: self.capacity })
             }
             None => Err(Refusal::Full(None)),
@@ -166,6 +215,7 @@ impl<A: Actor> Mailbox<A> {
             if let Some(ticket) = ticket {
                 state.waiters.leave(ticket);
             }
+            self.idle_sweeps.store(0, Ordering::Relaxed);
             return Ok(Slot { state, capacity: self.capacity });
         }
         match ticket {

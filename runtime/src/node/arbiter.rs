@@ -34,7 +34,10 @@ pub(crate) struct Arbiter {
 
 /// Counts the actors of one arbiter, for as long as each holds a clone of [`Resident`].
 #[derive(Clone)]
-pub(crate) struct Residents(Arc<Inbox>);
+pub(crate) struct Residents {
+    inbox: Arc<Inbox>,
+    arbiter: usize,
+}
 
 /// Held by an actor while it lives on its arbiter.
 pub(crate) struct Resident(Arc<Inbox>);
@@ -57,8 +60,8 @@ pub(crate) enum JobRefusal {
 }
 
 impl Arbiter {
-    /// Starts an arbiter on a thread of its own.
-    pub(crate) fn start(threads: &dyn Threads, name: String) -> io::Result<Self> {
+    /// Starts the arbiter with this number on a thread of its own.
+    pub(crate) fn start(threads: &dyn Threads, number: usize, name: String) -> io::Result<Self> {
         let inbox = Arc::new(Inbox(Mutex::default()));
         let (end, ended) = watch::channel(false);
         let theirs = Arc::clone(&inbox);
@@ -66,7 +69,7 @@ impl Arbiter {
             name,
             Box::new(move || {
                 Box::pin(async move {
-                    run(theirs).await;
+                    run(theirs, number).await;
                     let _ = end.send(true);
                 })
             }),
@@ -82,6 +85,20 @@ impl Arbiter {
         }
         if state.jobs.len() >= JOBS_LIMIT {
             return Err(JobRefusal::Busy);
+        }
+        state.jobs.push_back(job);
+        let waker = state.waker.take();
+        drop(state);
+        wake(waker);
+        Ok(())
+    }
+
+    /// Queues a batch of frames, however many jobs wait: their senders' budgets bound them. Gives
+    /// the job back when the arbiter is closed.
+    pub(crate) fn deliver(&self, job: Job) -> Result<(), Job> {
+        let mut state = self.inbox.lock();
+        if state.closed {
+            return Err(job);
         }
         state.jobs.push_back(job);
         let waker = state.waker.take();
@@ -108,9 +125,14 @@ impl Arbiter {
 }
 
 impl Residents {
+    /// The number of the arbiter.
+    pub(crate) fn arbiter(&self) -> usize {
+        self.arbiter
+    }
+
     pub(crate) fn enter(&self) -> Resident {
-        self.0.lock().residents += 1;
-        Resident(Arc::clone(&self.0))
+        self.inbox.lock().residents += 1;
+        Resident(Arc::clone(&self.inbox))
     }
 }
 
@@ -131,8 +153,8 @@ impl Inbox {
     }
 }
 
-async fn run(inbox: Arc<Inbox>) {
-    let residents = Residents(Arc::clone(&inbox));
+async fn run(inbox: Arc<Inbox>, arbiter: usize) {
+    let residents = Residents { inbox: Arc::clone(&inbox), arbiter };
     let mut batch = VecDeque::new();
     poll_fn(|task| {
         let mut state = inbox.lock();

@@ -1,56 +1,105 @@
 //! Configuring and starting a node.
 
-use std::{fmt, io, num::NonZeroUsize, sync::Arc};
+use std::{
+    fmt, io,
+    num::{NonZeroU16, NonZeroUsize},
+    sync::Arc,
+};
 
 use actix_cluster_transport::{Clock, Random};
+use tokio::sync::oneshot;
 
 use super::{
-    Node, NodeCore, NodeId,
+    EntitySettings, Node, NodeCore, NodeId,
     arbiter::Arbiter,
+    core::Parts,
+    kinds::{Hosting, Kinds},
+    passivation,
     threads::{OsThreads, Threads},
-    types::Types,
 };
-use crate::remote_actor::{Collision, RemoteActor};
+use crate::{
+    cluster::{Birth, Cluster, ClusterConfig, JoinError, Plan, Validated},
+    remote_actor::{Collision, Entity, RemoteActor},
+};
 
 /// A node about to be started; made by [`Node::builder`].
 #[derive(Debug)]
 #[must_use = "a node runs once it is started"]
 pub struct NodeBuilder {
-    name: Arc<str>,
+    name: Option<Arc<str>>,
     arbiters: Option<NonZeroUsize>,
     clock: Clock,
     seed: Option<u64>,
     threads: Arc<dyn Threads>,
-    types: Types,
+    kinds: Kinds,
+    cluster: Option<ClusterConfig>,
     collision: Option<Collision>,
 }
 
 impl Default for NodeBuilder {
     fn default() -> Self {
         Self {
-            name: Arc::from("node"),
+            name: None,
             arbiters: None,
             clock: Clock::default(),
             seed: None,
             threads: Arc::new(OsThreads),
-            types: Types::default(),
+            kinds: Kinds::default(),
+            cluster: None,
             collision: None,
         }
     }
 }
 
 impl NodeBuilder {
-    /// The node's name, unique in its cluster. Default `node`.
+    /// The node's name, unique in its cluster: a DNS name in lower case. Default: what the
+    /// cluster's configuration says, or else `node`.
     pub fn name(mut self, name: &str) -> Self {
-        self.name = Arc::from(name);
+        self.name = Some(Arc::from(name));
         self
     }
 
-    /// Registers an actor type, so that names that collide are found at the start.
-    pub fn actor<A: RemoteActor>(mut self) -> Self {
-        if let Err(collision) = self.types.register::<A>() {
+    /// Registers an actor type: other nodes may send to its actors here. Names that collide are
+    /// found at the start.
+    pub fn actor<A: RemoteActor>(self) -> Self {
+        self.register::<A>(None)
+    }
+
+    /// Registers an entity type and says how an entity is made from its key, so that this node can
+    /// host it. Every node with a weight has to host all entity types. The last call for a type
+    /// counts.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use actix_cluster::prelude::*;
+    /// # fn example<Account: Entity + Default>() {
+    /// let builder = Node::builder().entity(|_key| Account::default());
+    /// # }
+    /// ```
+    pub fn entity<A: Entity>(self, factory: impl Fn(&str) -> A + Send + Sync + 'static) -> Self {
+        self.entity_with(EntitySettings::default(), factory)
+    }
+
+    /// As [`entity`](Self::entity), with settings of the type's own.
+    pub fn entity_with<A: Entity>(
+        self,
+        settings: EntitySettings,
+        factory: impl Fn(&str) -> A + Send + Sync + 'static,
+    ) -> Self {
+        self.register::<A>(Some(Hosting { factory: Arc::new(factory), settings }))
+    }
+
+    fn register<A: RemoteActor>(mut self, hosting: Option<Hosting<A>>) -> Self {
+        if let Err(collision) = self.kinds.register::<A>(hosting) {
             self.collision.get_or_insert(collision);
         }
+        self
+    }
+
+    /// Makes the node a member of a cluster. Without it, the node is alone.
+    pub fn cluster(mut self, config: ClusterConfig) -> Self {
+        self.cluster = Some(config);
         self
     }
 
@@ -78,7 +127,7 @@ impl NodeBuilder {
         self
     }
 
-    /// Starts the node.
+    /// Starts the node; with a cluster, it is ready once it has joined.
     ///
     /// # Errors
     ///
@@ -90,7 +139,9 @@ impl NodeBuilder {
     pub async fn start(self) -> Result<Node, StartError> {
         let count = match self.arbiters {
             Some(count) => count,
-            None => std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+            None => std::thread::available_parallelism()
+                .unwrap_or(NonZeroUsize::MIN)
+                .min(const { NonZeroUsize::new(ARBITERS_LIMIT).expect("not zero") }),
         };
         if count.get() > ARBITERS_LIMIT {
             return Err(StartError::TooManyArbiters { count: count.get() });
@@ -98,14 +149,73 @@ impl NodeBuilder {
         if let Some(collision) = self.collision {
             return Err(StartError::Collision(collision));
         }
-        let arbiters = (0..count.get())
-            .map(|n| Arbiter::start(&*self.threads, format!("{}-arbiter-{n}", self.name)))
-            .collect::<io::Result<Vec<_>>>()
-            .map_err(StartError::Thread)?;
-        let random = self.seed.map_or_else(Random::from_os, Random::from_seed);
-        let id = NodeId { name: self.name, incarnation: 1 };
-        Ok(Node::from_core(Arc::new(NodeCore::new(id, self.clock, random, arbiters))))
+        let configured = self.cluster.as_ref().and_then(ClusterConfig::node_name);
+        let name = self.name.unwrap_or_else(|| Arc::from(configured.unwrap_or("node")));
+        let mut random = self.seed.map_or_else(Random::from_os, Random::from_seed);
+        let Self { clock, threads, kinds, .. } = self;
+        let birth = match self.cluster {
+            Some(config) => {
+                let lanes = lanes(count);
+                let config = config.validate(&name, lanes).map_err(JoinError::Config)?;
+                let (name, clock, random) = (Arc::clone(&name), clock.clone(), random.fork());
+                Some(bear(&*threads, config, name, clock, random).await?)
+            }
+            None => None,
+        };
+        let (member, joining) =
+            birth.map(|Birth { member, core, joined }| (member, (core, joined))).unzip();
+        let id = member.as_ref().map_or(NodeId { name, incarnation: 1 }, |m| m.id.clone());
+        let cluster = member.map(|member| Arc::new(Cluster::new(member, kinds.messages())));
+        let mut starting = Starting(Vec::new());
+        for n in 0..count.get() {
+            let arbiter = Arbiter::start(&*threads, n, format!("{}-arbiter-{n}", id.name));
+            starting.0.push(arbiter.map_err(StartError::Thread)?);
+        }
+        let arbiters = starting.0.clone();
+        let core = Arc::new(NodeCore::new(Parts { id, kinds, cluster, clock, random, arbiters }));
+        if let Some((take_core, joined)) = joining {
+            let interrupted = |_| JoinError::Interrupted;
+            take_core.send(Arc::clone(&core)).map_err(|_| JoinError::Interrupted)?;
+            joined.await.map_err(interrupted)??;
+        }
+        passivation::start(&core);
+        starting.0.clear();
+        Ok(Node::from_core(core))
     }
+}
+
+/// Arbiters of a node that is not started yet: they end if it never is.
+struct Starting(Vec<Arbiter>);
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        self.0.iter().for_each(Arbiter::close);
+    }
+}
+
+/// A lane for each arbiter, so that each lane's frames are one arbiter's.
+fn lanes(arbiters: NonZeroUsize) -> NonZeroU16 {
+    NonZeroU16::try_from(
+        arbiters.min(const { NonZeroUsize::new(ARBITERS_LIMIT).expect("not zero") }),
+    )
+    .expect("the limit fits")
+}
+
+/// Starts the cluster's thread, and waits until it knows who the node is to be.
+async fn bear(
+    threads: &dyn Threads,
+    config: Validated,
+    name: Arc<str>,
+    clock: Clock,
+    random: Random,
+) -> Result<Birth, StartError> {
+    let (born, birth) = oneshot::channel();
+    let thread = format!("{name}-cluster");
+    let plan = Plan { config, name, clock, random, born };
+    threads
+        .run(thread, Box::new(move || Box::pin(crate::cluster::run(plan))))
+        .map_err(StartError::Thread)?;
+    Ok(birth.await.map_err(|_| JoinError::Interrupted)??)
 }
 
 /// The most arbiters of one node.
@@ -124,6 +234,14 @@ pub enum StartError {
     Collision(Collision),
     /// A thread could not be made.
     Thread(io::Error),
+    /// The node did not join its cluster.
+    Join(JoinError),
+}
+
+impl From<JoinError> for StartError {
+    fn from(error: JoinError) -> Self {
+        Self::Join(error)
+    }
 }
 
 impl fmt::Display for StartError {
@@ -134,6 +252,7 @@ impl fmt::Display for StartError {
             }
             Self::Collision(_) => f.write_str("two registered names collide"),
             Self::Thread(_) => f.write_str("a thread could not be made"),
+            Self::Join(_) => f.write_str("the node did not join its cluster"),
         }
     }
 }
@@ -143,6 +262,7 @@ impl std::error::Error for StartError {
         match self {
             Self::Thread(source) => Some(source),
             Self::Collision(source) => Some(source),
+            Self::Join(source) => Some(source),
             Self::TooManyArbiters { .. } => None,
         }
     }

@@ -12,13 +12,22 @@ use std::{
 
 use actix_cluster_transport::{Clock, Random};
 
-use super::{DeadLetters, NodeId, arbiter::Arbiter};
+use tokio::sync::{oneshot, watch};
+
+use super::{DeadLetters, NodeId, arbiter::Arbiter, entities::Entities, kinds::Kinds};
 use crate::{
     actor::{
         ActorId,
         mailbox::{Mailbox, Signal},
     },
+    cluster::{
+        Cluster, Phase,
+        pending::{Answer, Correlation},
+        placement::Shard,
+        routing::Route,
+    },
     fixed_map::FixedMap,
+    reference::RejectReason,
     remote_actor::RemoteActor,
 };
 
@@ -27,18 +36,33 @@ const TABLE_PARTS: usize = 64;
 
 pub(crate) struct NodeCore {
     id: NodeId,
+    kinds: Kinds,
+    cluster: Option<Arc<Cluster>>,
     clock: Clock,
     random: Mutex<Random>,
     arbiters: Vec<Arbiter>,
     actors: Vec<Mutex<FixedMap<u64, Arc<dyn AnyMailbox>>>>,
+    entities: Entities,
     last_id: AtomicU64,
     dead_letters: DeadLetters,
+    ended: watch::Sender<bool>,
+}
+
+/// What a node is made of.
+pub(crate) struct Parts {
+    pub(crate) id: NodeId,
+    pub(crate) kinds: Kinds,
+    pub(crate) cluster: Option<Arc<Cluster>>,
+    pub(crate) clock: Clock,
+    pub(crate) random: Random,
+    pub(crate) arbiters: Vec<Arbiter>,
 }
 
 /// A mailbox whose actor type is known to its user alone.
 pub(crate) trait AnyMailbox: Send + Sync {
     fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
     fn signal(&self, signal: Signal);
+    fn count_sweep(&self) -> u32;
 }
 
 impl<A: RemoteActor> AnyMailbox for Mailbox<A> {
@@ -48,6 +72,10 @@ impl<A: RemoteActor> AnyMailbox for Mailbox<A> {
 
     fn signal(&self, signal: Signal) {
         Mailbox::signal(self, signal);
+    }
+
+    fn count_sweep(&self) -> u32 {
+        Mailbox::count_sweep(self)
     }
 }
 
@@ -66,15 +94,20 @@ impl Drop for Scope {
 }
 
 impl NodeCore {
-    pub(crate) fn new(id: NodeId, clock: Clock, random: Random, arbiters: Vec<Arbiter>) -> Self {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let Parts { id, kinds, cluster, clock, random, arbiters } = parts;
         Self {
             id,
+            kinds,
+            cluster,
             clock,
             random: Mutex::new(random),
             arbiters,
             actors: (0..TABLE_PARTS).map(|_| Mutex::default()).collect(),
+            entities: Entities::default(),
             last_id: AtomicU64::new(0),
             dead_letters: DeadLetters::default(),
+            ended: watch::Sender::new(false),
         }
     }
 
@@ -102,6 +135,60 @@ impl NodeCore {
 
     pub(crate) fn arbiters(&self) -> &[Arbiter] {
         &self.arbiters
+    }
+
+    pub(crate) fn kinds(&self) -> &Kinds {
+        &self.kinds
+    }
+
+    pub(crate) fn entities(&self) -> &Entities {
+        &self.entities
+    }
+
+    pub(crate) fn cluster(&self) -> Option<&Arc<Cluster>> {
+        self.cluster.as_ref()
+    }
+
+    pub(crate) fn route_to_node(&self, node: &NodeId) -> Route {
+        match &self.cluster {
+            Some(cluster) => cluster.routing.to_node(node),
+            None if *node == self.id => Route::Here,
+            None => Route::Nowhere(RejectReason::Unreachable),
+        }
+    }
+
+    pub(crate) fn route_to_shard(&self, shard: Shard) -> Route {
+        self.cluster.as_ref().map_or(Route::Here, |cluster| cluster.routing.to_shard(shard))
+    }
+
+    /// Whether the entities of a shard belong on this node now.
+    pub(crate) fn owns(&self, shard: Shard) -> bool {
+        self.cluster.as_ref().is_none_or(|cluster| cluster.routing.owns(shard))
+    }
+
+    /// Sends on a tell whose target, of this hash, is on another node.
+    pub(crate) fn redirect(&self, target: u64, payload: &[u8]) {
+        match &self.cluster {
+            Some(cluster) => {
+                cluster.redirect(self.clock.now(), target, payload, &self.dead_letters);
+            }
+            None => self.dead_letters.rejected(RejectReason::Moved),
+        }
+    }
+
+    /// Expects an answer of another node; `None` when too many are expected.
+    pub(crate) fn expect_answer(
+        &self,
+        node: &NodeId,
+    ) -> Option<(Correlation, oneshot::Receiver<Answer>)> {
+        self.cluster.as_ref()?.pending.expect(node)
+    }
+
+    /// Nobody waits for the answer any more.
+    pub(crate) fn forget_answer(&self, correlation: Correlation) {
+        if let Some(cluster) = &self.cluster {
+            cluster.pending.forget(correlation);
+        }
     }
 
     pub(crate) fn with_random<T>(&self, draw: impl FnOnce(&mut Random) -> T) -> T {
@@ -139,7 +226,26 @@ impl NodeCore {
         self.actors.iter().map(|part| lock(part).len()).sum()
     }
 
+    /// Leaves the cluster, ends all actors, and then the node's threads.
     pub(crate) async fn shutdown(&self) {
+        if let Some(cluster) = &self.cluster {
+            cluster.reach(Phase::Leaving, Phase::Left).await;
+        }
+        self.end_actors().await;
+        if let Some(cluster) = &self.cluster {
+            cluster.reach(Phase::Closing, Phase::Closed).await;
+        }
+        self.ended.send_replace(true);
+    }
+
+    /// Waits until the node has shut down.
+    pub(crate) async fn ended(&self) {
+        // It can't fail: this very value holds the sender.
+        let _ = self.ended.subscribe().wait_for(|ended| *ended).await;
+    }
+
+    /// Ends all actors, and then the arbiters.
+    pub(crate) async fn end_actors(&self) {
         for arbiter in &self.arbiters {
             arbiter.close();
         }

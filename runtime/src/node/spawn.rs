@@ -4,7 +4,9 @@ use std::{fmt, sync::Arc};
 
 use super::{
     NodeCore,
-    arbiter::{JOBS_LIMIT, JobRefusal},
+    arbiter::{JOBS_LIMIT, JobRefusal, Residents},
+    core::AnyMailbox,
+    entities::EntityKey,
 };
 use crate::{
     actor::{
@@ -12,7 +14,7 @@ use crate::{
         activation::{Activation, Factory, OnExit},
         mailbox::Mailbox,
     },
-    reference::ActorRef,
+    reference::{ActorRef, RejectReason},
     remote_actor::RemoteActor,
 };
 
@@ -77,33 +79,73 @@ impl<A: RemoteActor> SpawnBuilder<A> {
     /// [`SpawnError`]: the node takes no actor now, or none any more.
     pub fn start(self) -> Result<ActorRef<A>, SpawnError> {
         let Self { core, factory, policy, capacity, arbiter, on_exit } = self;
-        let id = core.next_id();
-        let number = arbiter.unwrap_or(id.0 as usize) % core.arbiters().len();
-        let mailbox = Arc::new(Mailbox::new(id, capacity));
-        core.insert(&mailbox);
+        let launch = Launch { factory, policy, capacity, arbiter, entity: None, on_exit };
+        let mailbox = launch.prepare(&core);
+        launch.start(&core, &mailbox, None)?;
+        Ok(ActorRef::local(core, mailbox))
+    }
+}
 
-        let (theirs, inbox) = (Arc::clone(&core), Arc::clone(&mailbox));
-        let submitted = core.arbiters()[number].submit(Box::new(move |residents| {
+/// All that it takes to begin an actor's life.
+pub(super) struct Launch<A: RemoteActor> {
+    pub(super) factory: Factory<A>,
+    pub(super) policy: RestartPolicy,
+    pub(super) capacity: usize,
+    pub(super) arbiter: Option<usize>,
+    pub(super) entity: Option<EntityKey>,
+    pub(super) on_exit: Option<OnExit>,
+}
+
+impl<A: RemoteActor> Launch<A> {
+    /// Makes the mailbox: messages may be put into it from now on.
+    pub(super) fn prepare(&self, core: &NodeCore) -> Arc<Mailbox<A>> {
+        Arc::new(Mailbox::new(core.next_id(), self.capacity, self.entity.clone()))
+    }
+
+    /// Begins the actor's life; at once if `here` is its own arbiter. If it can't, the mailbox is
+    /// closed, and what is in it is rejected.
+    pub(super) fn start(
+        self,
+        core: &Arc<NodeCore>,
+        mailbox: &Arc<Mailbox<A>>,
+        here: Option<&Residents>,
+    ) -> Result<(), SpawnError> {
+        let Self { factory, policy, arbiter, entity, on_exit, .. } = self;
+        let id = mailbox.id();
+        let number = arbiter.unwrap_or(id.0 as usize) % core.arbiters().len();
+        core.insert(mailbox);
+        let (theirs, inbox) = (Arc::clone(core), Arc::clone(mailbox));
+        let begin = move |residents: &Residents| {
             let resident = residents.enter();
             let registry = Arc::clone(&theirs);
+            let ended = Arc::clone(&inbox) as Arc<dyn AnyMailbox>;
             let report: OnExit = Box::new(move |reason| {
                 registry.remove(id);
+                if let Some(key) = &entity {
+                    registry.entities().remove(key, &ended);
+                }
                 if let Some(on_exit) = on_exit {
                     on_exit(reason);
                 }
                 drop(resident);
             });
-            let activation = Activation::new(theirs, inbox, factory, policy, report);
-            spawn_local(activation);
-        }));
-        if let Err(refusal) = submitted {
-            core.remove(id);
-            return Err(match refusal {
-                JobRefusal::Busy => SpawnError::Busy,
-                JobRefusal::Closed => SpawnError::NodeStopped,
-            });
+            spawn_local(Activation::new(theirs, inbox, factory, policy, report));
+        };
+        if let Some(residents) = here.filter(|residents| residents.arbiter() == number) {
+            begin(residents);
+            return Ok(());
         }
-        Ok(ActorRef::local(core, mailbox))
+        core.arbiters()[number].submit(Box::new(begin)).map_err(|refusal| {
+            core.remove(id);
+            let (error, reason) = match refusal {
+                JobRefusal::Busy => (SpawnError::Busy, RejectReason::Full),
+                JobRefusal::Closed => (SpawnError::NodeStopped, RejectReason::NodeStopped),
+            };
+            for envelope in mailbox.close(reason) {
+                envelope.reject(reason, core.dead_letters());
+            }
+            error
+        })
     }
 }
 

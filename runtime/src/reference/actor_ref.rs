@@ -1,24 +1,23 @@
 //! The one reference type.
 
 use std::{
+    borrow::Cow,
     fmt,
     hash::{Hash, Hasher},
     sync::Arc,
 };
 
-use actix_cluster_transport::Clock;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-use super::{Ask, MessageRef, RejectReason, Tell, TellError};
+use super::{Ask, MessageRef, Tell, TellError, route, tell::Told};
 use crate::{
     actor::{
         ActorId, ExitReason,
-        envelope::LocalTell,
-        mailbox::{Mailbox, Refusal, Signal},
+        mailbox::{Mailbox, Signal},
     },
-    message::{RemoteMessage, WireId},
-    node::{NodeCore, NodeId},
-    remote_actor::{Handles, RemoteActor},
+    message::WireId,
+    node::{EntityKey, Node, NodeCore, NodeId},
+    remote_actor::{HandledBy, RemoteActor},
 };
 
 /// A location-free reference to an actor.
@@ -37,19 +36,24 @@ pub(super) enum Place<A: RemoteActor> {
     Local { core: Arc<NodeCore>, mailbox: Arc<Mailbox<A>> },
     /// On another node, or no longer here.
     Away { core: Arc<NodeCore>, node: NodeId, id: ActorId },
+    /// Wherever its shard is.
+    Entity { core: Arc<NodeCore>, key: EntityKey },
 }
 
-/// An actor's address as bytes.
+/// A reference as bytes. Frozen: new variants go to the end.
 #[derive(Serialize, Deserialize)]
-struct WireRef {
-    actor_type: u64,
-    node: NodeId,
-    id: u64,
+enum WireRef<'a> {
+    Actor { actor_type: u64, node: NodeId, id: u64 },
+    Entity { actor_type: u64, key: Cow<'a, str> },
 }
 
 impl<A: RemoteActor> ActorRef<A> {
     pub(crate) fn local(core: Arc<NodeCore>, mailbox: Arc<Mailbox<A>>) -> Self {
         Self { place: Place::Local { core, mailbox } }
+    }
+
+    pub(crate) fn entity(core: Arc<NodeCore>, key: EntityKey) -> Self {
+        Self { place: Place::Entity { core, key } }
     }
 
     /// Sends `msg` without awaiting a reply.
@@ -73,11 +77,7 @@ impl<A: RemoteActor> ActorRef<A> {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn tell<M>(&self, msg: M) -> Tell<A, M>
-    where
-        A: Handles<M>,
-        M: RemoteMessage,
-    {
+    pub fn tell<M: HandledBy<A>>(&self, msg: M) -> Tell<A, M> {
         Tell::new(self.clone(), msg)
     }
 
@@ -86,23 +86,15 @@ impl<A: RemoteActor> ActorRef<A> {
     /// # Errors
     ///
     /// [`TellError`], with the message: it did not run.
-    pub fn try_tell<M>(&self, msg: M) -> Result<(), TellError<M>>
-    where
-        A: Handles<M>,
-        M: RemoteMessage,
-    {
-        let reason = match &self.place {
-            Place::Local { mailbox, .. } => match mailbox.try_reserve() {
-                Ok(slot) => {
-                    slot.fill(Box::new(LocalTell(msg)));
-                    return Ok(());
-                }
-                Err(Refusal::Full(_)) => RejectReason::Full,
-                Err(Refusal::Closed(reason)) => reason,
-            },
-            Place::Away { .. } => self.away_reason(),
-        };
-        Err(TellError { reason, message: msg })
+    pub fn try_tell<M: HandledBy<A>>(&self, msg: M) -> Result<(), TellError<M>> {
+        let (to, _) = self.place.address();
+        let mut kept = Some(msg);
+        let mut told = Told { to, msg: &mut kept, envelopes: M::envelopes() };
+        let sent = route::send_now::<A, M>(&self.place, &mut told);
+        match (sent, kept) {
+            (Err(reason), Some(message)) => Err(TellError { reason, message }),
+            _ => Ok(()),
+        }
     }
 
     /// Sends `msg` and awaits its reply, for at most 5 s unless [`within`](Ask::within) says
@@ -124,71 +116,66 @@ impl<A: RemoteActor> ActorRef<A> {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn ask<M>(&self, msg: M) -> Ask<A, M>
-    where
-        A: Handles<M>,
-        M: RemoteMessage,
-    {
+    pub fn ask<M: HandledBy<A>>(&self, msg: M) -> Ask<A, M> {
         Ask::new(self.clone(), msg)
     }
 
     /// The same actor, for callers that only send `M`.
-    pub fn narrow<M>(&self) -> MessageRef<M>
-    where
-        A: Handles<M>,
-        M: RemoteMessage,
-    {
+    pub fn narrow<M: HandledBy<A>>(&self) -> MessageRef<M> {
         MessageRef::new(self.clone())
     }
 
     /// Asks the actor to stop at its next turn, hooks included. What is in its mailbox then is
-    /// rejected. No effect on an actor of another node.
+    /// rejected. No effect on an entity, and on an actor of another node.
     pub fn stop(&self) {
         self.signal(Signal::Stop);
     }
 
-    /// Ends the actor at its next turn or await, without its hooks. No effect on an actor of
-    /// another node.
+    /// Ends the actor at its next turn or await, without its hooks. No effect on an entity, and on
+    /// an actor of another node.
     pub fn kill(&self) {
         self.signal(Signal::Kill);
     }
 
-    /// Why the actor ended, once it has; `None` while it lives, and for actors of other nodes.
+    /// Why the actor ended, once it has; `None` while it lives, for entities, and for actors of
+    /// other nodes.
     pub fn exit_reason(&self) -> Option<ExitReason> {
         match &self.place {
             Place::Local { mailbox, .. } => mailbox.exit(),
-            Place::Away { .. } => None,
+            Place::Away { .. } | Place::Entity { .. } => None,
         }
     }
 
-    /// The node the actor lives on.
-    pub fn node_id(&self) -> &NodeId {
+    /// The node the actor lives on; `None` for an entity, which
+    /// [`Node::owner_of`](crate::Node::owner_of) finds.
+    pub fn node_id(&self) -> Option<&NodeId> {
         match &self.place {
-            Place::Local { core, .. } => core.id(),
-            Place::Away { node, .. } => node,
+            Place::Local { core, .. } => Some(core.id()),
+            Place::Away { node, .. } => Some(node),
+            Place::Entity { .. } => None,
         }
     }
 
-    /// The actor's number on its node.
-    pub fn id(&self) -> ActorId {
+    /// The actor's number on its node; `None` for an entity.
+    pub fn id(&self) -> Option<ActorId> {
         match &self.place {
-            Place::Local { mailbox, .. } => mailbox.id(),
-            Place::Away { id, .. } => *id,
+            Place::Local { mailbox, .. } => Some(mailbox.id()),
+            Place::Away { id, .. } => Some(*id),
+            Place::Entity { .. } => None,
         }
     }
 
-    pub(super) fn clock(&self) -> &Clock {
+    /// The entity's key; `None` for any other actor.
+    pub fn key(&self) -> Option<&str> {
         match &self.place {
-            Place::Local { core, .. } | Place::Away { core, .. } => core.clock(),
+            Place::Entity { key, .. } => Some(key.as_str()),
+            Place::Local { .. } | Place::Away { .. } => None,
         }
     }
 
-    /// Why an actor that is not here cannot be reached.
-    pub(super) fn away_reason(&self) -> RejectReason {
-        match &self.place {
-            Place::Away { core, node, .. } if node == core.id() => RejectReason::NoSuchActor,
-            _ => RejectReason::Unreachable,
-        }
+    /// What the reference refers to, whoever holds it.
+    fn identity(&self) -> (Option<&NodeId>, Option<ActorId>, Option<&str>) {
+        (self.node_id(), self.id(), self.key())
     }
 
     fn signal(&self, signal: Signal) {
@@ -207,6 +194,9 @@ impl<A: RemoteActor> Clone for ActorRef<A> {
             Place::Away { core, node, id } => {
                 Place::Away { core: Arc::clone(core), node: node.clone(), id: *id }
             }
+            Place::Entity { core, key } => {
+                Place::Entity { core: Arc::clone(core), key: key.clone() }
+            }
         };
         Self { place }
     }
@@ -214,7 +204,7 @@ impl<A: RemoteActor> Clone for ActorRef<A> {
 
 impl<A: RemoteActor> PartialEq for ActorRef<A> {
     fn eq(&self, other: &Self) -> bool {
-        self.id() == other.id() && self.node_id() == other.node_id()
+        self.identity() == other.identity()
     }
 }
 
@@ -222,37 +212,63 @@ impl<A: RemoteActor> Eq for ActorRef<A> {}
 
 impl<A: RemoteActor> Hash for ActorRef<A> {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.id().hash(state);
-        self.node_id().hash(state);
+        self.identity().hash(state);
     }
 }
 
 impl<A: RemoteActor> fmt::Debug for ActorRef<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}@{}", A::NAME, self.id(), self.node_id())
+        match &self.place {
+            Place::Local { core, mailbox } => {
+                write!(f, "{}{}@{}", A::NAME, mailbox.id(), core.id())
+            }
+            Place::Away { node, id, .. } => write!(f, "{}{id}@{node}", A::NAME),
+            Place::Entity { key, .. } => write!(f, "{}[{key:?}]", A::NAME),
+        }
     }
 }
 
 impl<A: RemoteActor> Serialize for ActorRef<A> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let WireId(actor_type) = A::TYPE_ID;
-        WireRef { actor_type, node: self.node_id().clone(), id: self.id().0 }.serialize(serializer)
+        let actor = |node: &NodeId, id: ActorId| WireRef::Actor {
+            actor_type,
+            node: node.clone(),
+            id: id.0,
+        };
+        let wire = match &self.place {
+            Place::Local { core, mailbox } => actor(core.id(), mailbox.id()),
+            Place::Away { node, id, .. } => actor(node, *id),
+            Place::Entity { key, .. } => {
+                WireRef::Entity { actor_type, key: Cow::Borrowed(key.as_str()) }
+            }
+        };
+        wire.serialize(serializer)
     }
 }
 
 impl<'de, A: RemoteActor> Deserialize<'de> for ActorRef<A> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let WireRef { actor_type, node, id } = WireRef::deserialize(deserializer)?;
-        if WireId(actor_type) != A::TYPE_ID {
+        let wire = WireRef::deserialize(deserializer)?;
+        let (WireRef::Actor { actor_type, .. } | WireRef::Entity { actor_type, .. }) = &wire;
+        if WireId(*actor_type) != A::TYPE_ID {
             return Err(D::Error::custom(format_args!("this reference is to no {}", A::NAME)));
         }
         let core = NodeCore::current().ok_or_else(|| {
             D::Error::custom("a reference can be read only inside a node: use Node::scope")
         })?;
-        let id = ActorId(id);
-        let place = match core.find::<A>(&node, id) {
-            Some(mailbox) => Place::Local { core, mailbox },
-            None => Place::Away { core, node, id },
+        let place = match wire {
+            WireRef::Actor { node, id, .. } => {
+                let id = ActorId(id);
+                match core.find::<A>(&node, id) {
+                    Some(mailbox) => Place::Local { core, mailbox },
+                    None => Place::Away { core, node, id },
+                }
+            }
+            WireRef::Entity { key, .. } if key.len() > Node::KEY_LIMIT => {
+                return Err(D::Error::custom("the key of this reference is too long"));
+            }
+            WireRef::Entity { key, .. } => Place::Entity { core, key: EntityKey::of::<A>(&key) },
         };
         Ok(Self { place })
     }

@@ -13,14 +13,25 @@ use actix_cluster_transport::clock::Sleep;
 use tokio::sync::oneshot;
 
 use super::{
-    ActorRef, AskError,
-    actor_ref::Place,
-    tell::{DEFAULT_TELL_TIMEOUT, Wait},
+    ActorRef, AskError, RejectReason, UnknownReason,
+    route::{EncodeError, Outgoing, Wait},
+    tell::DEFAULT_TELL_TIMEOUT,
 };
 use crate::{
-    actor::envelope::{AskCell, AskEnd, LocalAsk},
+    actor::{
+        envelope::{AskCell, AskEnd, LocalAsk},
+        mailbox::{Mailbox, Slot},
+    },
+    cluster::{
+        outbound,
+        pending::{Answer, Correlation},
+        redirect,
+        routing::Peer,
+        wire::Address,
+    },
     message::RemoteMessage,
-    remote_actor::{Handles, RemoteActor},
+    node::NodeCore,
+    remote_actor::{Envelopes, HandledBy, RemoteActor},
 };
 
 /// How long an ask waits for its reply unless told otherwise.
@@ -31,33 +42,51 @@ pub const DEFAULT_ASK_TIMEOUT: Duration = Duration::from_secs(5);
 /// # Cancel safety
 ///
 /// The message takes its place in the order at the first poll. Dropping the future cancels the
-/// ask: if the message's turn has not begun, it never runs; if it has, the reply is dropped.
+/// ask on this node: if the message's turn has not begun, it never runs; if it has, the reply is
+/// dropped. On another node it may still run until its deadline.
 #[must_use = "an ask does nothing until it is awaited"]
 pub struct Ask<A: RemoteActor, M: RemoteMessage> {
     target: ActorRef<A>,
+    envelopes: Envelopes<A, M>,
     timeout: Duration,
-    stage: Stage<M>,
-    wait: Wait,
-}
-
-enum Stage<M: RemoteMessage> {
-    Unsent { msg: M, deadline: Option<Instant> },
-    Sent { reply: oneshot::Receiver<M::Result>, cell: Arc<AskCell<M>>, deadline: Deadline },
-    Done,
-}
-
-/// A deadline whose timer is made once it is needed: most replies come before.
-struct Deadline {
-    at: Instant,
+    deadline: Option<Instant>,
+    stage: Stage<A, M>,
+    wait: Wait<A>,
+    /// How often the target had moved when the message came.
+    bounces: u32,
+    /// The deadline's timer, made once it is needed: most replies come before.
     sleep: Option<Sleep>,
 }
 
-impl<A: Handles<M>, M: RemoteMessage> Ask<A, M> {
-    pub(super) fn new(target: ActorRef<A>, msg: M) -> Self {
-        let stage = Stage::Unsent { msg, deadline: None };
-        Self { target, timeout: DEFAULT_ASK_TIMEOUT, stage, wait: Wait::default() }
-    }
+enum Stage<A: RemoteActor, M: RemoteMessage> {
+    Unsent(M),
+    /// The target has moved; the routes are given a moment.
+    Pausing(M, Sleep),
+    /// In a mailbox of this node.
+    Here(oneshot::Receiver<M::Result>, Arc<AskCell<M>>, Arc<Mailbox<A>>),
+    /// On its way to another node, or there.
+    There(M, Correlation, oneshot::Receiver<Answer>),
+    Done,
+}
 
+type Outcome<M> = Result<<M as RemoteMessage>::Reply, AskError<M>>;
+
+impl<A: RemoteActor, M: HandledBy<A>> Ask<A, M> {
+    pub(super) fn new(target: ActorRef<A>, msg: M) -> Self {
+        Self {
+            target,
+            envelopes: M::envelopes(),
+            timeout: DEFAULT_ASK_TIMEOUT,
+            deadline: None,
+            stage: Stage::Unsent(msg),
+            wait: Wait::default(),
+            bounces: 0,
+            sleep: None,
+        }
+    }
+}
+
+impl<A: RemoteActor, M: RemoteMessage> Ask<A, M> {
     /// Waits for the reply for at most `timeout`, counted from the first poll. Default 5 s.
     ///
     /// The wait for room is part of it, and is itself at most 5 s.
@@ -66,62 +95,214 @@ impl<A: Handles<M>, M: RemoteMessage> Ask<A, M> {
         self
     }
 
-    fn poll_sent(&mut self, task: &mut Context<'_>) -> Poll<Result<M::Reply, AskError<M>>> {
-        let Place::Local { core, mailbox } = &self.target.place else {
-            unreachable!("only a local mailbox accepts an ask")
+    fn poll_unsent(
+        &mut self,
+        deadline: Instant,
+        task: &mut Context<'_>,
+    ) -> Poll<Option<Outcome<M>>> {
+        let Stage::Unsent(msg) = std::mem::replace(&mut self.stage, Stage::Done) else {
+            unreachable!("only an unsent message is sent")
         };
-        let Stage::Sent { reply, cell, deadline } = &mut self.stage else {
-            panic!("an ask is not polled after it was ready")
-        };
-        if let Poll::Ready(result) = Pin::new(reply).poll(task) {
-            return Poll::Ready(match result {
-                Ok(result) => M::into_outcome(result).map_err(AskError::Handler),
-                Err(_) => Err(error(cell.closed(mailbox.panics()))),
-            });
-        }
-        let at = deadline.at;
-        let sleep = deadline.sleep.get_or_insert_with(|| core.clock().sleep_until(at));
-        ready!(sleep.as_mut().poll(task));
-        Poll::Ready(Err(error(cell.expire())))
-    }
-}
-
-fn error<M: RemoteMessage>(end: AskEnd<M>) -> AskError<M> {
-    match end {
-        AskEnd::Rejected(reason, message) => AskError::Rejected { reason, message },
-        AskEnd::Unknown(reason) => AskError::Unknown(reason),
-    }
-}
-
-impl<A: Handles<M>, M: RemoteMessage> Future for Ask<A, M> {
-    type Output = Result<M::Reply, AskError<M>>;
-
-    fn poll(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.get_mut();
-        if let Stage::Unsent { deadline, .. } = &mut this.stage {
-            let timeout = this.timeout;
-            let deadline = *deadline.get_or_insert_with(|| this.target.clock().after(timeout));
-            let patience = timeout.min(DEFAULT_TELL_TIMEOUT);
-            let slot = ready!(this.wait.poll_slot(&this.target, patience, task));
-            let Stage::Unsent { msg, .. } = std::mem::replace(&mut this.stage, Stage::Done) else {
-                unreachable!("the stage was looked at above")
-            };
-            match slot {
-                Ok(slot) => {
-                    let (envelope, reply, cell) = LocalAsk::new(msg, deadline);
-                    slot.fill(envelope);
-                    let deadline = Deadline { at: deadline, sleep: None };
-                    this.stage = Stage::Sent { reply, cell, deadline };
-                    this.wait = Wait::default();
+        let core = self.target.place.core();
+        let (to, _) = self.target.place.address();
+        let envelopes = self.envelopes;
+        let mut asked =
+            Asked { core, to, deadline, envelopes, at: At::Unsent(msg), expected: None };
+        let left = deadline.saturating_duration_since(core.clock().now());
+        let patience = left.min(DEFAULT_TELL_TIMEOUT);
+        let sent = self.wait.poll_send::<M>(&self.target.place, patience, &mut asked, task);
+        let Asked { at, expected, .. } = asked;
+        self.stage = match (at, expected) {
+            (At::Here(reply, cell, mailbox), _) => Stage::Here(reply, cell, mailbox),
+            (At::Unsent(msg), Some((correlation, answer))) => {
+                Stage::There(msg, correlation, answer)
+            }
+            (At::Nowhere, _) => unreachable!("a place is filled with one message"),
+            (At::Unsent(message), None) => match sent {
+                Poll::Ready(Err(reason)) => {
+                    return Poll::Ready(Some(Err(AskError::Rejected { reason, message })));
                 }
-                Err(reason) => {
-                    return Poll::Ready(Err(AskError::Rejected { reason, message: msg }));
+                _ => {
+                    self.stage = Stage::Unsent(message);
+                    return Poll::Pending;
+                }
+            },
+        };
+        self.wait = Wait::default();
+        Poll::Ready(None)
+    }
+
+    /// Polls what was sent; `None` when the message is to be sent again.
+    fn poll_sent(&mut self, deadline: Instant, task: &mut Context<'_>) -> Poll<Option<Outcome<M>>> {
+        let place = &self.target.place;
+        let core = place.core();
+        let ended = match &mut self.stage {
+            Stage::Here(reply, cell, mailbox) => match Pin::new(reply).poll(task) {
+                Poll::Ready(Ok(result)) => Some(Ended::Result(M::into_outcome(result))),
+                Poll::Ready(Err(_)) => Some(cell.closed(mailbox.panics()).into()),
+                Poll::Pending => None,
+            },
+            Stage::There(_, _, answer) => match Pin::new(answer).poll(task) {
+                Poll::Ready(Ok(answer)) => Some(read::<M>(core, answer)),
+                // The table of answers went with its node.
+                Poll::Ready(Err(_)) => Some(Ended::Unknown(UnknownReason::NodeDown)),
+                Poll::Pending => None,
+            },
+            Stage::Unsent(_) | Stage::Pausing(..) | Stage::Done => {
+                panic!("an ask is not polled after it was ready")
+            }
+        };
+        let ended = match ended {
+            Some(ended) => ended,
+            None => {
+                let sleep = self.sleep.get_or_insert_with(|| core.clock().sleep_until(deadline));
+                ready!(sleep.as_mut().poll(task));
+                match &self.stage {
+                    Stage::Here(_, cell, _) => cell.expire().into(),
+                    _ => Ended::Unknown(UnknownReason::Deadline),
+                }
+            }
+        };
+        self.conclude(ended)
+    }
+
+    fn conclude(&mut self, ended: Ended<M>) -> Poll<Option<Outcome<M>>> {
+        let place = &self.target.place;
+        let core = place.core();
+        let stage = std::mem::replace(&mut self.stage, Stage::Done);
+        let kept = match stage {
+            Stage::There(msg, correlation, _) => {
+                core.forget_answer(correlation);
+                Some(msg)
+            }
+            _ => None,
+        };
+        let (reason, message) = match ended {
+            Ended::Result(outcome) => return Poll::Ready(Some(outcome.map_err(AskError::Handler))),
+            Ended::Unknown(reason) => return Poll::Ready(Some(Err(AskError::Unknown(reason)))),
+            Ended::Rejected(reason, message) => match message.or(kept) {
+                Some(message) => (reason, message),
+                None => return Poll::Ready(Some(Err(AskError::Unknown(UnknownReason::NoReply)))),
+            },
+        };
+        if place.may_be_elsewhere(reason) && self.bounces < redirect::BOUNCES_LIMIT {
+            self.bounces += 1;
+            let pause = core.clock().sleep(redirect::pause(self.bounces));
+            self.stage = Stage::Pausing(message, pause);
+            return Poll::Ready(None);
+        }
+        Poll::Ready(Some(Err(AskError::Rejected { reason, message })))
+    }
+}
+
+/// How a message that was sent ended.
+enum Ended<M: RemoteMessage> {
+    Result(Result<M::Reply, M::Error>),
+    Rejected(RejectReason, Option<M>),
+    Unknown(UnknownReason),
+}
+
+impl<M: RemoteMessage> From<AskEnd<M>> for Ended<M> {
+    fn from(end: AskEnd<M>) -> Self {
+        match end {
+            AskEnd::Rejected(reason, message) => Self::Rejected(reason, Some(message)),
+            AskEnd::Unknown(reason) => Self::Unknown(reason),
+        }
+    }
+}
+
+/// Reads another node's answer.
+fn read<M: RemoteMessage>(core: &Arc<NodeCore>, answer: Answer) -> Ended<M> {
+    match answer {
+        Answer::Reply(bytes) => {
+            let _scope = NodeCore::enter(core);
+            match M::decode_outcome(&bytes) {
+                Ok(outcome) => Ended::Result(outcome),
+                Err(error) => {
+                    tracing::warn!(message = M::NAME, %error, "a reply could not be read");
+                    Ended::Unknown(UnknownReason::BadReply)
                 }
             }
         }
-        let outcome = ready!(this.poll_sent(task));
-        this.stage = Stage::Done;
-        Poll::Ready(outcome)
+        Answer::Rejected(reason) => Ended::Rejected(reason, None),
+        Answer::Unknown(reason) => Ended::Unknown(reason),
+    }
+}
+
+/// An asked message on its way.
+struct Asked<'a, A: RemoteActor, M: RemoteMessage> {
+    core: &'a Arc<NodeCore>,
+    to: Address<'a>,
+    deadline: Instant,
+    envelopes: Envelopes<A, M>,
+    at: At<A, M>,
+    expected: Option<(Correlation, oneshot::Receiver<Answer>)>,
+}
+
+enum At<A: RemoteActor, M: RemoteMessage> {
+    Unsent(M),
+    Here(oneshot::Receiver<M::Result>, Arc<AskCell<M>>, Arc<Mailbox<A>>),
+    Nowhere,
+}
+
+impl<A: RemoteActor, M: RemoteMessage> Outgoing<A> for Asked<'_, A, M> {
+    fn fill(&mut self, mailbox: &Arc<Mailbox<A>>, slot: Slot<'_, A>) {
+        self.at = match std::mem::replace(&mut self.at, At::Nowhere) {
+            At::Unsent(msg) => {
+                let (envelope, reply, cell) = LocalAsk::new(msg, self.deadline);
+                slot.fill((self.envelopes.ask)(envelope));
+                At::Here(reply, cell, Arc::clone(mailbox))
+            }
+            other => other,
+        };
+    }
+
+    fn encode(&mut self, peer: &Peer, out: Vec<u8>) -> Result<Vec<u8>, EncodeError> {
+        let At::Unsent(msg) = &self.at else { unreachable!("a message is sent once") };
+        let expected = self.core.expect_answer(&peer.id).ok_or(EncodeError::Full)?;
+        let correlation = expected.0;
+        self.expected = Some(expected);
+        let left = self.deadline.saturating_duration_since(self.core.clock().now());
+        outbound::ask(self.to, msg, correlation, left, out).map_err(EncodeError::Codec)
+    }
+
+    fn encoded(&mut self, sent: bool) {
+        if !sent && let Some((correlation, _)) = self.expected.take() {
+            self.core.forget_answer(correlation);
+        }
+    }
+
+    fn token(&self) -> u64 {
+        self.expected.as_ref().map_or(0, |(correlation, _)| *correlation)
+    }
+}
+
+impl<A: RemoteActor, M: RemoteMessage> Future for Ask<A, M> {
+    type Output = Outcome<M>;
+
+    fn poll(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        let timeout = this.timeout;
+        let clock = this.target.place.core().clock();
+        let deadline = *this.deadline.get_or_insert_with(|| clock.after(timeout));
+        loop {
+            let outcome = match &mut this.stage {
+                Stage::Unsent(_) => ready!(this.poll_unsent(deadline, task)),
+                Stage::Pausing(_, pause) => {
+                    ready!(pause.as_mut().poll(task));
+                    if let Stage::Pausing(msg, _) = std::mem::replace(&mut this.stage, Stage::Done)
+                    {
+                        this.stage = Stage::Unsent(msg);
+                    }
+                    None
+                }
+                _ => ready!(this.poll_sent(deadline, task)),
+            };
+            if let Some(outcome) = outcome {
+                this.stage = Stage::Done;
+                return Poll::Ready(outcome);
+            }
+        }
     }
 }
 
@@ -130,7 +311,10 @@ impl<A: RemoteActor, M: RemoteMessage> Unpin for Ask<A, M> {}
 
 impl<A: RemoteActor, M: RemoteMessage> Drop for Ask<A, M> {
     fn drop(&mut self) {
-        self.wait.leave(&self.target);
+        self.wait.leave(&self.target.place);
+        if let Stage::There(_, correlation, _) = self.stage {
+            self.target.place.core().forget_answer(correlation);
+        }
     }
 }
 

@@ -31,11 +31,14 @@ pub enum RejectReason {
     Unreachable,
     /// The message is too large, or serde refuses it.
     Unsendable,
+    /// The target's node does not know the message, or knows it by another shape. Register it
+    /// there, or give the change a new version.
+    Mismatch,
 }
 
 impl RejectReason {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Full,
         Self::Stopped,
         Self::Failed,
@@ -47,7 +50,13 @@ impl RejectReason {
         Self::NoSuchActor,
         Self::Unreachable,
         Self::Unsendable,
+        Self::Mismatch,
     ];
+
+    /// The reason that a peer sent as a number; numbers of later releases say the least.
+    pub(crate) fn from_wire(number: u8) -> Self {
+        Self::ALL.get(usize::from(number)).copied().unwrap_or(Self::Mismatch)
+    }
 
     /// The word that logs and metrics use.
     pub fn as_str(self) -> &'static str {
@@ -63,6 +72,7 @@ impl RejectReason {
             Self::NoSuchActor => "no such actor",
             Self::Unreachable => "unreachable",
             Self::Unsendable => "unsendable",
+            Self::Mismatch => "mismatch",
         }
     }
 }
@@ -83,11 +93,21 @@ pub enum UnknownReason {
     NoReply,
     /// The deadline passed after the message's turn had begun, or before anything was heard.
     Deadline,
+    /// Its node went down, left, or was declared down before it was settled.
+    NodeDown,
+    /// It ran, and its reply could not be written or read.
+    BadReply,
 }
 
 impl UnknownReason {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Self; 3] = [Self::Panicked, Self::NoReply, Self::Deadline];
+    pub const ALL: [Self; 5] =
+        [Self::Panicked, Self::NoReply, Self::Deadline, Self::NodeDown, Self::BadReply];
+
+    /// The reason that a peer sent as a number; numbers of later releases say the least.
+    pub(crate) fn from_wire(number: u8) -> Self {
+        Self::ALL.get(usize::from(number)).copied().unwrap_or(Self::NoReply)
+    }
 
     /// The word that logs and metrics use.
     pub fn as_str(self) -> &'static str {
@@ -95,6 +115,8 @@ impl UnknownReason {
             Self::Panicked => "panicked",
             Self::NoReply => "no reply",
             Self::Deadline => "deadline",
+            Self::NodeDown => "node down",
+            Self::BadReply => "bad reply",
         }
     }
 }

@@ -3,7 +3,10 @@
 use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use super::{ActorRef, AskError, TellError};
-use crate::{message::RemoteMessage, remote_actor::Handles};
+use crate::{
+    message::RemoteMessage,
+    remote_actor::{HandledBy, RemoteActor},
+};
 
 /// A reference to any actor that handles `M`, for callers that need not know which.
 ///
@@ -25,7 +28,7 @@ trait Target<M: RemoteMessage>: fmt::Debug + Send + Sync {
     fn ask(&self, msg: M, timeout: Duration) -> Sending<Result<M::Reply, AskError<M>>>;
 }
 
-impl<A: Handles<M>, M: RemoteMessage> Target<M> for ActorRef<A> {
+impl<A: RemoteActor, M: HandledBy<A>> Target<M> for ActorRef<A> {
     fn tell(&self, msg: M) -> Sending<Result<(), TellError<M>>> {
         Box::pin(ActorRef::tell(self, msg))
     }
@@ -40,7 +43,10 @@ impl<A: Handles<M>, M: RemoteMessage> Target<M> for ActorRef<A> {
 }
 
 impl<M: RemoteMessage> MessageRef<M> {
-    pub(super) fn new<A: Handles<M>>(target: ActorRef<A>) -> Self {
+    pub(super) fn new<A: RemoteActor>(target: ActorRef<A>) -> Self
+    where
+        M: HandledBy<A>,
+    {
         Self(Arc::new(target))
     }
 

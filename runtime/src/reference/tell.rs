@@ -4,20 +4,24 @@ use std::{
     fmt,
     future::Future,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
-use actix_cluster_transport::{clock::Sleep, wait_list::Ticket};
-
-use super::{ActorRef, RejectReason, TellError, actor_ref::Place};
+use super::{
+    ActorRef, TellError,
+    route::{EncodeError, Outgoing, Wait},
+};
 use crate::{
-    actor::{
-        envelope::LocalTell,
-        mailbox::{Refusal, Slot},
+    actor::mailbox::{Mailbox, Slot},
+    cluster::{
+        outbound,
+        routing::Peer,
+        wire::{Address, Extensions},
     },
     message::RemoteMessage,
-    remote_actor::{Handles, RemoteActor},
+    remote_actor::{Envelopes, HandledBy, RemoteActor},
 };
 
 /// How long a tell waits for room unless told otherwise.
@@ -30,18 +34,22 @@ pub const DEFAULT_TELL_TIMEOUT: Duration = Duration::from_secs(5);
 /// The message takes its place in the order at the first poll. Dropped before it is ready, the
 /// future sends nothing, and the message is gone with it.
 #[must_use = "a tell does nothing until it is awaited"]
-pub struct Tell<A: RemoteActor, M> {
+pub struct Tell<A: RemoteActor, M: RemoteMessage> {
     target: ActorRef<A>,
     msg: Option<M>,
+    envelopes: Envelopes<A, M>,
     timeout: Duration,
-    wait: Wait,
+    wait: Wait<A>,
 }
 
-impl<A: Handles<M>, M: RemoteMessage> Tell<A, M> {
+impl<A: RemoteActor, M: HandledBy<A>> Tell<A, M> {
     pub(super) fn new(target: ActorRef<A>, msg: M) -> Self {
-        Self { target, msg: Some(msg), timeout: DEFAULT_TELL_TIMEOUT, wait: Wait::default() }
+        let (msg, envelopes) = (Some(msg), M::envelopes());
+        Self { target, msg, envelopes, timeout: DEFAULT_TELL_TIMEOUT, wait: Wait::default() }
     }
+}
 
+impl<A: RemoteActor, M: RemoteMessage> Tell<A, M> {
     /// Waits for room for at most `timeout`. Default 5 s; zero is as `try_tell`.
     pub fn within(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
@@ -49,76 +57,59 @@ impl<A: Handles<M>, M: RemoteMessage> Tell<A, M> {
     }
 }
 
-/// A place in a mailbox's line, and the time until it is given up.
-#[derive(Default)]
-pub(super) struct Wait {
-    pub(super) ticket: Option<Ticket>,
-    pub(super) sleep: Option<Sleep>,
+/// A told message on its way.
+pub(super) struct Told<'a, A: RemoteActor, M: RemoteMessage> {
+    pub(super) to: Address<'a>,
+    pub(super) msg: &'a mut Option<M>,
+    pub(super) envelopes: Envelopes<A, M>,
 }
 
-impl Wait {
-    /// Waits for a place in a local mailbox; `Err` once there will be none.
-    pub(super) fn poll_slot<'a, A: RemoteActor>(
-        &mut self,
-        target: &'a ActorRef<A>,
-        timeout: Duration,
-        task: &mut Context<'_>,
-    ) -> Poll<Result<Slot<'a, A>, RejectReason>> {
-        let Place::Local { core, mailbox } = &target.place else {
-            return Poll::Ready(Err(target.away_reason()));
-        };
-        match mailbox.reserve(self.ticket, task.waker()) {
-            Ok(slot) => {
-                self.ticket = None;
-                return Poll::Ready(Ok(slot));
-            }
-            Err(Refusal::Closed(reason)) => {
-                self.ticket = None;
-                return Poll::Ready(Err(reason));
-            }
-            Err(Refusal::Full(None)) => return Poll::Ready(Err(RejectReason::Full)),
-            Err(Refusal::Full(ticket)) => self.ticket = ticket,
+impl<A: RemoteActor, M: RemoteMessage> Outgoing<A> for Told<'_, A, M> {
+    fn fill(&mut self, _: &Arc<Mailbox<A>>, slot: Slot<'_, A>) {
+        if let Some(msg) = self.msg.take() {
+            slot.fill((self.envelopes.tell)(msg));
         }
-        let sleep = self.sleep.get_or_insert_with(|| core.clock().sleep(timeout));
-        ready!(sleep.as_mut().poll(task));
-        self.leave(target);
-        Poll::Ready(Err(RejectReason::Full))
     }
 
-    pub(super) fn leave<A: RemoteActor>(&mut self, target: &ActorRef<A>) {
-        if let (Some(ticket), Place::Local { mailbox, .. }) = (self.ticket.take(), &target.place) {
-            mailbox.abandon(ticket);
-        }
+    fn encode(&mut self, _: &Peer, out: Vec<u8>) -> Result<Vec<u8>, EncodeError> {
+        let msg = self.msg.as_ref().expect("a message is kept until it is sent");
+        outbound::tell(self.to, msg, Extensions::default(), out).map_err(EncodeError::Codec)
+    }
+
+    fn encoded(&mut self, _: bool) {}
+
+    fn token(&self) -> u64 {
+        0
     }
 }
 
-impl<A: Handles<M>, M: RemoteMessage> Future for Tell<A, M> {
+impl<A: RemoteActor, M: RemoteMessage> Future for Tell<A, M> {
     type Output = Result<(), TellError<M>>;
 
     fn poll(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.get_mut();
-        let slot = ready!(this.wait.poll_slot(&this.target, this.timeout, task));
-        let message = this.msg.take().expect("a tell is not polled after it was ready");
-        Poll::Ready(match slot {
-            Ok(slot) => {
-                slot.fill(Box::new(LocalTell(message)));
-                Ok(())
-            }
-            Err(reason) => Err(TellError { reason, message }),
+        let Self { target, msg, envelopes, timeout, wait } = self.get_mut();
+        assert!(msg.is_some(), "a tell is not polled after it was ready");
+        let (to, _) = target.place.address();
+        let mut told = Told { to, msg, envelopes: *envelopes };
+        let sent = ready!(wait.poll_send::<M>(&target.place, *timeout, &mut told, task));
+        let message = msg.take();
+        Poll::Ready(match (sent, message) {
+            (Err(reason), Some(message)) => Err(TellError { reason, message }),
+            _ => Ok(()),
         })
     }
 }
 
 // The message is only ever moved out, never pinned.
-impl<A: RemoteActor, M> Unpin for Tell<A, M> {}
+impl<A: RemoteActor, M: RemoteMessage> Unpin for Tell<A, M> {}
 
-impl<A: RemoteActor, M> Drop for Tell<A, M> {
+impl<A: RemoteActor, M: RemoteMessage> Drop for Tell<A, M> {
     fn drop(&mut self) {
-        self.wait.leave(&self.target);
+        self.wait.leave(&self.target.place);
     }
 }
 
-impl<A: RemoteActor, M> fmt::Debug for Tell<A, M> {
+impl<A: RemoteActor, M: RemoteMessage> fmt::Debug for Tell<A, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tell").field("target", &self.target).finish_non_exhaustive()
     }

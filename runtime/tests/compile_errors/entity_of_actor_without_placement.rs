@@ -8,8 +8,8 @@ impl Actor for Account {
     type Context = ClusterContext<Self>;
 }
 
-fn entity<A: Entity>(_key: &str) {}
-
-fn main() {
-    entity::<Account>("acct-7");
+fn account(node: &Node) -> ActorRef<Account> {
+    node.entity("acct-7")
 }
+
+fn main() {}

@@ -1,5 +1,3 @@
-//! Not yet as it should be: the first text has `_` where the message should stand.
-
 use actix_cluster::prelude::*;
 use serde::{Deserialize, Serialize};
 

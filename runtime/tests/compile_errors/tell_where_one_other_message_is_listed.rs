@@ -1,6 +1,3 @@
-//! Not yet as it should be: with one other message listed, the compiler takes it for the one meant,
-//! and calls the types mismatched instead of naming `handles(..)`.
-
 use actix_cluster::prelude::*;
 use serde::{Deserialize, Serialize};
 

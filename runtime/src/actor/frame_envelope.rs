@@ -1,0 +1,130 @@
+//! The envelope of a message from another node: bytes until its turn.
+//!
+//! Invariant: the bytes are decoded on the actor's own arbiter, when the turn begins; bytes that
+//! are no such message are rejected, since nothing has run. The asker is answered by the
+//! [`Turn`], whatever the handler does with its reply.
+
+use std::{
+    marker::PhantomData,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use actix::{AsyncContext as _, Handler, dev::MessageResponse, fut::ActorFuture};
+use tokio::sync::oneshot::{self, error::TryRecvError};
+
+use super::{ClusterContext, envelope::Envelope, mailbox::Mailbox};
+use crate::{
+    cluster::frame::{Frame, Turn},
+    message::{RemoteMessage, decode},
+    node::{DeadLetters, EntityKey, NodeCore},
+    reference::{RejectReason, UnknownReason},
+    remote_actor::RemoteActor,
+};
+
+/// A message from another node, for an actor that handles `M`.
+pub(crate) struct FrameEnvelope<M> {
+    frame: Frame,
+    message: PhantomData<fn() -> M>,
+}
+
+impl<M> FrameEnvelope<M> {
+    pub(crate) fn new(frame: Frame) -> Self {
+        Self { frame, message: PhantomData }
+    }
+}
+
+impl<A, M> Envelope<A> for FrameEnvelope<M>
+where
+    A: RemoteActor + Handler<M>,
+    M: RemoteMessage,
+{
+    fn handle(self: Box<Self>, actor: &mut A, ctx: &mut ClusterContext<A>) {
+        let Self { frame, .. } = *self;
+        if frame.deadline.is_some_and(|deadline| deadline <= ctx.clock().now()) {
+            return frame.reject(RejectReason::Expired);
+        }
+        let decoded = {
+            let _scope = NodeCore::enter(ctx.core());
+            decode::<M>(frame.body())
+        };
+        let msg = match decoded {
+            Ok(msg) => msg,
+            Err(error) => {
+                tracing::warn!(
+                    actor = A::NAME,
+                    message = M::NAME,
+                    %error,
+                    "a message could not be read; give its change a new version"
+                );
+                return frame.reject(RejectReason::Mismatch);
+            }
+        };
+        let turn = frame.begin();
+        if !turn.is_asked() {
+            actor.handle(msg, ctx).handle(ctx, None);
+            return turn.finish();
+        }
+        let (reply, mut result) = oneshot::channel();
+        actor.handle(msg, ctx).handle(ctx, Some(reply));
+        match result.try_recv() {
+            Ok(result) => turn.reply(|out| M::encode_result(&result, out)),
+            Err(TryRecvError::Closed) => turn.fail(UnknownReason::NoReply),
+            Err(TryRecvError::Empty) => {
+                let mailbox = ctx.mailbox();
+                let panics = mailbox.panics();
+                ctx.spawn(Answering::<A, M> { result, turn: Some(turn), mailbox, panics });
+            }
+        }
+    }
+
+    fn reject(self: Box<Self>, reason: RejectReason, _: &DeadLetters) {
+        self.frame.reject(reason);
+    }
+
+    fn redirect(self: Box<Self>, _: &EntityKey, _: &Arc<NodeCore>) {
+        self.frame.moved();
+    }
+}
+
+/// Answers an asker of another node once the actor has.
+struct Answering<A: RemoteActor, M: RemoteMessage> {
+    result: oneshot::Receiver<M::Result>,
+    turn: Option<Turn>,
+    mailbox: Arc<Mailbox<A>>,
+    panics: u32,
+}
+
+impl<A: RemoteActor, M: RemoteMessage> ActorFuture<A> for Answering<A, M> {
+    type Output = ();
+
+    fn poll(
+        self: Pin<&mut Self>,
+        _: &mut A,
+        _: &mut ClusterContext<A>,
+        task: &mut Context<'_>,
+    ) -> Poll<()> {
+        let this = self.get_mut();
+        // Without a result the turn stays, and ends when this future is dropped.
+        if let Ok(result) = ready!(Pin::new(&mut this.result).poll(task))
+            && let Some(turn) = this.turn.take()
+        {
+            turn.reply(|out| M::encode_result(&result, out));
+        }
+        Poll::Ready(())
+    }
+}
+
+impl<A: RemoteActor, M: RemoteMessage> Drop for Answering<A, M> {
+    fn drop(&mut self) {
+        if let Some(turn) = self.turn.take() {
+            let panicked = self.mailbox.panics() != self.panics;
+            let reason = if panicked { UnknownReason::Panicked } else { UnknownReason::NoReply };
+            turn.fail(reason);
+        }
+    }
+}
+
+// Nothing in it is pinned.
+impl<A: RemoteActor, M: RemoteMessage> Unpin for Answering<A, M> {}

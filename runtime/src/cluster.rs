@@ -1,0 +1,155 @@
+//! Clusters: nodes that find each other, place entities, and carry messages to one another.
+//!
+//! One thread of a node, the cluster's, runs transport and membership; it decides nothing by
+//! itself, but asks the pure parts and carries out what they say. Senders and arbiters reach other
+//! nodes without it: through the routes and the sessions that are shared here.
+//!
+//! ```text
+//!  membership ──view──> placement ──table──> routing <── senders (any thread)
+//!      ^ packets                                │ sessions
+//!  the cluster's thread <── events ── transport ┘
+//!      └── frames, grouped ──> arbiters ──> mailboxes
+//! ```
+
+mod config;
+pub(crate) mod frame;
+pub(crate) mod inbound;
+mod join;
+mod manifest;
+pub(crate) mod membership;
+pub(crate) mod outbound;
+pub(crate) mod pending;
+pub(crate) mod placement;
+pub(crate) mod redirect;
+pub(crate) mod routing;
+mod shell;
+pub(crate) mod wire;
+
+use std::{
+    fmt,
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::sync::{Notify, watch};
+
+pub(crate) use self::{
+    config::Validated,
+    shell::{Birth, Plan, run},
+};
+pub use self::{
+    config::{ClusterConfig, ClusterConfigError},
+    join::JoinError,
+    membership::{Member, View},
+};
+use self::{
+    manifest::Manifest,
+    pending::Pending,
+    redirect::{GiveUp, Redirects},
+    routing::Routing,
+};
+use crate::node::{DeadLetters, NodeId};
+
+/// What a node's threads share of its cluster.
+pub(crate) struct Cluster {
+    pub(crate) routing: Routing,
+    pub(crate) pending: Pending,
+    pub(crate) addr: SocketAddr,
+    manifest: Manifest,
+    redirects: Mutex<Redirects>,
+    /// Told when there is something for the cluster's thread to do.
+    wake: Notify,
+    phase: watch::Sender<Phase>,
+    view_changed: watch::Sender<u64>,
+}
+
+/// How far a node is with its shutdown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Phase {
+    /// Not begun.
+    Running,
+    /// The cluster's thread is to leave the membership, and to give its entities up.
+    Leaving,
+    /// It has: the arbiters may end.
+    Left,
+    /// They have: the transport is to send what is left, and to close.
+    Closing,
+    /// All is over.
+    Closed,
+}
+
+impl Cluster {
+    pub(crate) fn new(
+        local: Member,
+        messages: impl Iterator<Item = crate::remote_actor::MessageFacts>,
+    ) -> Self {
+        let (id, addr) = (local.id.clone(), local.addr);
+        let view = Arc::new(View { version: 0, members: vec![local] });
+        Self {
+            routing: Routing::new(id, view),
+            pending: Pending::new(pending::LIMIT),
+            addr,
+            manifest: Manifest::new(messages),
+            redirects: Mutex::new(Redirects::new(redirect::LIMIT)),
+            wake: Notify::new(),
+            phase: watch::Sender::new(Phase::Running),
+            view_changed: watch::Sender::new(0),
+        }
+    }
+
+    /// Keeps a tell that came back, to be sent on.
+    pub(crate) fn redirect(
+        &self,
+        now: std::time::Instant,
+        target: u64,
+        payload: &[u8],
+        dead_letters: &DeadLetters,
+    ) {
+        use crate::reference::RejectReason::{Mismatch, Moved};
+        match self.redirects().push(now, target, payload) {
+            Ok(()) => self.wake.notify_one(),
+            Err(GiveUp::Bounces | GiveUp::Full) => dead_letters.rejected(Moved),
+            Err(GiveUp::Malformed) => dead_letters.rejected(Mismatch),
+        }
+    }
+
+    /// Asks the cluster's thread for the next phase, and waits until another follows it.
+    pub(crate) async fn reach(&self, asked: Phase, awaited: Phase) {
+        self.phase.send_if_modified(|phase| {
+            let forward = *phase < asked;
+            *phase = (*phase).max(asked);
+            forward
+        });
+        self.wake.notify_one();
+        let mut phase = self.phase.subscribe();
+        // It can't fail: this very value holds the sender.
+        let _ = phase.wait_for(|phase| *phase >= awaited).await;
+    }
+
+    /// The versions of the view, as they come.
+    pub(crate) fn view_versions(&self) -> watch::Receiver<u64> {
+        self.view_changed.subscribe()
+    }
+
+    fn redirects(&self) -> MutexGuard<'_, Redirects> {
+        // Only the queue's own code runs under this lock, so a poisoned one guards a whole queue.
+        self.redirects.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cluster").field("addr", &self.addr).finish_non_exhaustive()
+    }
+}
+
+/// The identity of a node in the transport's words.
+pub(crate) fn peer_id(id: &NodeId) -> Option<actix_cluster_transport::PeerId> {
+    let name = actix_cluster_transport::NodeName::new(&id.name).ok()?;
+    Some(actix_cluster_transport::PeerId { name, incarnation: id.incarnation })
+}
+
+/// The identity of a peer in the runtime's words.
+pub(crate) fn node_id(peer: &actix_cluster_transport::PeerId) -> NodeId {
+    NodeId { name: peer.name.as_str().into(), incarnation: peer.incarnation }
+}

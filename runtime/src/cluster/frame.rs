@@ -1,0 +1,214 @@
+//! A message from another node, on its way to its turn, and the one outcome it comes to.
+//!
+//! Invariant: each frame ends once, as handled, rejected, moved or unknown, and is settled with
+//! that; one that is dropped on the way ends as rejected. A frame's budget at its sender is taken
+//! until then, so what waits here is bounded by the senders.
+
+use std::{sync::Arc, time::Instant};
+
+use actix_cluster_transport::{Class, Receipt, Session};
+use bytes::Bytes;
+
+use super::{
+    pending::Correlation,
+    wire::{Address, Extensions, Head, PayloadError},
+};
+use crate::{
+    message::WireId,
+    node::NodeCore,
+    reference::{RejectReason, UnknownReason},
+};
+
+/// A message from another node that has not had its turn.
+#[derive(Debug)]
+pub(crate) struct Frame {
+    /// Taken when the frame ends.
+    origin: Option<Origin>,
+    /// The target's hash.
+    target: u64,
+    payload: Bytes,
+    body_at: usize,
+    pub(crate) message: WireId,
+    correlation: Option<Correlation>,
+    pub(crate) deadline: Option<Instant>,
+}
+
+/// Where a frame came from, and so who is told how it ended.
+#[derive(Debug)]
+pub(crate) enum Origin {
+    /// Another node.
+    There(Session, Receipt),
+    /// This node: it was sent elsewhere, came back, and belongs here now.
+    Here(Arc<NodeCore>),
+}
+
+/// A frame whose turn has begun.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    origin: Option<Origin>,
+    correlation: Option<Correlation>,
+}
+
+impl Frame {
+    /// Reads a payload. `now` is when its time left begins to count.
+    ///
+    /// # Errors
+    ///
+    /// When it is no message that this release understands; the origin is given back.
+    pub(crate) fn read(
+        origin: Origin,
+        target: u64,
+        payload: Bytes,
+        now: impl FnOnce() -> Instant,
+    ) -> Result<Self, (Origin, PayloadError)> {
+        let (message, correlation, body_at, extensions) = match parts(&payload) {
+            Ok(parts) => parts,
+            Err(error) => return Err((origin, error)),
+        };
+        let deadline = extensions.time_left.and_then(|left| now().checked_add(left));
+        let origin = Some(origin);
+        Ok(Self { origin, target, payload, body_at, message, correlation, deadline })
+    }
+
+    /// The bytes of the message itself.
+    pub(crate) fn body(&self) -> &[u8] {
+        &self.payload[self.body_at..]
+    }
+
+    /// To whom it is sent. It was read once already, so it can be read again.
+    pub(crate) fn address(&self) -> Option<Address<'_>> {
+        match Head::take(&self.payload) {
+            Ok((Head::Tell { to, .. } | Head::Ask { to, .. }, _)) => Some(to),
+            Ok(_) | Err(_) => None,
+        }
+    }
+
+    /// It will not run.
+    pub(crate) fn reject(mut self, reason: RejectReason) {
+        if let Some(origin) = self.origin.take() {
+            origin.reject(reason);
+        }
+    }
+
+    /// Its target is on another node: the sender is to find out where. A tell goes back whole, an
+    /// asker has its message still.
+    pub(crate) fn moved(mut self) {
+        let Some(origin) = self.origin.take() else { return };
+        match (origin, self.correlation) {
+            (Origin::There(session, receipt), None) => {
+                let mut moved = Head::Moved.put(Vec::with_capacity(self.payload.len() + 1));
+                moved.extend_from_slice(&self.payload);
+                // If the session is over, its end has told the sender already.
+                let _ = session.try_send(Class::Answer, self.target, 0, &moved);
+                session.settle(receipt);
+            }
+            (Origin::Here(core), None) => core.redirect(self.target, &self.payload),
+            (origin, Some(_)) => origin.reject(RejectReason::Moved),
+        }
+    }
+
+    /// Its turn begins: from here on it may have run.
+    pub(crate) fn begin(mut self) -> Turn {
+        Turn { origin: self.origin.take(), correlation: self.correlation }
+    }
+}
+
+/// Message, correlation, where the body begins, and the extensions.
+type Parts = (WireId, Option<Correlation>, usize, Extensions);
+
+fn parts(payload: &[u8]) -> Result<Parts, PayloadError> {
+    let (head, body) = Head::take(payload)?;
+    let (message, correlation, extensions) = match head {
+        Head::Tell { message, extensions, .. } => (message, None, extensions),
+        Head::Ask { message, correlation, extensions, .. } => {
+            (message, Some(correlation), extensions)
+        }
+        _ => return Err(PayloadError::Malformed),
+    };
+    let extensions = Extensions::decode(extensions)?;
+    Ok((WireId(message), correlation, payload.len() - body.len(), extensions))
+}
+
+impl Drop for Frame {
+    fn drop(&mut self) {
+        if let Some(origin) = self.origin.take() {
+            origin.reject(RejectReason::Stopped);
+        }
+    }
+}
+
+impl Origin {
+    pub(crate) fn reject(self, reason: RejectReason) {
+        match self {
+            Self::There(session, receipt) => session.reject(receipt, reason as u8),
+            Self::Here(core) => core.dead_letters().rejected(reason),
+        }
+    }
+}
+
+impl Turn {
+    /// Whether somebody awaits the result.
+    pub(crate) fn is_asked(&self) -> bool {
+        self.correlation.is_some()
+    }
+
+    /// The handler has returned, and nobody waits for what.
+    pub(crate) fn finish(mut self) {
+        self.settle();
+    }
+
+    /// The handler's result, encoded by `encode` behind the head that it is given.
+    pub(crate) fn reply<E>(mut self, encode: impl FnOnce(Vec<u8>) -> Result<Vec<u8>, E>) {
+        let Some(correlation) = self.correlation else { return };
+        let head = Head::Reply { correlation }.put(Vec::with_capacity(64));
+        let sent = match (encode(head), &self.origin) {
+            (Ok(reply), Some(Origin::There(session, _))) => {
+                session.try_send(Class::Answer, correlation, 0, &reply).is_ok()
+                    || session.has_ended()
+            }
+            (Ok(_), _) => true,
+            (Err(_), _) => false,
+        };
+        if sent {
+            self.settle();
+        } else {
+            self.fail(UnknownReason::BadReply);
+        }
+    }
+
+    /// It may have run, and there is no result.
+    pub(crate) fn fail(mut self, reason: UnknownReason) {
+        self.tell_unknown(reason);
+        self.settle();
+    }
+
+    fn tell_unknown(&self, reason: UnknownReason) {
+        match &self.origin {
+            Some(Origin::There(session, _)) => {
+                let correlation = self.correlation.unwrap_or(0);
+                let head = Head::Unknown { correlation, reason: reason as u8 };
+                let _ = session.try_send(Class::Answer, correlation, 0, &head.put(Vec::new()));
+            }
+            Some(Origin::Here(core)) => core.dead_letters().unknown(reason),
+            None => {}
+        }
+    }
+
+    fn settle(&mut self) {
+        if let Some(Origin::There(session, receipt)) = self.origin.take() {
+            session.settle(receipt);
+        }
+    }
+}
+
+impl Drop for Turn {
+    /// The turn was cut short.
+    fn drop(&mut self) {
+        if self.origin.is_some() {
+            let panicked = std::thread::panicking();
+            let reason = if panicked { UnknownReason::Panicked } else { UnknownReason::NoReply };
+            self.tell_unknown(reason);
+            self.settle();
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! What arrives from other nodes: messages to the arbiters, answers to whom they are for.
+//!
+//! Runs on the cluster's thread, which must not wait: messages are grouped by arbiter and handed
+//! over as one job each; nothing of a message but its frame's target is looked at here.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use actix_cluster_transport::{Class, Inbound, Session, Unsettled};
+
+use super::{
+    Cluster,
+    frame::{Frame, Origin},
+    pending::Answer,
+    wire::{Address, Head},
+};
+use crate::{
+    node::{NodeCore, Residents},
+    reference::{RejectReason, UnknownReason},
+};
+
+/// Hands over what arrived on a session, in order.
+pub(super) fn deliver(
+    core: &Arc<NodeCore>,
+    cluster: &Cluster,
+    session: &Session,
+    frames: &mut Vec<Inbound>,
+) {
+    let arbiters = core.arbiters();
+    let mut batches: Vec<Vec<Inbound>> = arbiters.iter().map(|_| Vec::new()).collect();
+    for frame in frames.drain(..) {
+        match frame.class {
+            Class::Message => {
+                batches[(frame.target % arbiters.len() as u64) as usize].push(frame);
+            }
+            Class::Answer => answer(core, cluster, &frame),
+        }
+    }
+    for (arbiter, batch) in arbiters.iter().zip(batches) {
+        if batch.is_empty() {
+            continue;
+        }
+        let frames = batch.into();
+        let mut batch = Batch { core: Arc::clone(core), session: session.clone(), frames };
+        let job = Box::new(move |residents: &Residents| {
+            while let Some((origin, inbound)) = batch.next() {
+                receive(&batch.core, residents, origin, inbound.target, inbound.payload);
+            }
+        });
+        // A job that comes back is dropped, and its frames are turned away.
+        let _ = arbiter.deliver(job);
+    }
+}
+
+/// Messages for one arbiter. What it does not receive is turned away.
+struct Batch {
+    core: Arc<NodeCore>,
+    session: Session,
+    frames: VecDeque<Inbound>,
+}
+
+impl Batch {
+    fn next(&mut self) -> Option<(Origin, Inbound)> {
+        let inbound = self.frames.pop_front()?;
+        Some((Origin::There(self.session.clone(), inbound.ticket), inbound))
+    }
+}
+
+impl Drop for Batch {
+    /// The node is shutting down: its entities are elsewhere soon, its actors nowhere.
+    fn drop(&mut self) {
+        while let Some((origin, Inbound { target, payload, .. })) = self.next() {
+            let now = || self.core.clock().now();
+            match Frame::read(origin, target, payload, now) {
+                Ok(frame) if matches!(frame.address(), Some(Address::Entity { .. })) => {
+                    frame.moved();
+                }
+                Ok(frame) => frame.reject(RejectReason::NodeStopped),
+                Err((origin, _)) => origin.reject(RejectReason::Mismatch),
+            }
+        }
+    }
+}
+
+/// Hands over a message that came back to this node, which owns its target now.
+pub(super) fn deliver_here(core: &Arc<NodeCore>, target: u64, payload: bytes::Bytes) {
+    let arbiters = core.arbiters();
+    let theirs = Arc::clone(core);
+    let job = Box::new(move |residents: &Residents| {
+        let origin = Origin::Here(Arc::clone(&theirs));
+        receive(&theirs, residents, origin, target, payload);
+    });
+    if arbiters[(target % arbiters.len() as u64) as usize].deliver(job).is_err() {
+        core.dead_letters().rejected(RejectReason::NodeStopped);
+    }
+}
+
+/// Brings a message to its target's mailbox. Runs on an arbiter.
+pub(crate) fn receive(
+    core: &Arc<NodeCore>,
+    residents: &Residents,
+    origin: Origin,
+    target: u64,
+    payload: bytes::Bytes,
+) {
+    let frame = match Frame::read(origin, target, payload, || core.clock().now()) {
+        Ok(frame) => frame,
+        Err((origin, error)) => {
+            tracing::warn!(node = %core.id(), %error, "a message was not understood");
+            return origin.reject(RejectReason::Mismatch);
+        }
+    };
+    let kind = frame.address().and_then(|to| core.kinds().find(to.actor_type()));
+    match kind {
+        Some(kind) => kind.deliver(core, residents, frame),
+        None => {
+            tracing::warn!(
+                node = %core.id(),
+                message = %frame.message,
+                "a message came for an actor type that is not registered; add it to the builder"
+            );
+            frame.reject(RejectReason::Mismatch);
+        }
+    }
+}
+
+fn answer(core: &Arc<NodeCore>, cluster: &Cluster, frame: &Inbound) {
+    let payload = &frame.payload;
+    match Head::take(payload) {
+        Ok((Head::Reply { correlation }, body)) => {
+            let body = payload.slice_ref(body);
+            cluster.pending.answer(correlation, Answer::Reply(body));
+        }
+        Ok((Head::Unknown { correlation, reason }, _)) => {
+            let reason = UnknownReason::from_wire(reason);
+            match correlation {
+                0 => core.dead_letters().unknown(reason),
+                _ => cluster.pending.answer(correlation, Answer::Unknown(reason)),
+            }
+        }
+        Ok((Head::Moved, body)) => core.redirect(frame.target, &payload.slice_ref(body)),
+        // Reserved for later releases, which ask first whether they are understood.
+        Ok(_) => {}
+        Err(error) => {
+            tracing::warn!(node = %core.id(), %error, "an answer was not understood");
+        }
+    }
+}
+
+/// A peer says that a message did not run.
+pub(super) fn rejected(core: &NodeCore, cluster: &Cluster, message: Unsettled, reason: u8) {
+    let reason = RejectReason::from_wire(reason);
+    match message.token {
+        0 => core.dead_letters().rejected(reason),
+        correlation => cluster.pending.answer(correlation, Answer::Rejected(reason)),
+    }
+}
+
+/// A session has ended with this unsettled.
+pub(super) fn lost(core: &NodeCore, cluster: &Cluster, unsettled: Vec<Unsettled>) {
+    for Unsettled { token, written, .. } in unsettled {
+        match (token, written) {
+            (0, true) => core.dead_letters().unknown(UnknownReason::NodeDown),
+            (0, false) => core.dead_letters().rejected(RejectReason::Unreachable),
+            (_, true) => cluster.pending.answer(token, Answer::Unknown(UnknownReason::NodeDown)),
+            (_, false) => {
+                cluster.pending.answer(token, Answer::Rejected(RejectReason::Unreachable));
+            }
+        }
+    }
+}

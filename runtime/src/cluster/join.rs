@@ -1,0 +1,187 @@
+//! Joining: asking the seeds who they are, and which incarnation is free.
+//!
+//! Invariant: a node never joins under an incarnation that a seed has heard of, and never founds a
+//! cluster of its own while a seed answers.
+
+use std::{
+    fmt, future::Future, future::poll_fn, net::SocketAddr, pin::Pin, task::Poll, time::Duration,
+};
+
+use actix_cluster_transport::{BindError, Bound, Clock, ConnectError, PeerId, Refusal};
+
+use super::ClusterConfigError;
+
+/// How long the first of the seeds looks for the others before it founds the cluster.
+pub(super) const FOUND_AFTER: Duration = Duration::from_secs(2);
+
+/// The pause between two rounds of asking.
+const ROUND_PAUSE: Duration = Duration::from_millis(200);
+
+/// What a node starts with.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// The incarnation to join as.
+    pub(super) incarnation: u64,
+    /// The seeds that answered; none for the founder of a cluster.
+    pub(super) contacts: Vec<(PeerId, SocketAddr)>,
+}
+
+/// Why a node did not join its cluster. Nothing of it is left running.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum JoinError {
+    /// A setting breaks its rule.
+    Config(ClusterConfigError),
+    /// The address can't be had.
+    Bind(BindError),
+    /// A seed refuses this node, for a reason that time won't change.
+    Refused {
+        /// The seed.
+        seed: SocketAddr,
+        /// What it says.
+        source: ConnectError,
+    },
+    /// No seed answered, or none let this node in, in time. Start one of the seeds, correct the
+    /// addresses, or raise the join timeout.
+    TimedOut {
+        /// Who was asked.
+        seeds: Vec<SocketAddr>,
+        /// For how long.
+        after: Duration,
+        /// What the last try came to.
+        last: Option<ConnectError>,
+    },
+    /// The cluster's thread ended while the node was starting.
+    Interrupted,
+}
+
+impl fmt::Display for JoinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(_) => f.write_str("a cluster setting breaks its rule"),
+            Self::Bind(_) => f.write_str("the node's address could not be bound"),
+            Self::Refused { seed, .. } => write!(f, "seed {seed} and this node refuse each other"),
+            Self::TimedOut { seeds, after, .. } => {
+                write!(f, "no seed let this node in within {after:?}; asked: {seeds:?}")
+            }
+            Self::Interrupted => f.write_str("the cluster's thread ended early"),
+        }
+    }
+}
+
+impl std::error::Error for JoinError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Config(source) => Some(source),
+            Self::Bind(source) => Some(source),
+            Self::Refused { source, .. } => Some(source),
+            Self::TimedOut { last, .. } => last.as_ref().map(|last| last as _),
+            Self::Interrupted => None,
+        }
+    }
+}
+
+/// Asks all seeds, round after round, until one answers or it is clear that none will.
+pub(super) async fn ask_seeds(
+    bound: &Bound,
+    clock: &Clock,
+    own: SocketAddr,
+    seeds: &[SocketAddr],
+    patience: Duration,
+) -> Result<Found, JoinError> {
+    let is_first = seeds.first().is_none_or(|first| *first == own);
+    let others: Vec<SocketAddr> = seeds.iter().copied().filter(|seed| *seed != own).collect();
+    let founder = Found { incarnation: 1, contacts: Vec::new() };
+    if others.is_empty() {
+        return Ok(founder);
+    }
+    let deadline = clock.after(patience);
+    let found_at = clock.after(FOUND_AFTER.min(patience));
+    let mut last = None;
+    loop {
+        let mut found = Found { incarnation: 0, contacts: Vec::new() };
+        for (seed, answer) in ask_round(bound, clock, &others).await {
+            match answer {
+                Ok((peer, highest)) => {
+                    found.incarnation = found.incarnation.max(highest + 1);
+                    found.contacts.push((peer, seed));
+                }
+                Err(source) if is_final(&source) => {
+                    return Err(JoinError::Refused { seed, source });
+                }
+                Err(source) => {
+                    tracing::debug!(%seed, error = %source, "a seed did not answer");
+                    last = Some(source);
+                }
+            }
+        }
+        if !found.contacts.is_empty() {
+            return Ok(found);
+        }
+        let now = clock.now();
+        if is_first && now >= found_at {
+            return Ok(founder);
+        }
+        if now >= deadline {
+            return Err(JoinError::TimedOut { seeds: others, after: patience, last });
+        }
+        clock.sleep(ROUND_PAUSE).await;
+    }
+}
+
+/// How long a round waits for the seeds that are slower than the fastest.
+const STRAGGLERS: Duration = Duration::from_millis(300);
+
+type Answer = Result<(PeerId, u64), ConnectError>;
+
+/// Asks all at once; seeds that are slow are not waited for once one has answered.
+async fn ask_round(
+    bound: &Bound,
+    clock: &Clock,
+    seeds: &[SocketAddr],
+) -> Vec<(SocketAddr, Answer)> {
+    type Asking<'a> = Pin<Box<dyn Future<Output = Answer> + 'a>>;
+    let ask = |seed: &SocketAddr| (*seed, Box::pin(bound.inquire(*seed)) as Asking<'_>);
+    let mut asking: Vec<_> = seeds.iter().map(ask).collect();
+    let mut answers = Vec::new();
+    let mut stragglers = None;
+    poll_fn(|task| {
+        asking.retain_mut(|(seed, inquiry)| match inquiry.as_mut().poll(task) {
+            Poll::Ready(answer) => {
+                answers.push((*seed, answer));
+                false
+            }
+            Poll::Pending => true,
+        });
+        if asking.is_empty() {
+            return Poll::Ready(());
+        }
+        if !answers.iter().any(|(_, answer)| answer.is_ok()) {
+            return Poll::Pending;
+        }
+        stragglers.get_or_insert_with(|| clock.sleep(STRAGGLERS)).as_mut().poll(task)
+    })
+    .await;
+    answers
+}
+
+/// Whether asking again would bring nothing else.
+fn is_final(error: &ConnectError) -> bool {
+    match error {
+        ConnectError::Tls(_) | ConnectError::Identity(_) => true,
+        ConnectError::Refused(refusal) | ConnectError::Refusing(refusal) => is_lasting(refusal),
+        _ => false,
+    }
+}
+
+/// Whether a refusal will be the same next time.
+pub(super) fn is_lasting(refusal: &Refusal) -> bool {
+    matches!(
+        refusal,
+        Refusal::Version { .. }
+            | Refusal::Cluster { .. }
+            | Refusal::Identity { .. }
+            | Refusal::NameInUse { .. }
+            | Refusal::Mismatch { .. }
+    )
+}

@@ -1,0 +1,368 @@
+//! Membership by SWIM gossip, as foca implements it.
+//!
+//! Owns foca, its timers, and the view made of foca's members. Invariant: once this node has left,
+//! or has learned that it was declared down, it sends nothing more. Knows no socket and no clock.
+//!
+//! How a silent node is noticed, at the constants below (C is the silent one):
+//!
+//! ```text
+//!     0 ms  A pings C
+//!   250 ms  no answer: B and D ping C for A
+//!   500 ms  no answer: C is suspect, gossip says so; C could still refute it
+//!  2000 ms  C is down for A; gossip brings it to all, 200 ms a hop
+//! ```
+//!
+//! Ahead of it comes the wait until the first probe, which takes turns among the members.
+//!
+//! Here foca is added to:
+//!
+//! - It does not repeat an announce that was lost, and looks for nobody once it is alone. So the
+//!   seed is asked again every [`ANNOUNCE_AGAIN`] while the view holds nobody else.
+//! - It tells a member that it is down when a suspicion's time is up, even a refuted one. So such a
+//!   timer does not reach it.
+//! - A node that is cut off for two seconds would declare the others down before they do so with
+//!   it, and have them end when it is back. So it doubts itself first ([`Turn::Wait`]), and once
+//!   it hears again suspects get their time anew ([`Turn::Renew`]).
+//! - Two nodes that hold each other down, as after a partition, would both end when they meet. So
+//!   packets carry the sender's [`Standing`], and only the one with the lower standing yields.
+//! - A node that hears of a later run of itself would declare that one down. So it ends instead.
+
+mod config;
+mod names;
+#[cfg(test)]
+mod tests;
+mod timers;
+mod wire;
+
+use std::{
+    cmp::Ordering,
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use actix_cluster_transport::{PACKETS_LIMIT, Random};
+use foca::{Foca, Message, NoCustomBroadcast, Notification, PostcardCodec, Runtime, State, Timer};
+use rand::rngs::StdRng;
+use xxhash_rust::xxh3::xxh3_64;
+
+use self::{
+    config::{ANNOUNCE_AGAIN, SUSPECT_TO_DOWN, config},
+    names::Names,
+    timers::{Timers, Turn},
+    wire::{Heard, Identity, Standing},
+};
+use super::{Member, Membership, MembershipEvent, SeedTarget, View};
+
+/// Membership by SWIM gossip: see [`Membership`] for the order of calls.
+///
+/// Its timers are bounded by foca: a few periodic ones, and a suspicion for each of the last probes
+/// that failed. Members that are down are remembered, lest they come back, for as long as their
+/// names are among the 4,096 heard of last. Of packets that nobody polls the last
+/// [`PACKETS_LIMIT`] are kept; events number at most the changes of the view.
+pub(crate) struct Swim {
+    me: Identity,
+    foca: Machine,
+    effects: Effects,
+    timers: Timers,
+    view: Arc<View>,
+    names: Names,
+    seed: Option<SeedTarget>,
+    announce_at: Option<Instant>,
+    packets: VecDeque<(Member, Vec<u8>)>,
+    events: VecDeque<MembershipEvent>,
+    refused: u64,
+    phase: Phase,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Running,
+    Ended,
+}
+
+impl Swim {
+    /// A membership of this node alone. Its name has to keep the rules of
+    /// [`NodeName`](actix_cluster_transport::NodeName), or no peer takes its packets.
+    pub(crate) fn new(me: &Member, random: Random) -> Self {
+        let me = Identity::from(me);
+        Self {
+            foca: Foca::new(me.clone(), config(), random.into_rng(), PostcardCodec),
+            effects: Effects::default(),
+            timers: Timers::default(),
+            view: Arc::new(View { version: 1, members: vec![Member::from(&me)] }),
+            names: Names::default(),
+            seed: None,
+            announce_at: None,
+            packets: VecDeque::new(),
+            events: VecDeque::new(),
+            refused: 0,
+            phase: Phase::Running,
+            me,
+        }
+    }
+
+    /// How many packets were refused: malformed, too long, or not for this node.
+    pub(crate) fn refused_packets(&self) -> u64 {
+        self.refused
+    }
+
+    fn is_alone(&self) -> bool {
+        self.view.members.len() == 1
+    }
+
+    fn standing(&self) -> Standing {
+        let lowest =
+            self.view.members.first().map_or(0, |member| xxh3_64(member.id.name.as_bytes()));
+        let members = u32::try_from(self.view.members.len()).unwrap_or(u32::MAX);
+        Standing { members, lowest }
+    }
+
+    /// Remembers a name, and lets foca forget what no longer fits: the one bound for both.
+    fn hear(&mut self, identity: &Identity) {
+        let Some(forgotten) = self.names.hear(&identity.node()) else { return };
+        let known = self.foca.iter_membership_state().find(|known| *known.id().name() == forgotten);
+        if let Some(known) = known.filter(|known| known.state() == State::Down) {
+            let timer = Timer::RemoveDown(known.id().clone());
+            self.run(|foca, effects| foca.handle_timer(timer, effects));
+        }
+    }
+
+    /// Whether `peer`, or a later run of it, is known to be past.
+    fn holds_down(&self, peer: &Identity) -> bool {
+        let mut known = self.foca.iter_membership_state();
+        known.find(|known| known.id().name() == peer.name()).is_some_and(|known| {
+            known.id().supersedes(peer) || (known.id() == peer && known.state() == State::Down)
+        })
+    }
+
+    /// Whether a suspicion still stands: it was not refuted, and others have not ended it.
+    fn stands(&self, suspicion: &Timer<Identity>) -> bool {
+        let Timer::ChangeSuspectToDown { member_id, incarnation, .. } = suspicion else {
+            return true;
+        };
+        self.foca.iter_membership_state().any(|known| {
+            known.id() == member_id
+                && known.incarnation() == *incarnation
+                && known.state() == State::Suspect
+        })
+    }
+
+    /// Gives a suspect its full time once more, and tells it.
+    fn renew(&mut self, now: Instant, timer: Timer<Identity>) {
+        let Timer::ChangeSuspectToDown { member_id, incarnation, .. } = &timer else { return };
+        let suspect = foca::Member::new(member_id.clone(), *incarnation, State::Suspect);
+        self.effects.packets.push((member_id.clone(), wire::gossip(&self.me, &suspect)));
+        self.timers.set(now, SUSPECT_TO_DOWN, timer);
+    }
+
+    /// Of two that hold each other down, whether it is this node that stays.
+    fn outranks(&self, heard: &Heard<'_>) -> bool {
+        let peer = &heard.header.src;
+        let is_superseded = self.names.highest(peer.name()) > Some(peer.node().incarnation);
+        let rank = self.standing().cmp(&heard.standing);
+        is_superseded || rank.then_with(|| peer.name().cmp(self.me.name())) == Ordering::Greater
+    }
+
+    /// Lets foca do something; whether it found nothing wrong. It goes on after all of its errors.
+    fn run(
+        &mut self,
+        step: impl FnOnce(&mut Machine, &mut Effects) -> Result<(), foca::Error>,
+    ) -> bool {
+        let done = step(&mut self.foca, &mut self.effects);
+        if let Err(error) = &done {
+            tracing::debug!(node = %self.me.name(), %error, "membership step failed");
+        }
+        done.is_ok()
+    }
+
+    /// Hands a packet to foca; whether foca found nothing wrong.
+    fn take(&mut self, mut heard: Heard<'_>) -> bool {
+        let says_down = heard.header.message == Message::TurnUndead;
+        if !says_down || !self.holds_down(&heard.header.src) || !self.outranks(&heard) {
+            return self.run(|foca, effects| foca.handle_data(heard.of_foca, effects));
+        }
+        // Foca would yield; anything else from one that is down it answers in kind.
+        heard.header.message = Message::Gossip;
+        let gossip = wire::encoded(&heard.header);
+        self.run(|foca, effects| foca.handle_data(&gossip, effects))
+    }
+
+    fn send_announce(&mut self, now: Instant) {
+        let Some(seed) = self.seed.as_ref().map(Identity::from) else { return };
+        self.run(|foca, effects| foca.announce(seed, effects));
+        self.announce_at = Some(now + ANNOUNCE_AGAIN);
+    }
+
+    /// Turns what foca did into what is to be polled. Ends every `handle_*` and command.
+    fn settle(&mut self, now: Instant) {
+        let effects = std::mem::take(&mut self.effects);
+        if effects.set_changed {
+            self.publish(now);
+        }
+        if self.phase == Phase::Running && effects.is_defunct {
+            self.end();
+            self.packets.clear();
+            self.events.push_back(MembershipEvent::DeclaredDown);
+            return;
+        }
+        let standing = self.standing();
+        for (to, of_foca) in effects.packets {
+            // Foca tries those that are down again, an earlier run of this node among them.
+            if to.name() != self.me.name() {
+                self.packets.push_back((Member::from(&to), standing.packet(&of_foca)));
+            }
+        }
+        let surplus = self.packets.len().saturating_sub(PACKETS_LIMIT);
+        self.packets.drain(..surplus);
+        if self.phase == Phase::Running {
+            for (after, timer) in effects.timers {
+                self.timers.set(now, after, timer);
+            }
+        }
+    }
+
+    fn end(&mut self) {
+        self.phase = Phase::Ended;
+        self.announce_at = None;
+        self.timers.clear();
+    }
+
+    /// Makes the view of foca's members, and events of the difference.
+    fn publish(&mut self, now: Instant) {
+        let old = Arc::clone(&self.view);
+        let mut members = vec![Member::from(&self.me)];
+        members.extend(self.foca.iter_members().map(|member| Member::from(member.id())));
+        members.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+        if members == old.members {
+            return;
+        }
+        let view = Arc::new(View { version: old.version + 1, members });
+        let is_in = |view: &View, member: &Member| view.find(&member.id.name) == Some(member);
+        let down = old.members.iter().filter(|member| !is_in(&view, member)).cloned();
+        self.events.extend(down.map(MembershipEvent::Down));
+        let up = view.members.iter().filter(|member| !is_in(&old, member)).cloned();
+        self.events.extend(up.map(MembershipEvent::Up));
+        self.view = view;
+        if self.is_alone() && self.seed.is_some() {
+            self.announce_at = Some(now + ANNOUNCE_AGAIN);
+        }
+    }
+}
+
+impl Membership for Swim {
+    fn view(&self) -> &Arc<View> {
+        &self.view
+    }
+
+    fn handle_packet(&mut self, now: Instant, packet: &[u8]) {
+        if self.phase == Phase::Ended {
+            return;
+        }
+        let heard = Heard::read(packet).filter(|heard| heard.header.dst.name() == self.me.name());
+        let Some(heard) = heard else {
+            self.refused += 1;
+            return;
+        };
+        self.timers.hear(now);
+        for identity in heard.identities() {
+            self.hear(identity);
+        }
+        let is_me = |identity: &&Identity| identity.name() == self.me.name();
+        if heard.identities().filter(is_me).any(|later| later.supersedes(&self.me)) {
+            self.effects.is_defunct = true;
+        } else if !self.take(heard) {
+            self.refused += 1;
+        }
+        self.settle(now);
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        while let Some(due) = self.timers.pop(now) {
+            let has_several_peers = self.view.members.len() > 2;
+            match self.timers.turn(now, &due, has_several_peers) {
+                _ if !self.stands(&due.timer) => {}
+                Turn::Fire => {
+                    self.run(|foca, effects| foca.handle_timer(due.timer, effects));
+                }
+                Turn::Wait(until) => self.timers.put_back(until, due),
+                Turn::Renew => self.renew(now, due.timer),
+            }
+        }
+        if self.announce_at.is_some_and(|at| at <= now) {
+            self.announce_at = None;
+            if self.is_alone() {
+                self.send_announce(now);
+            }
+        }
+        self.settle(now);
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.timers.next().into_iter().chain(self.announce_at).min()
+    }
+
+    fn poll_packet(&mut self) -> Option<(Member, Vec<u8>)> {
+        self.packets.pop_front()
+    }
+
+    fn poll_event(&mut self) -> Option<MembershipEvent> {
+        self.events.pop_front()
+    }
+
+    fn announce(&mut self, now: Instant, seed: SeedTarget) {
+        if self.phase == Phase::Ended {
+            return;
+        }
+        self.seed = Some(seed);
+        self.send_announce(now);
+        self.settle(now);
+    }
+
+    fn leave(&mut self, now: Instant) {
+        if self.phase == Phase::Ended {
+            return;
+        }
+        self.run(|foca, effects| foca.leave_cluster(effects));
+        self.end();
+        self.settle(now);
+    }
+
+    fn highest_incarnation(&self, name: &str) -> u64 {
+        let in_view = self.view.find(name).map(|member| member.id.incarnation);
+        in_view.max(self.names.highest(name)).unwrap_or(0)
+    }
+}
+
+/// Foca as used here.
+type Machine = Foca<Identity, PostcardCodec, StdRng, NoCustomBroadcast>;
+
+/// What foca asks for during one step.
+#[derive(Default)]
+struct Effects {
+    packets: Vec<(Identity, Vec<u8>)>,
+    timers: Vec<(Duration, Timer<Identity>)>,
+    set_changed: bool,
+    is_defunct: bool,
+}
+
+impl Runtime<Identity> for Effects {
+    fn notify(&mut self, notification: Notification<'_, Identity>) {
+        match notification {
+            Notification::MemberUp(_) | Notification::MemberDown(_) | Notification::Rename(..) => {
+                self.set_changed = true;
+            }
+            Notification::Defunct => self.is_defunct = true,
+            // `Rejoin` is for identities that renew themselves.
+            Notification::Active | Notification::Idle | Notification::Rejoin(_) => {}
+        }
+    }
+
+    fn send_to(&mut self, to: Identity, data: &[u8]) {
+        self.packets.push((to, data.to_vec()));
+    }
+
+    fn submit_after(&mut self, timer: Timer<Identity>, after: Duration) {
+        self.timers.push((after, timer));
+    }
+}

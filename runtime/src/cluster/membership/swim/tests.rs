@@ -1,0 +1,139 @@
+//! The wire, byte by byte, and the bounds: what only a look inside can tell.
+
+use std::net::SocketAddr;
+
+use actix_cluster_transport::Clock;
+
+use super::{
+    names::NAMES_LIMIT,
+    wire::{PACKET_LIMIT, gossip},
+    *,
+};
+use crate::node::NodeId;
+
+fn identity(name: &str, incarnation: u64, addr: &str) -> Identity {
+    let id = NodeId { name: name.into(), incarnation };
+    let addr: SocketAddr = addr.parse().expect("an address");
+    Identity::from(&Member { id, addr, weight: 300 })
+}
+
+fn down(name: &str) -> foca::Member<Identity> {
+    foca::Member::down(identity(name, 1, "10.0.0.9:1"))
+}
+
+/// A gossip of `peer` to `me`, of these members.
+fn packet(members: &[foca::Member<Identity>]) -> Vec<u8> {
+    let (src, dst) = (identity("peer", 1, "10.0.0.1:2"), identity("me", 1, "10.0.0.1:1"));
+    let header = foca::Header { src, src_incarnation: 0, dst, message: Message::Gossip };
+    let mut of_foca = postcard::to_stdvec(&header).expect("a header");
+    of_foca.extend(u16::try_from(members.len()).expect("few").to_be_bytes());
+    for member in members {
+        of_foca.extend(postcard::to_stdvec(member).expect("a member"));
+    }
+    Standing { members: 3, lowest: 200 }.packet(&of_foca)
+}
+
+#[test]
+fn golden_bytes_hold_both_ways() {
+    let (a, b) = (identity("a", 5, "10.0.0.1:258"), identity("b", 1, "[::1]:258"));
+    let suspect = foca::Member::new(b.clone(), 7, State::Suspect);
+    let standing = Standing { members: 3, lowest: 200 };
+    let packet = standing.packet(&gossip(&a, &suspect));
+    let of_a = [1, b'a', 5, 0, 10, 0, 0, 1, 130, 2, 172, 2];
+    let of_b = [1, b'b', 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 130, 2, 172, 2];
+    let golden: [&[u8]; _] = [&[3, 200, 1], &of_a, &[0], &of_b, &[8, 0, 1], &of_b, &[7, 1]];
+    assert_eq!(packet, golden.concat());
+    let heard = Heard::read(&packet).expect("it is ours");
+    assert_eq!((heard.standing, &heard.header.src, &heard.header.dst), (standing, &a, &b));
+    assert_eq!((heard.header.message, heard.updates), (Message::Gossip, vec![suspect]));
+}
+
+#[test]
+fn the_tags_of_messages_and_states_are_frozen() {
+    let (target, probe_number) = (|| identity("t", 1, "10.0.0.1:1"), 9);
+    let messages = [
+        Message::Ping(probe_number),
+        Message::Ack(probe_number),
+        Message::PingReq { target: target(), probe_number },
+        Message::IndirectPing { origin: target(), probe_number },
+        Message::IndirectAck { target: target(), probe_number },
+        Message::ForwardedAck { origin: target(), probe_number },
+        Message::Announce,
+        Message::Feed,
+        Message::Gossip,
+        Message::Broadcast,
+        Message::TurnUndead,
+    ];
+    for (tag, message) in messages.into_iter().enumerate() {
+        let bytes = postcard::to_stdvec(&message).expect("a message");
+        assert_eq!(usize::from(bytes[0]), tag, "{message:?}");
+        let length = [2, 2, 13, 13, 13, 13, 1, 1, 1, 1, 1][tag];
+        assert_eq!(bytes.len(), length, "{message:?}");
+    }
+    for (tag, state) in [(0, State::Alive), (1, State::Suspect), (2, State::Down)] {
+        assert_eq!(postcard::to_stdvec(&state).expect("a state"), [tag]);
+    }
+}
+
+#[test]
+fn a_packet_may_be_as_long_as_the_limit_and_no_longer() {
+    let head = Standing { members: 3, lowest: 200 }.packet(&[]).len();
+    for (length, is_taken) in [(PACKET_LIMIT, true), (PACKET_LIMIT + 1, false)] {
+        let mut members = vec![down(&"n".repeat(60)); 200];
+        let label = loop {
+            let missing = length + head - packet(&members).len();
+            match missing {
+                0..=30 => break missing,
+                _ => members.push(down(&"n".repeat(30))),
+            }
+        };
+        // The last bytes go into names of one letter.
+        for member in members.iter_mut().take(label) {
+            *member = down(&"n".repeat(61));
+        }
+        let packet = packet(&members);
+        assert_eq!(packet.len(), length + head);
+        assert_eq!(Heard::read(&packet).is_some(), is_taken, "{length}");
+    }
+}
+
+#[test]
+fn names_of_the_longest_kind_are_taken_and_no_longer_ones() {
+    let long = |tail: usize| format!("{0}.{0}.{0}.{1}", "a".repeat(63), "b".repeat(tail));
+    for (name, is_taken) in [(long(8), true), (long(9), false), (String::new(), false)] {
+        assert_eq!(Heard::read(&packet(&[down(&name)])).is_some(), is_taken, "{name}");
+    }
+}
+
+#[test]
+fn who_hears_of_a_later_run_of_itself_ends_without_a_word() {
+    let (me, now) = (identity("me", 1, "10.0.0.1:1"), Clock::default().now());
+    for (incarnation, ends) in [(1, false), (2, true)] {
+        let mut swim = Swim::new(&Member::from(&me), Random::from_seed(1));
+        let run = foca::Member::alive(identity("me", incarnation, "10.0.0.1:1"));
+        swim.handle_packet(now, &packet(&[run]));
+        let events = std::iter::from_fn(|| swim.poll_event());
+        let has_ended = events.last() == Some(MembershipEvent::DeclaredDown);
+        assert_eq!(has_ended, ends);
+        assert_eq!(swim.poll_timeout().is_none(), ends);
+        assert_eq!(swim.highest_incarnation("me"), incarnation);
+        assert!(swim.poll_packet().is_none(), "it would declare its successor down");
+    }
+}
+
+#[test]
+fn what_is_remembered_of_those_down_is_bounded() {
+    let now = Clock::default().now();
+    let me = Member::from(&identity("me", 1, "10.0.0.1:1"));
+    let mut swim = Swim::new(&me, Random::from_seed(1));
+    for n in 0..NAMES_LIMIT + 100 {
+        swim.handle_packet(now, &packet(&[down(&format!("n{n}"))]));
+    }
+    assert_eq!(swim.refused_packets(), 0);
+    assert_eq!(swim.view().members.len(), 2);
+    let known = swim.foca.iter_membership_state().len();
+    assert_eq!(known, NAMES_LIMIT, "the peer is one of them");
+    assert_eq!(swim.highest_incarnation("n0"), 0);
+    assert_eq!(swim.highest_incarnation(&format!("n{NAMES_LIMIT}")), 1);
+    assert_eq!(swim.highest_incarnation("peer"), 1);
+}

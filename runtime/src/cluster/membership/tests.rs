@@ -1,0 +1,473 @@
+//! Clusters of membership cores under a virtual clock: packets take a millisecond, or are lost.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{Ipv6Addr, SocketAddrV6},
+    time::Duration,
+};
+
+use actix_cluster_transport::{Clock, Random};
+use proptest::prelude::*;
+
+use super::*;
+
+const LATENCY: Duration = Duration::from_millis(1);
+
+/// A cluster in one place: runs whatever is next, a packet ahead of a timer.
+struct Cluster {
+    start: Instant,
+    now: Instant,
+    nodes: BTreeMap<NodeId, Swim>,
+    cut: Option<Cut>,
+    /// One side of the cut.
+    apart: BTreeSet<NodeId>,
+    /// How many of the packets sent from now on are lost, whatever else.
+    lose_next: usize,
+    loss_percent: u64,
+    in_flight: BTreeMap<(Instant, u64), (NodeId, Vec<u8>)>,
+    sent: u64,
+    random: Random,
+    trace: Vec<(Duration, NodeId, MembershipEvent)>,
+    received: Vec<(NodeId, Vec<u8>)>,
+}
+
+/// Which packets over a cut are lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cut {
+    Both,
+    In,
+    Out,
+}
+
+fn id(n: u16, incarnation: u64) -> NodeId {
+    NodeId { name: format!("n{n}").into(), incarnation }
+}
+
+/// Each node has a weight of its own, so that a wrong one shows.
+fn member(n: u16, incarnation: u64) -> Member {
+    Member {
+        id: id(n, incarnation),
+        addr: SocketAddr::from(([10, 0, 0, 1], 7_000 + n)),
+        weight: 100 + u32::from(n),
+    }
+}
+
+/// The first of them, in a view's order.
+fn members(count: u16) -> Vec<Member> {
+    let mut members: Vec<_> = (1..=count).map(|n| member(n, 1)).collect();
+    members.sort_by(|a, b| a.id.cmp(&b.id));
+    members
+}
+
+fn target(n: u16) -> SeedTarget {
+    let Member { id, addr, .. } = member(n, 1);
+    SeedTarget { id, addr }
+}
+
+impl Cluster {
+    fn new(seed: u64) -> Self {
+        let start = Clock::default().now();
+        Self {
+            start,
+            now: start,
+            nodes: BTreeMap::new(),
+            cut: None,
+            apart: BTreeSet::new(),
+            lose_next: 0,
+            loss_percent: 0,
+            in_flight: BTreeMap::new(),
+            sent: 0,
+            random: Random::from_seed(seed),
+            trace: Vec::new(),
+            received: Vec::new(),
+        }
+    }
+
+    /// Nodes `n1` to `n{count}`, all joined through the first.
+    fn joined(seed: u64, count: u16) -> Self {
+        let mut cluster = Self::new(seed);
+        for n in 1..=count {
+            cluster.add(member(n, 1));
+        }
+        for n in 2..=count {
+            cluster.join(id(n, 1), 1);
+        }
+        cluster.run_for(Duration::from_secs(10));
+        cluster.assert_views_are(&members(count));
+        cluster
+    }
+
+    fn add(&mut self, me: Member) {
+        let swim = Swim::new(&me, self.random.fork());
+        self.nodes.insert(me.id, swim);
+    }
+
+    fn join(&mut self, node: NodeId, seed: u16) {
+        self.act(&node, |swim, now| swim.announce(now, target(seed)));
+    }
+
+    /// Ends a process without a word.
+    fn kill(&mut self, node: &NodeId) {
+        self.nodes.remove(node);
+    }
+
+    fn act(&mut self, node: &NodeId, call: impl FnOnce(&mut Swim, Instant)) {
+        let Some(swim) = self.nodes.get_mut(node) else { return };
+        call(swim, self.now);
+        while let Some(event) = swim.poll_event() {
+            self.trace.push((self.now - self.start, node.clone(), event));
+        }
+        while let Some((to, packet)) = swim.poll_packet() {
+            assert!(to.id.name != node.name, "{node} sends to its own name");
+            self.sent += 1;
+            let (from_apart, to_apart) = (self.apart.contains(node), self.apart.contains(&to.id));
+            let is_cut = match self.cut {
+                None => false,
+                Some(Cut::Both) => from_apart != to_apart,
+                Some(Cut::In) => !from_apart && to_apart,
+                Some(Cut::Out) => from_apart && !to_apart,
+            };
+            let is_lost = self.random.below(100) < self.loss_percent;
+            if self.lose_next > 0 {
+                self.lose_next -= 1;
+            } else if !is_cut && !is_lost {
+                self.in_flight.insert((self.now + LATENCY, self.sent), (to.id, packet));
+            }
+        }
+    }
+
+    fn run_for(&mut self, time: Duration) {
+        let end = self.now + time;
+        loop {
+            let packet = self.in_flight.keys().next().map(|(at, _)| *at);
+            let due = |(id, swim): (&NodeId, &Swim)| Some((swim.poll_timeout()?, id.clone()));
+            let timer = self.nodes.iter().filter_map(due).min();
+            let next = packet.into_iter().chain(timer.iter().map(|(at, _)| *at)).min();
+            let Some(next) = next.filter(|next| *next <= end) else { break };
+            self.now = next.max(self.now);
+            if packet == Some(next) {
+                let Some((_, (to, packet))) = self.in_flight.pop_first() else { continue };
+                self.act(&to, |swim, now| swim.handle_packet(now, &packet));
+                self.received.push((to, packet));
+            } else if let Some((_, node)) = timer {
+                self.act(&node, Swim::handle_timeout);
+            }
+        }
+        self.now = end;
+    }
+
+    fn assert_views_are(&self, members: &[Member]) {
+        for (id, swim) in &self.nodes {
+            assert_eq!(swim.view().members, members, "the view of {id}");
+        }
+    }
+
+    /// Who saw what since, and when, counted from then.
+    fn since(&self, then: Instant) -> impl Iterator<Item = (Duration, &NodeId, &MembershipEvent)> {
+        let from = then - self.start;
+        let later = self.trace.iter().filter(move |(at, ..)| *at >= from);
+        later.map(move |(at, node, event)| (*at - from, node, event))
+    }
+}
+
+#[test]
+fn three_nodes_join_through_one_seed() {
+    let mut cluster = Cluster::new(1);
+    for n in 1..=3 {
+        cluster.add(member(n, 1));
+    }
+    cluster.join(id(2, 1), 1);
+    cluster.join(id(3, 1), 1);
+    cluster.run_for(Duration::from_secs(1));
+    // The weights are right too, although the joiners began without the seed's.
+    cluster.assert_views_are(&[member(1, 1), member(2, 1), member(3, 1)]);
+    for swim in cluster.nodes.values() {
+        assert!((2..=3).contains(&swim.view().version), "{}", swim.view().version);
+        assert_eq!(swim.refused_packets(), 0);
+    }
+}
+
+#[test]
+fn a_view_finds_its_members() {
+    let view = View { version: 1, members: vec![member(1, 3), member(2, 1)] };
+    assert_eq!(view.find("n1"), Some(&member(1, 3)));
+    assert_eq!(view.find("n3"), None);
+    assert!(view.contains(&id(1, 3)) && !view.contains(&id(1, 2)));
+}
+
+#[test]
+fn a_lost_announce_is_repeated() {
+    for lost in 1..8 {
+        let mut cluster = Cluster::new(lost);
+        cluster.add(member(1, 1));
+        cluster.add(member(2, 1));
+        cluster.lose_next = usize::try_from(lost).expect("a small number");
+        cluster.join(id(2, 1), 1);
+        cluster.run_for(Duration::from_secs(6));
+        cluster.assert_views_are(&[member(1, 1), member(2, 1)]);
+    }
+}
+
+#[test]
+fn fifty_nodes_that_join_at_once_see_each_other() {
+    for (count, time) in [(7, 1), (50, 5)] {
+        let mut cluster = Cluster::new(2);
+        for n in 1..=count {
+            cluster.add(member(n, 1));
+        }
+        for n in 2..=count {
+            cluster.join(id(n, 1), 1);
+        }
+        cluster.run_for(Duration::from_secs(time));
+        cluster.assert_views_are(&members(count));
+        let downs =
+            cluster.trace.iter().filter(|(.., event)| !matches!(event, MembershipEvent::Up(_)));
+        assert_eq!(downs.count(), 0);
+    }
+}
+
+/// How long it takes until all know of a killed node, over many seeds, sorted.
+fn detections(count: u16, seeds: u64) -> Vec<Duration> {
+    let detection = |seed| {
+        let mut cluster = Cluster::joined(seed, count);
+        let lead = cluster.random.below(1_000);
+        cluster.run_for(Duration::from_millis(lead));
+        let then = cluster.now;
+        cluster.kill(&id(2, 1));
+        cluster.run_for(Duration::from_secs(15));
+        let events: Vec<_> = cluster.since(then).collect();
+        let expected = MembershipEvent::Down(member(2, 1));
+        assert!(events.iter().all(|(.., event)| **event == expected), "{events:?}");
+        assert_eq!(events.len(), usize::from(count) - 1, "{events:?}");
+        events.iter().map(|(at, ..)| *at).max().expect("an event")
+    };
+    let mut times: Vec<_> = (0..seeds).map(detection).collect();
+    times.sort();
+    times
+}
+
+#[test]
+fn a_silent_node_is_down_in_all_views_within_four_seconds_and_no_other_is() {
+    let times = detections(4, 200);
+    assert!(times[199] < Duration::from_secs(4), "{:?}", times[199]);
+    assert!(times[100] < Duration::from_millis(2_700), "the median is {:?}", times[100]);
+}
+
+#[test]
+fn a_node_that_leaves_is_gone_without_a_suspicion() {
+    for (seed, count) in [(1, 2), (2, 4), (3, 7)] {
+        let mut cluster = Cluster::joined(seed, count);
+        let then = cluster.now;
+        cluster.act(&id(2, 1), |swim, now| swim.leave(now));
+        cluster.run_for(Duration::from_secs(1));
+        // One second is less than what a suspect has to refute.
+        let gone = cluster
+            .since(then)
+            .filter(|(.., event)| **event == MembershipEvent::Down(member(2, 1)));
+        assert_eq!(gone.count(), usize::from(count) - 1);
+        let left = cluster.nodes.get(&id(2, 1)).expect("the node");
+        assert_eq!(left.poll_timeout(), None);
+        cluster.run_for(Duration::from_secs(60));
+        assert_eq!(cluster.since(then).count(), usize::from(count) - 1);
+    }
+}
+
+#[test]
+fn a_restart_replaces_the_earlier_incarnation() {
+    let mut cluster = Cluster::joined(4, 4);
+    let then = cluster.now;
+    cluster.kill(&id(2, 1));
+    assert_eq!(cluster.nodes[&id(1, 1)].highest_incarnation("n2"), 1);
+    cluster.add(member(2, 2));
+    cluster.join(id(2, 2), 1);
+    cluster.run_for(Duration::from_secs(1));
+    cluster.assert_views_are(&[member(1, 1), member(2, 2), member(3, 1), member(4, 1)]);
+    for n in [1, 3, 4] {
+        let events = cluster.since(then).filter(|(_, node, _)| **node == id(n, 1));
+        let events: Vec<_> = events.map(|(.., event)| event.clone()).collect();
+        let expected = [MembershipEvent::Down(member(2, 1)), MembershipEvent::Up(member(2, 2))];
+        assert_eq!(events, expected);
+        assert_eq!(cluster.nodes[&id(n, 1)].highest_incarnation("n2"), 2);
+    }
+    cluster.run_for(Duration::from_secs(30));
+    assert_eq!(cluster.since(then).filter(|(at, ..)| *at > Duration::from_secs(1)).count(), 0);
+}
+
+#[test]
+fn an_earlier_incarnation_that_wakes_up_ends() {
+    for seed in 0..20 {
+        let mut cluster = Cluster::joined(seed, 4);
+        // It is stopped, not dead; meanwhile its successor joins.
+        let asleep = cluster.nodes.remove(&id(2, 1)).expect("the node");
+        cluster.add(member(2, 2));
+        cluster.join(id(2, 2), 1);
+        cluster.run_for(Duration::from_secs(1));
+        let then = cluster.now;
+        cluster.nodes.insert(id(2, 1), asleep);
+        cluster.run_for(Duration::from_secs(20));
+        let events: Vec<_> = cluster.since(then).collect();
+        let ended = events.iter().filter(|(.., event)| **event == MembershipEvent::DeclaredDown);
+        assert_eq!(ended.count(), 1, "{events:?}");
+        assert!(events.iter().all(|(_, node, _)| **node == id(2, 1)), "{events:?}");
+    }
+}
+
+/// Cuts some nodes off for a while, and returns who learned that it was declared down.
+fn cut_off(mut cluster: Cluster, apart: &[u16], cut: Cut, time: Duration) -> BTreeSet<NodeId> {
+    let then = cluster.now;
+    cluster.apart = apart.iter().map(|n| id(*n, 1)).collect();
+    cluster.cut = Some(cut);
+    cluster.run_for(time);
+    cluster.cut = None;
+    cluster.run_for(Duration::from_secs(30));
+    let ended = cluster.since(then).filter(|(.., event)| **event == MembershipEvent::DeclaredDown);
+    let ended: Vec<_> = ended.map(|(_, node, _)| node.clone()).collect();
+    for node in &ended {
+        assert_eq!(cluster.nodes[node].poll_timeout(), None, "{node} is not silent");
+    }
+    let once = ended.iter().cloned().collect::<BTreeSet<_>>();
+    assert_eq!(once.len(), ended.len(), "{ended:?}");
+    once
+}
+
+#[test]
+fn a_node_that_was_cut_off_learns_that_it_is_down_and_nobody_else_ends() {
+    let time = Duration::from_secs(15);
+    for seed in 0..30 {
+        for node in [1, 3] {
+            for cut in [Cut::Both, Cut::In, Cut::Out] {
+                let ended = cut_off(Cluster::joined(seed, 4), &[node], cut, time);
+                assert_eq!(ended, BTreeSet::from([id(node, 1)]), "seed {seed}, {cut:?}");
+            }
+        }
+        let ended = cut_off(Cluster::joined(seed, 2), &[2], Cut::Both, time);
+        assert_eq!(ended.len(), 1, "seed {seed}: one of two ends");
+    }
+}
+
+#[test]
+fn only_the_smaller_side_of_a_healed_partition_ends() {
+    let (time, ids) = (Duration::from_secs(15), |a, b| BTreeSet::from([id(a, 1), id(b, 1)]));
+    for seed in 0..30 {
+        let ended = cut_off(Cluster::joined(seed, 5), &[2, 4], Cut::Both, time);
+        assert_eq!(ended, ids(2, 4), "seed {seed}");
+        let ended = cut_off(Cluster::joined(seed, 4), &[2, 4], Cut::Both, time);
+        assert!(ended == ids(1, 3) || ended == ids(2, 4), "seed {seed}: {ended:?} ended");
+    }
+}
+
+#[test]
+fn a_short_cut_ends_nobody_but_the_one_cut_off() {
+    for millis in (1_200..5_000).step_by(300) {
+        for seed in 0..15 {
+            let cluster = Cluster::joined(seed, 7);
+            let ended = cut_off(cluster, &[3], Cut::Both, Duration::from_millis(millis));
+            let allowed = if millis < 1_500 { vec![] } else { vec![id(3, 1)] };
+            let is_allowed = ended.iter().all(|node| allowed.contains(node));
+            assert!(is_allowed, "seed {seed}, {millis} ms: {ended:?} ended");
+        }
+    }
+}
+
+#[test]
+fn an_incarnation_that_was_down_never_comes_back() {
+    let mut cluster = Cluster::joined(9, 3);
+    let asleep = cluster.nodes.remove(&id(3, 1)).expect("the node");
+    cluster.run_for(Duration::from_secs(3_600));
+    let then = cluster.now;
+    cluster.nodes.insert(id(3, 1), asleep);
+    cluster.run_for(Duration::from_secs(60));
+    let events: Vec<_> = cluster.since(then).collect();
+    let [(_, node, MembershipEvent::DeclaredDown)] = events[..] else { panic!("{events:?}") };
+    assert_eq!(*node, id(3, 1));
+}
+
+#[test]
+fn nobody_is_declared_down_at_five_percent_loss() {
+    for seed in 0..4 {
+        let mut cluster = Cluster::joined(seed, 5);
+        let then = cluster.now;
+        cluster.loss_percent = 5;
+        cluster.run_for(Duration::from_secs(300));
+        assert_eq!(cluster.since(then).collect::<Vec<_>>(), [], "seed {seed}");
+    }
+}
+
+#[test]
+fn one_seed_gives_one_trace() {
+    let trace = |seed| {
+        let mut cluster = Cluster::joined(seed, 5);
+        cluster.loss_percent = 20;
+        cluster.kill(&id(5, 1));
+        cluster.run_for(Duration::from_secs(20));
+        (cluster.trace, cluster.sent)
+    };
+    assert_eq!(trace(7), trace(7));
+    assert_ne!(trace(7), trace(8));
+}
+
+#[test]
+fn the_scope_of_an_address_stays_at_home() {
+    let scoped = SocketAddrV6::new(Ipv6Addr::LOCALHOST, 7_002, 3, 4);
+    let plain = SocketAddrV6::new(Ipv6Addr::LOCALHOST, 7_002, 0, 0);
+    let mut cluster = Cluster::new(3);
+    cluster.add(member(1, 1));
+    cluster.add(Member { addr: scoped.into(), ..member(2, 1) });
+    cluster.join(id(2, 1), 1);
+    cluster.run_for(Duration::from_secs(10));
+    cluster.assert_views_are(&[member(1, 1), Member { addr: plain.into(), ..member(2, 1) }]);
+}
+
+/// A core that has seen a member come and go, and every packet that it was sent.
+fn experienced() -> (Swim, Instant, Vec<Vec<u8>>) {
+    let mut cluster = Cluster::joined(6, 3);
+    cluster.kill(&id(3, 1));
+    cluster.run_for(Duration::from_secs(5));
+    let packets = std::mem::take(&mut cluster.received);
+    let swim = cluster.nodes.remove(&id(1, 1)).expect("the node");
+    let to_it = packets.into_iter().filter(|(to, _)| *to == id(1, 1));
+    (swim, cluster.now, to_it.map(|(_, packet)| packet).collect())
+}
+
+#[test]
+fn malformed_packets_change_nothing() {
+    let (mut swim, now, packets) = experienced();
+    let view = Arc::clone(swim.view());
+    let mut refused = 0;
+    for packet in packets {
+        for broken in [&packet[..packet.len() - 1], &[&packet[..], &[0]].concat()] {
+            swim.handle_packet(now, broken);
+            refused += 1;
+            assert_eq!((swim.view(), swim.refused_packets()), (&view, refused), "{broken:?}");
+        }
+    }
+    assert!(refused > 100 && swim.poll_event().is_none() && swim.poll_packet().is_none());
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let (mut swim, now) = (Swim::new(&member(1, 1), Random::from_seed(1)), Clock::default().now());
+        let view = Arc::clone(swim.view());
+        swim.handle_packet(now, &bytes);
+        prop_assert_eq!(swim.view(), &view);
+        prop_assert_eq!(swim.refused_packets(), 1);
+    }
+
+    #[test]
+    fn no_altered_packet_makes_it_panic(
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), any::<u8>()), 1..40),
+    ) {
+        let (mut swim, now, mut packets) = experienced();
+        for (packet, byte, value) in changes {
+            let packet = packet.index(packets.len());
+            let packet = &mut packets[packet];
+            let at = byte.index(packet.len());
+            packet[at] = value;
+            swim.handle_packet(now, packet);
+        }
+        swim.handle_timeout(now + Duration::from_secs(5));
+        let names: Vec<_> = swim.view().members.iter().map(|member| member.id.name.clone()).collect();
+        prop_assert!(names.is_sorted() && swim.view().contains(&id(1, 1)));
+    }
+}

@@ -1,0 +1,199 @@
+//! Tells that came back from a node that does not own their target, until they are sent on.
+//!
+//! Invariant: what came back first for a target is sent on first. A tell is sent on a bounded
+//! number of times, with growing pauses, since views need a moment to agree.
+//! Knows no session and no clock: callers say what became of each try.
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+
+use super::wire::{ExtensionBuffer, Extensions, Head};
+
+/// How many tells of one node may wait to be sent on; one more is a dead letter.
+pub(crate) const LIMIT: usize = 65_536;
+
+/// How often a message is sent on before it is given up: with the pauses below, for some 5 s.
+pub(crate) const BOUNCES_LIMIT: u32 = 24;
+
+/// The pause before a message that came back for the `bounces`th time is sent on.
+pub(crate) fn pause(bounces: u32) -> Duration {
+    let doubled = Duration::from_millis(5) * (1 << bounces.min(6));
+    doubled.min(Duration::from_millis(250))
+}
+
+#[derive(Debug)]
+pub(crate) struct Redirects {
+    queue: VecDeque<Redirect>,
+    limit: usize,
+}
+
+/// A tell that came back.
+#[derive(Clone, Debug)]
+pub(crate) struct Redirect {
+    /// The target's hash.
+    pub(crate) target: u64,
+    /// The payload, with the next bounce counted.
+    pub(crate) payload: Bytes,
+    not_before: Instant,
+}
+
+/// What became of a try to send a tell on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Attempt {
+    /// It is gone, to its owner or to the dead letters.
+    Done,
+    /// Not now; nor anything behind it for the same target.
+    NotNow,
+}
+
+/// Why a tell was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum GiveUp {
+    /// It came back too often.
+    Bounces,
+    /// Too many wait.
+    Full,
+    /// It is no tell.
+    Malformed,
+}
+
+impl Redirects {
+    pub(crate) fn new(limit: usize) -> Self {
+        Self { queue: VecDeque::new(), limit }
+    }
+
+    /// A tell came back.
+    ///
+    /// # Errors
+    ///
+    /// When it is to be given up.
+    pub(crate) fn push(&mut self, now: Instant, target: u64, payload: &[u8]) -> Result<(), GiveUp> {
+        let (payload, bounces) = counted(payload).ok_or(GiveUp::Malformed)?;
+        if bounces > BOUNCES_LIMIT {
+            return Err(GiveUp::Bounces);
+        }
+        if self.queue.len() >= self.limit {
+            return Err(GiveUp::Full);
+        }
+        self.queue.push_back(Redirect { target, payload, not_before: now + pause(bounces) });
+        Ok(())
+    }
+
+    /// Tries to send on what is due. Returns when to try again, if anything is left.
+    pub(crate) fn poll(
+        &mut self,
+        now: Instant,
+        mut attempt: impl FnMut(&Redirect) -> Attempt,
+    ) -> Option<Instant> {
+        let mut held: BTreeSet<u64> = BTreeSet::new();
+        let mut left = VecDeque::new();
+        let mut next: Option<Instant> = None;
+        for redirect in self.queue.drain(..) {
+            let due = redirect.not_before <= now;
+            if due && !held.contains(&redirect.target) && attempt(&redirect) == Attempt::Done {
+                continue;
+            }
+            let again = if due { now + RETRY } else { redirect.not_before };
+            next = Some(next.map_or(again, |next| next.min(again)));
+            held.insert(redirect.target);
+            left.push_back(redirect);
+        }
+        self.queue = left;
+        next
+    }
+
+    /// How many wait.
+    pub(crate) fn len(&self) -> usize {
+        self.queue.len()
+    }
+}
+
+/// The pause after a try that did not succeed.
+const RETRY: Duration = Duration::from_millis(10);
+
+/// The payload of a tell with one more bounce counted, and how many there are now.
+fn counted(payload: &[u8]) -> Option<(Bytes, u32)> {
+    let Ok((Head::Tell { to, message, extensions }, body)) = Head::take(payload) else {
+        return None;
+    };
+    let extensions = Extensions::decode(extensions).ok()?;
+    let bounces = extensions.bounces + 1;
+    let mut buffer = ExtensionBuffer::default();
+    let extensions = Extensions { bounces, ..extensions }.encode(&mut buffer);
+    let head = Head::Tell { to, message, extensions };
+    let mut counted = head.put(Vec::with_capacity(payload.len() + 8));
+    counted.extend_from_slice(body);
+    Some((counted.into(), bounces))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::wire::Address;
+
+    fn tell(body: u8) -> Vec<u8> {
+        let to = Address::Entity { actor_type: 1, key: "k" };
+        let mut payload = Head::Tell { to, message: 2, extensions: &[] }.put(Vec::new());
+        payload.push(body);
+        payload
+    }
+
+    fn start() -> Instant {
+        actix_cluster_transport::Clock::default().now()
+    }
+
+    fn bodies(redirects: &mut Redirects, now: Instant, refused: &[u8]) -> Vec<u8> {
+        let mut sent = Vec::new();
+        redirects.poll(now, |redirect| {
+            let body = *redirect.payload.last().expect("a body");
+            if refused.contains(&body) {
+                return Attempt::NotNow;
+            }
+            sent.push(body);
+            Attempt::Done
+        });
+        sent
+    }
+
+    #[test]
+    fn what_waits_for_a_target_is_not_overtaken() {
+        let mut redirects = Redirects::new(8);
+        let now = start();
+        for (target, body) in [(7, 1), (8, 2), (7, 3), (8, 4)] {
+            redirects.push(now, target, &tell(body)).expect("room");
+        }
+        assert_eq!(bodies(&mut redirects, now, &[]), [], "the pause is not over");
+        let later = now + pause(1);
+        assert_eq!(bodies(&mut redirects, later, &[1]), [2, 4], "3 stays behind 1");
+        assert_eq!(bodies(&mut redirects, later, &[]), [1, 3]);
+        assert_eq!(redirects.len(), 0);
+    }
+
+    #[test]
+    fn a_tell_is_sent_on_a_bounded_number_of_times() {
+        let mut redirects = Redirects::new(8);
+        let mut now = start();
+        let mut payload = Bytes::from(tell(1));
+        for _ in 0..BOUNCES_LIMIT {
+            redirects.push(now, 7, &payload).expect("within the limit");
+            now += Duration::from_secs(1);
+            redirects.poll(now, |redirect| {
+                payload = redirect.payload.clone();
+                Attempt::Done
+            });
+        }
+        assert_eq!(redirects.push(now, 7, &payload), Err(GiveUp::Bounces));
+    }
+
+    #[test]
+    fn the_queue_is_bounded_and_takes_tells_only() {
+        let mut redirects = Redirects::new(1);
+        redirects.push(start(), 7, &tell(1)).expect("room");
+        assert_eq!(redirects.push(start(), 7, &tell(2)), Err(GiveUp::Full));
+        assert_eq!(redirects.push(start(), 7, &[9, 9]), Err(GiveUp::Malformed));
+    }
+}

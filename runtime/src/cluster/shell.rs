@@ -1,0 +1,508 @@
+//! The cluster's thread: it carries packets between membership and transport, views to the routes,
+//! and a node out of its cluster.
+//!
+//! It decides nothing: membership, placement and redirects do, and say when they want to be called
+//! next. Invariant: nothing here waits for an actor.
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, VecDeque},
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use actix_cluster_transport::{
+    Bound, Class, Clock, ConnectError, Events, Inbound, NodeName, PACKETS_LIMIT, PeerId, Random,
+    Refusal, Session, Transport, Unsettled,
+};
+use tokio::{sync::oneshot, task::JoinSet};
+
+use super::{
+    Cluster, JoinError, Phase, Validated, inbound,
+    join::{self, Found},
+    membership::{Member, Membership, MembershipEvent, SeedTarget, Swim, View},
+    node_id, peer_id,
+    placement::{Candidate, Shard, Table},
+    redirect::{Attempt, Redirect},
+    routing::{Peer, Route, Routes},
+    wire::packet,
+};
+use crate::node::{NodeCore, NodeId};
+
+/// What the cluster's thread starts with.
+pub(crate) struct Plan {
+    pub(crate) config: Validated,
+    pub(crate) name: Arc<str>,
+    pub(crate) clock: Clock,
+    pub(crate) random: Random,
+    /// Told who the node is to be.
+    pub(crate) born: oneshot::Sender<Result<Birth, JoinError>>,
+}
+
+/// Who a node is to be, and how it hears that it has joined.
+pub(crate) struct Birth {
+    pub(crate) member: Member,
+    /// Takes the node, once it is made.
+    pub(crate) core: oneshot::Sender<Arc<NodeCore>>,
+    pub(crate) joined: oneshot::Receiver<Result<(), JoinError>>,
+}
+
+/// How long entities are given to move out before their arbiters end.
+const MOVE_OUT_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long a closing node waits for what it has sent to be settled.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long the session of a peer that leaves is kept, if the peer does not close it before.
+const LEAVE_GRACE: Duration = Duration::from_secs(10);
+
+/// How often a leaving node looks whether its entities are gone.
+const LOOK_PERIOD: Duration = Duration::from_millis(5);
+
+/// Runs a node's cluster until it is closed.
+pub(crate) async fn run(plan: Plan) {
+    let Plan { config, name, clock, mut random, born } = plan;
+    if config.is_dev {
+        tracing::warn!(
+            node = %name,
+            "a development authority vouches for this cluster: not for production"
+        );
+    }
+    let bound = match Bound::bind(config.transport, &*config.network, clock.clone(), random.fork())
+    {
+        Ok(bound) => bound,
+        Err(error) => return drop(born.send(Err(JoinError::Bind(error)))),
+    };
+    let addr = config.advertise.unwrap_or_else(|| bound.addr());
+    let patience = config.join_timeout;
+    let deadline = clock.after(patience);
+    let found = match join::ask_seeds(&bound, &clock, addr, &config.seeds, patience).await {
+        Ok(found) => found,
+        Err(error) => return drop(born.send(Err(error))),
+    };
+    let id = NodeId { name, incarnation: found.incarnation };
+    let member = Member { id, addr, weight: config.weight };
+    let (core_sender, core) = oneshot::channel();
+    let (joined_sender, joined) = oneshot::channel();
+    let birth = Birth { member: member.clone(), core: core_sender, joined };
+    if born.send(Ok(birth)).is_err() {
+        return;
+    }
+    // Whoever was starting the node has gone away.
+    let Ok(core) = core.await else { return };
+    let Some(cluster) = core.cluster().cloned() else { return };
+    let shell = Rc::new(Shell {
+        membership: RefCell::new(Swim::new(&member, random)),
+        packets: RefCell::default(),
+        seeds: RefCell::default(),
+        reached: RefCell::default(),
+        leaving: RefCell::default(),
+        refused: RefCell::default(),
+        transport: RefCell::default(),
+        tasks: RefCell::default(),
+        core,
+        cluster,
+    });
+    shell.live(bound, member, found, deadline, patience, joined_sender).await;
+}
+
+struct Shell {
+    core: Arc<NodeCore>,
+    cluster: Arc<Cluster>,
+    membership: RefCell<Swim>,
+    /// Packets for membership that came since the last look, the oldest first.
+    packets: RefCell<VecDeque<Vec<u8>>>,
+    /// The seeds that this node joins through, until it has joined.
+    seeds: RefCell<Vec<SeedTarget>>,
+    /// A seed that can be reached now, and is to be asked at once.
+    reached: RefCell<Option<SeedTarget>>,
+    /// Peers that said they leave, and until when their sessions are kept. At most one for each
+    /// session.
+    leaving: RefCell<BTreeMap<PeerId, Instant>>,
+    /// Why a peer that was dialled refuses this node, if it does.
+    refused: RefCell<Option<(PeerId, ConnectError)>>,
+    /// Empty before it is opened, and again once the node's life is over.
+    transport: RefCell<Option<Transport>>,
+    /// The node's own shutdown, when it learns that it was declared down.
+    tasks: RefCell<JoinSet<()>>,
+}
+
+/// A node's life, however it ends: transport and shell hold each other, and are to be let go.
+struct Life<'a>(&'a Shell);
+
+impl Drop for Life<'_> {
+    fn drop(&mut self) {
+        drop(self.0.transport.take());
+    }
+}
+
+/// How a node's time in its cluster begins.
+struct Joining {
+    joined: oneshot::Sender<Result<(), JoinError>>,
+    founder: bool,
+    deadline: Instant,
+    patience: Duration,
+    contacts: Vec<(PeerId, std::net::SocketAddr)>,
+}
+
+impl Shell {
+    async fn live(
+        self: &Rc<Self>,
+        bound: Bound,
+        member: Member,
+        found: Found,
+        deadline: Instant,
+        patience: Duration,
+        joined: oneshot::Sender<Result<(), JoinError>>,
+    ) {
+        let info = self.cluster.manifest.to_bytes().into();
+        let events = Rc::clone(self) as Rc<dyn Events>;
+        let transport = bound.open(member.id.incarnation, info, events);
+        self.transport.replace(Some(transport.clone()));
+        let _life = Life(self);
+        for (peer, addr) in &found.contacts {
+            transport.connect(peer, *addr);
+            let seed = SeedTarget { id: node_id(peer), addr: *addr };
+            self.membership.borrow_mut().announce(self.now(), seed.clone());
+            self.seeds.borrow_mut().push(seed);
+        }
+        let founder = found.contacts.is_empty();
+        let contacts = found.contacts;
+        let mut joining = Some(Joining { joined, founder, deadline, patience, contacts });
+        self.publish_view();
+        let mut phase = self.cluster.phase.subscribe();
+        loop {
+            let next = self.turn();
+            if let Some(begun) = joining.take() {
+                joining = self.check_joined(begun);
+                if joining.is_none() && *phase.borrow() == Phase::Closed {
+                    break;
+                }
+            }
+            // Read first: no guard may be held while the phase is changed.
+            let asked = *phase.borrow_and_update();
+            match asked {
+                Phase::Leaving => self.leave().await,
+                Phase::Closing => break,
+                Phase::Running | Phase::Left | Phase::Closed => {}
+            }
+            let next = [next, joining.as_ref().map(|joining| joining.deadline)];
+            let next = next.into_iter().flatten().min();
+            self.idle_until(next).await;
+        }
+        transport.close(DRAIN_PATIENCE).await;
+        self.cluster.phase.send_replace(Phase::Closed);
+        // A shutdown that this thread began has a last word to say.
+        let mut tasks = self.tasks.take();
+        while tasks.join_next().await.is_some() {}
+    }
+
+    async fn idle_until(&self, at: Option<Instant>) {
+        let clock = self.core.clock();
+        // Without a timer there is still the wake-up.
+        let at = at.unwrap_or_else(|| clock.after(Duration::from_secs(3_600)));
+        let timer = clock.sleep_until(at);
+        tokio::select! {
+            biased;
+            () = self.cluster.wake.notified() => {}
+            () = timer => {}
+        }
+    }
+
+    fn now(&self) -> Instant {
+        self.core.clock().now()
+    }
+
+    fn transport(&self) -> Transport {
+        let transport = self.transport.borrow().clone();
+        transport.expect("it is there for as long as the node lives")
+    }
+
+    /// Does all that there is to do now. Returns when there will be more.
+    fn turn(self: &Rc<Self>) -> Option<Instant> {
+        let now = self.now();
+        let mut events = Vec::new();
+        let next = {
+            let mut membership = self.membership.borrow_mut();
+            let refused = membership.refused_packets();
+            for packet in self.packets.take() {
+                membership.handle_packet(now, &packet);
+            }
+            if membership.refused_packets() > refused {
+                tracing::warn!(node = %self.core.id(), "a packet of membership was not understood");
+            }
+            if let Some(seed) = self.reached.take() {
+                membership.announce(now, seed);
+            }
+            membership.handle_timeout(now);
+            while let Some(event) = membership.poll_event() {
+                events.push(event);
+            }
+            self.send_packets(&mut membership);
+            membership.poll_timeout()
+        };
+        if !events.is_empty() {
+            self.carry_out(events);
+            self.publish_view();
+        }
+        let forget = self.forget_gone(now);
+        let redirects = self.send_redirects(now);
+        [next, forget, redirects].into_iter().flatten().min()
+    }
+
+    /// Ends the sessions of peers that have left. Returns when there will be more.
+    fn forget_gone(&self, now: Instant) -> Option<Instant> {
+        let mut leaving = self.leaving.borrow_mut();
+        let is_over = |(peer, until): (&PeerId, &Instant)| (*until <= now).then(|| peer.clone());
+        let gone: Vec<PeerId> = leaving.iter().filter_map(is_over).collect();
+        leaving.retain(|_, until| *until > now);
+        let next = leaving.values().min().copied();
+        drop(leaving);
+        gone.iter().for_each(|peer| self.transport().forget(peer));
+        next
+    }
+
+    fn send_packets(&self, membership: &mut Swim) {
+        while let Some((to, packet)) = membership.poll_packet() {
+            let Some(peer) = peer_id(&to.id) else { continue };
+            match self.transport().session(&peer.name) {
+                Some(session) if *session.peer() == peer => {
+                    let kind = [packet::MEMBERSHIP];
+                    session.send_packet(kind.into_iter().chain(packet).collect());
+                }
+                // It is lost, as a packet may be; the next one finds a session, perhaps.
+                _ => self.transport().connect(&peer, to.addr),
+            }
+        }
+    }
+
+    fn carry_out(self: &Rc<Self>, events: Vec<MembershipEvent>) {
+        for event in events {
+            match event {
+                MembershipEvent::Up(member) => {
+                    tracing::info!(node = %self.core.id(), member = %member.id, "member up");
+                    if let Some(peer) = peer_id(&member.id) {
+                        self.transport().connect(&peer, member.addr);
+                    }
+                }
+                MembershipEvent::Down(member) => {
+                    tracing::info!(node = %self.core.id(), member = %member.id, "member down");
+                    let peer = peer_id(&member.id);
+                    let leaving = |peer: &PeerId| self.leaving.borrow().contains_key(peer);
+                    if let Some(peer) = peer.filter(|peer| !leaving(peer)) {
+                        self.transport().forget(&peer);
+                    }
+                }
+                MembershipEvent::DeclaredDown => self.stop_as_down(),
+            }
+        }
+    }
+
+    /// This incarnation is over for the others: it ends here too.
+    fn stop_as_down(&self) {
+        if *self.cluster.phase.borrow() >= Phase::Leaving {
+            return;
+        }
+        let mut tasks = self.tasks.borrow_mut();
+        if tasks.is_empty() {
+            tracing::error!(
+                node = %self.core.id(),
+                "the others have declared this node down: it stops; start it anew"
+            );
+            let core = Arc::clone(&self.core);
+            tasks.spawn_local(async move { core.shutdown().await });
+        }
+    }
+
+    /// Lets the routes follow the view.
+    fn publish_view(&self) {
+        if *self.cluster.phase.borrow() >= Phase::Leaving {
+            return;
+        }
+        let view = Arc::clone(self.membership.borrow().view());
+        let table = table_of(view.members.iter());
+        self.set_routes(view, table);
+    }
+
+    fn set_routes(&self, view: Arc<View>, table: Table) {
+        let version = view.version;
+        let moved = self.cluster.routing.routes().table.moved(&table).count();
+        tracing::info!(
+            node = %self.core.id(),
+            version,
+            members = view.members.len(),
+            moved,
+            "view changed"
+        );
+        self.cluster.routing.set_routes(Routes { view, table });
+        self.core.entities().move_out(|shard| !self.cluster.routing.owns(shard));
+        self.cluster.view_changed.send_replace(version);
+    }
+
+    fn check_joined(&self, joining: Joining) -> Option<Joining> {
+        let seen = self.membership.borrow().view().members.len() > 1;
+        let outcome = if joining.founder || seen {
+            Ok(())
+        } else if let Some((peer, source)) = self.refused.take() {
+            let at = joining.contacts.iter().find(|(contact, _)| *contact == peer);
+            let Some((_, seed)) = at else { return Some(joining) };
+            Err(JoinError::Refused { seed: *seed, source })
+        } else if self.now() >= joining.deadline {
+            let seeds = joining.contacts.iter().map(|(_, addr)| *addr).collect();
+            Err(JoinError::TimedOut { seeds, after: joining.patience, last: None })
+        } else {
+            return Some(joining);
+        };
+        self.seeds.take();
+        let failed = outcome.is_err();
+        if joining.joined.send(outcome).is_err() || failed {
+            // Nobody wants the node: it ends at once.
+            self.cluster.phase.send_replace(Phase::Closed);
+        }
+        None
+    }
+
+    /// Tells the others, and gives up all entities.
+    async fn leave(&self) {
+        let view = Arc::clone(self.membership.borrow().view());
+        for member in &view.members {
+            let peer = peer_id(&member.id);
+            if let Some(session) = peer.and_then(|peer| self.transport().session(&peer.name)) {
+                session.send_packet(vec![packet::LEAVING].into());
+            }
+        }
+        {
+            let mut membership = self.membership.borrow_mut();
+            membership.leave(self.now());
+            self.send_packets(&mut membership);
+        }
+        let table = table_of(view.members.iter().filter(|member| member.id != *self.core.id()));
+        self.set_routes(view, table);
+        let deadline = self.core.clock().after(MOVE_OUT_PATIENCE);
+        while self.core.entities().count() > 0 && self.now() < deadline {
+            self.send_redirects(self.now());
+            self.core.clock().sleep(LOOK_PERIOD).await;
+        }
+        self.cluster.phase.send_if_modified(|phase| {
+            let forward = *phase == Phase::Leaving;
+            *phase = (*phase).max(Phase::Left);
+            forward
+        });
+    }
+
+    /// Sends on what came back.
+    fn send_redirects(&self, now: Instant) -> Option<Instant> {
+        let mut redirects = self.cluster.redirects();
+        if redirects.len() == 0 {
+            return None;
+        }
+        redirects.poll(now, |redirect| self.send_on(redirect))
+    }
+
+    fn send_on(&self, redirect: &Redirect) -> Attempt {
+        let dead_letters = self.core.dead_letters();
+        let Redirect { target, payload, .. } = redirect;
+        match self.cluster.routing.to_shard(Shard::of(*target)) {
+            Route::Here => {
+                inbound::deliver_here(&self.core, *target, payload.clone());
+                Attempt::Done
+            }
+            Route::There(peer) => {
+                match peer.session.try_send(Class::Message, *target, 0, payload) {
+                    Ok(()) => Attempt::Done,
+                    Err(_) => Attempt::NotNow,
+                }
+            }
+            Route::Later => Attempt::NotNow,
+            Route::Nowhere(reason) => {
+                dead_letters.rejected(reason);
+                Attempt::Done
+            }
+        }
+    }
+}
+
+fn table_of<'a>(members: impl Iterator<Item = &'a Member>) -> Table {
+    let candidate = |member: &Member| Candidate { node: member.id.clone(), weight: member.weight };
+    Table::compute(&members.map(candidate).collect::<Vec<_>>())
+}
+
+impl Events for Shell {
+    fn highest_incarnation(&self, name: &NodeName) -> u64 {
+        self.membership.borrow().highest_incarnation(name.as_str())
+    }
+
+    fn admit(&self, _: &PeerId, info: &[u8]) -> Result<(), Refusal> {
+        self.cluster.manifest.check(info).map(drop)
+    }
+
+    fn link_up(&self, session: &Session, first: bool) {
+        if !first {
+            return;
+        }
+        // It was checked before the link came up.
+        let Ok(theirs) = self.cluster.manifest.check(session.info()) else { return };
+        let disputed = self.cluster.manifest.disputed(&theirs);
+        let peer = Peer { id: node_id(session.peer()), session: session.clone(), disputed };
+        let reached = self.seeds.borrow().iter().find(|seed| seed.id == peer.id).cloned();
+        if reached.is_some() {
+            self.reached.replace(reached);
+        }
+        self.cluster.routing.add_peer(peer);
+        self.cluster.wake.notify_one();
+    }
+
+    fn link_down(&self, session: &Session) {
+        if let Some(until) = self.leaving.borrow_mut().get_mut(session.peer()) {
+            *until = self.now();
+            self.cluster.wake.notify_one();
+        }
+    }
+
+    fn deliver(&self, session: &Session, frames: &mut Vec<Inbound>) {
+        inbound::deliver(&self.core, &self.cluster, session, frames);
+    }
+
+    fn packet(&self, peer: &PeerId, packet: &[u8]) {
+        let packet = match packet {
+            [packet::MEMBERSHIP, packet @ ..] => packet,
+            [packet::LEAVING] => {
+                let until = self.core.clock().after(LEAVE_GRACE);
+                self.leaving.borrow_mut().insert(peer.clone(), until);
+                return self.cluster.wake.notify_one();
+            }
+            // Of a later release.
+            _ => return,
+        };
+        let mut packets = self.packets.borrow_mut();
+        if packets.len() >= PACKETS_LIMIT {
+            packets.pop_front();
+        }
+        packets.push_back(packet.to_vec());
+        self.cluster.wake.notify_one();
+    }
+
+    fn rejected(&self, _: &Session, message: Unsettled, reason: u8) {
+        inbound::rejected(&self.core, &self.cluster, message, reason);
+    }
+
+    fn session_ended(&self, session: &Session, unsettled: Vec<Unsettled>) {
+        self.cluster.routing.remove_peer(session);
+        inbound::lost(&self.core, &self.cluster, unsettled);
+        self.cluster.pending.fail_all_of(&node_id(session.peer()));
+    }
+
+    fn dial_failed(&self, peer: &PeerId, error: &ConnectError) {
+        match error {
+            // A member has heard that this incarnation is over, which only its end can make true.
+            ConnectError::Refused(Refusal::Stale { .. }) => self.stop_as_down(),
+            ConnectError::Refused(refusal) if join::is_lasting(refusal) => {
+                let source = ConnectError::Refused(refusal.clone());
+                self.refused.replace(Some((peer.clone(), source)));
+                self.cluster.wake.notify_one();
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! What a frame's payload holds: to whom, what, and what travels beside it.
+//!
+//! ```text
+//!  Tell | Ask   address, wire id, (correlation,) extensions | body of the message
+//!  Reply        correlation                                 | body of the result
+//!  Moved        the whole payload that was sent to the wrong node
+//! ```
+//!
+//! Invariant: variants are frozen and grow at their end; the body is all that follows the head. An
+//! unknown extension is skipped unless its tag says that it is critical.
+//! Knows no session, actor or clock.
+
+use std::{fmt, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use crate::message::WireId;
+
+/// The head of a payload. Frozen: new variants go to the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Head<'a> {
+    /// A message without a reply.
+    Tell {
+        #[serde(borrow)]
+        to: Address<'a>,
+        message: u64,
+        extensions: &'a [u8],
+    },
+    /// A message whose sender awaits what `correlation` names.
+    Ask {
+        #[serde(borrow)]
+        to: Address<'a>,
+        message: u64,
+        correlation: u64,
+        extensions: &'a [u8],
+    },
+    /// The handler's result.
+    Reply { correlation: u64 },
+    /// The message may have run, and no result will come. Correlation 0 stands for a tell.
+    Unknown { correlation: u64, reason: u8 },
+    /// A tell that did not run, because its target is elsewhere: the payload follows.
+    Moved,
+    /// The asker waits no longer. Reserved.
+    Cancel {
+        #[serde(borrow)]
+        to: Address<'a>,
+        correlation: u64,
+    },
+    /// The sender wants to be told of the target's end. Reserved.
+    Watch {
+        #[serde(borrow)]
+        to: Address<'a>,
+        watch: u64,
+    },
+    /// Takes a watch back. Reserved.
+    Unwatch {
+        #[serde(borrow)]
+        to: Address<'a>,
+        watch: u64,
+    },
+    /// A watched target has ended. Reserved.
+    Terminated { watch: u64, reason: u8 },
+}
+
+/// A target on the node that receives the frame. Frozen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Address<'a> {
+    /// One actor of the receiving incarnation.
+    Actor { actor_type: u64, id: u64 },
+    /// An entity, wherever it is active.
+    Entity { actor_type: u64, key: &'a str },
+}
+
+impl Address<'_> {
+    /// The wire id of the target's type.
+    pub(crate) fn actor_type(&self) -> WireId {
+        let (Self::Actor { actor_type, .. } | Self::Entity { actor_type, .. }) = self;
+        WireId(*actor_type)
+    }
+}
+
+/// What the first byte of a packet says that follows. Packets are best effort.
+pub(crate) mod packet {
+    /// A packet of membership.
+    pub(crate) const MEMBERSHIP: u8 = 1;
+    /// The sender leaves: its session is to be kept until it closes.
+    pub(crate) const LEAVING: u8 = 2;
+}
+
+/// What travels beside a message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Extensions {
+    /// How long the sender still waits.
+    pub(crate) time_left: Option<Duration>,
+    /// How often the message was sent to a node that was not the owner.
+    pub(crate) bounces: u32,
+}
+
+/// What a tag stands for. The lowest bit of a tag is set if a receiver that does not know it must
+/// refuse the message.
+mod tag {
+    pub(super) const TIME_LEFT: u64 = 1 << 1;
+    // 2 trace context, 3 epoch, 4 view version, 5 idempotency key, 6 user header: reserved.
+    pub(super) const BOUNCES: u64 = 7 << 1;
+    pub(super) const CRITICAL: u64 = 1;
+}
+
+/// How many bytes the extensions of one message may have.
+pub(crate) const EXTENSIONS_LIMIT: usize = 64 * 1024;
+
+/// How many bytes the extensions that this release writes take at most.
+const WRITTEN_LONGEST: usize = 32;
+
+/// Why a payload was not understood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PayloadError {
+    /// It breaks the format.
+    Malformed,
+    /// It holds an extension that must be understood, and is not.
+    Critical(u64),
+}
+
+impl fmt::Display for PayloadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Malformed => f.write_str("the payload breaks the format"),
+            Self::Critical(tag) => {
+                write!(f, "extension {} must be understood, and is not", tag >> 1)
+            }
+        }
+    }
+}
+
+impl std::error::Error for PayloadError {}
+
+impl<'a> Head<'a> {
+    /// Reads a head; what is left is the body.
+    pub(crate) fn take(payload: &'a [u8]) -> Result<(Self, &'a [u8]), PayloadError> {
+        postcard::take_from_bytes(payload).map_err(|_| PayloadError::Malformed)
+    }
+
+    /// Appends the head to `out`.
+    pub(crate) fn put(&self, out: Vec<u8>) -> Vec<u8> {
+        postcard::to_extend(self, out).expect("a head has no value that serde refuses")
+    }
+}
+
+impl Extensions {
+    /// The bytes of the extensions, at the front of `buffer`.
+    pub(crate) fn encode<'b>(&self, buffer: &'b mut ExtensionBuffer) -> &'b [u8] {
+        let mut at = 0;
+        if let Some(left) = self.time_left {
+            let micros = u64::try_from(left.as_micros()).unwrap_or(u64::MAX);
+            at = put(&mut buffer.0, at, tag::TIME_LEFT, micros);
+        }
+        if self.bounces > 0 {
+            at = put(&mut buffer.0, at, tag::BOUNCES, self.bounces.into());
+        }
+        &buffer.0[..at]
+    }
+
+    /// Reads what [`encode`](Self::encode) of this or another release wrote.
+    pub(crate) fn decode(mut bytes: &[u8]) -> Result<Self, PayloadError> {
+        let mut extensions = Self::default();
+        if bytes.len() > EXTENSIONS_LIMIT {
+            return Err(PayloadError::Malformed);
+        }
+        while !bytes.is_empty() {
+            let ((tag, value), rest) = postcard::take_from_bytes::<(u64, &[u8])>(bytes)
+                .map_err(|_| PayloadError::Malformed)?;
+            bytes = rest;
+            match tag {
+                tag::TIME_LEFT => {
+                    extensions.time_left = Some(Duration::from_micros(number(value)?));
+                }
+                tag::BOUNCES => {
+                    extensions.bounces = u32::try_from(number(value)?).unwrap_or(u32::MAX);
+                }
+                unknown if unknown & tag::CRITICAL != 0 => {
+                    return Err(PayloadError::Critical(unknown));
+                }
+                _ => {}
+            }
+        }
+        Ok(extensions)
+    }
+}
+
+/// Room for the extensions of one message.
+pub(crate) struct ExtensionBuffer([u8; WRITTEN_LONGEST]);
+
+impl Default for ExtensionBuffer {
+    fn default() -> Self {
+        Self([0; WRITTEN_LONGEST])
+    }
+}
+
+fn put(buffer: &mut [u8; WRITTEN_LONGEST], at: usize, tag: u64, value: u64) -> usize {
+    let mut number = [0; 10];
+    let number = postcard::to_slice(&value, &mut number).expect("ten bytes hold any number");
+    let written = postcard::to_slice(&(tag, &*number), &mut buffer[at..])
+        .expect("two extensions fit into the buffer");
+    at + written.len()
+}
+
+fn number(bytes: &[u8]) -> Result<u64, PayloadError> {
+    match postcard::take_from_bytes(bytes) {
+        Ok((number, [])) => Ok(number),
+        Ok(_) | Err(_) => Err(PayloadError::Malformed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn golden_bytes_hold_both_ways() {
+        let actor = Address::Actor { actor_type: 1, id: 300 };
+        let entity = Address::Entity { actor_type: 2, key: "k" };
+        let golden: [(Head<'_>, &[u8]); 9] = [
+            (Head::Tell { to: entity, message: 3, extensions: &[] }, &[0, 1, 2, 1, b'k', 3, 0]),
+            (
+                Head::Ask { to: actor, message: 3, correlation: 4, extensions: &[2, 1, 5] },
+                &[1, 0, 1, 0xac, 2, 3, 4, 3, 2, 1, 5],
+            ),
+            (Head::Reply { correlation: 4 }, &[2, 4]),
+            (Head::Unknown { correlation: 4, reason: 1 }, &[3, 4, 1]),
+            (Head::Moved, &[4]),
+            (Head::Cancel { to: actor, correlation: 4 }, &[5, 0, 1, 0xac, 2, 4]),
+            (Head::Watch { to: actor, watch: 4 }, &[6, 0, 1, 0xac, 2, 4]),
+            (Head::Unwatch { to: actor, watch: 4 }, &[7, 0, 1, 0xac, 2, 4]),
+            (Head::Terminated { watch: 4, reason: 2 }, &[8, 4, 2]),
+        ];
+        for (head, bytes) in golden {
+            assert_eq!(head.put(Vec::new()), bytes, "{head:?}");
+            assert_eq!(Head::take(bytes), Ok((head, &[][..])));
+        }
+    }
+
+    #[test]
+    fn extensions_have_golden_bytes() {
+        let extensions = Extensions { time_left: Some(Duration::from_micros(300)), bounces: 2 };
+        let mut buffer = ExtensionBuffer::default();
+        let bytes = extensions.encode(&mut buffer);
+        assert_eq!(bytes, [2, 2, 0xac, 2, 14, 1, 2]);
+        assert_eq!(Extensions::decode(bytes), Ok(extensions));
+        let longest = Extensions { time_left: Some(Duration::MAX), bounces: u32::MAX };
+        let mut buffer = ExtensionBuffer::default();
+        assert!(Extensions::decode(longest.encode(&mut buffer)).is_ok());
+    }
+
+    #[test]
+    fn unknown_extensions_are_skipped_and_critical_ones_refused() {
+        assert_eq!(Extensions::decode(&[126, 1, 9]), Ok(Extensions::default()));
+        assert_eq!(Extensions::decode(&[127, 1, 9]), Err(PayloadError::Critical(127)));
+        assert_eq!(Extensions::decode(&[2, 9]), Err(PayloadError::Malformed));
+        assert_eq!(Extensions::decode(&[2, 2, 1, 1]), Err(PayloadError::Malformed));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+            if let Ok((Head::Tell { extensions, .. } | Head::Ask { extensions, .. }, _)) =
+                Head::take(&bytes)
+            {
+                let _ = Extensions::decode(extensions);
+            }
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! The entities that are active on a node, by key.
+//!
+//! Invariant: a key has at most one open mailbox here. An activation that ends takes out its own
+//! entry and no other's. The arbiter of an entity follows from its key, so that a later activation
+//! never runs beside an earlier one.
+
+use std::{
+    any::Any,
+    fmt,
+    hash::{Hash, Hasher},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use super::{
+    NodeCore,
+    arbiter::Residents,
+    core::AnyMailbox,
+    spawn::{Launch, SpawnError},
+};
+use crate::{
+    actor::mailbox::{Mailbox, Signal},
+    cluster::{
+        placement::{Shard, key_hash},
+        wire::Address,
+    },
+    fixed_map::FixedMap,
+    message::WireId,
+    reference::RejectReason,
+    remote_actor::RemoteActor,
+};
+
+/// How many parts the table has, so that threads seldom meet at one lock.
+const PARTS: u64 = 64;
+
+/// An entity's lasting identity: its type and its key, with the hash that places it.
+#[derive(Clone)]
+pub(crate) struct EntityKey(Arc<Identity>);
+
+struct Identity {
+    actor_type: WireId,
+    hash: u64,
+    key: Box<str>,
+}
+
+impl EntityKey {
+    /// The identity of an entity of type `A`.
+    pub(crate) fn of<A: RemoteActor>(key: &str) -> Self {
+        let hash = key_hash(A::NAME, key.as_bytes());
+        Self(Arc::new(Identity { actor_type: A::TYPE_ID, hash, key: key.into() }))
+    }
+
+    pub(crate) fn actor_type(&self) -> WireId {
+        self.0.actor_type
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0.key
+    }
+
+    /// What places the entity: on a node by its top bits, on an arbiter and a lane by the others.
+    pub(crate) fn hash(&self) -> u64 {
+        self.0.hash
+    }
+
+    /// The address on whichever node owns the shard.
+    pub(crate) fn address(&self) -> Address<'_> {
+        Address::Entity { actor_type: self.actor_type().0, key: self.as_str() }
+    }
+
+    pub(crate) fn shard(&self) -> Shard {
+        Shard::of(self.0.hash)
+    }
+}
+
+impl PartialEq for EntityKey {
+    fn eq(&self, other: &Self) -> bool {
+        let (a, b) = (&*self.0, &*other.0);
+        a.hash == b.hash && a.actor_type == b.actor_type && a.key == b.key
+    }
+}
+
+impl Eq for EntityKey {}
+
+impl Hash for EntityKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.0.hash);
+    }
+}
+
+impl fmt::Debug for EntityKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.as_str())
+    }
+}
+
+#[derive(Default)]
+struct Part(FixedMap<EntityKey, Arc<dyn AnyMailbox>>);
+
+pub(crate) struct Entities(Box<[Mutex<Part>]>);
+
+impl Default for Entities {
+    fn default() -> Self {
+        Self((0..PARTS).map(|_| Mutex::default()).collect())
+    }
+}
+
+impl Entities {
+    pub(crate) fn count(&self) -> usize {
+        self.0.iter().map(|part| lock(part).0.len()).sum()
+    }
+
+    /// Asks every entity of a shard that is `lost` to move.
+    pub(crate) fn move_out(&self, lost: impl Fn(Shard) -> bool) {
+        for part in &self.0 {
+            let moving: Vec<_> = lock(part)
+                .0
+                .iter()
+                .filter(|(key, _)| lost(key.shard()))
+                .map(|(_, mailbox)| Arc::clone(mailbox))
+                .collect();
+            moving.iter().for_each(|mailbox| mailbox.signal(Signal::Move));
+        }
+    }
+
+    /// Asks those entities to be passivated that `is_idle` says so of.
+    pub(crate) fn passivate(&self, mut is_idle: impl FnMut(WireId, &dyn AnyMailbox) -> bool) {
+        for part in &self.0 {
+            let idle: Vec<_> = lock(part)
+                .0
+                .iter()
+                .filter(|(key, mailbox)| is_idle(key.actor_type(), &***mailbox))
+                .map(|(_, mailbox)| Arc::clone(mailbox))
+                .collect();
+            idle.iter().for_each(|mailbox| mailbox.signal(Signal::Passivate));
+        }
+    }
+
+    fn part(&self, key: &EntityKey) -> MutexGuard<'_, Part> {
+        lock(&self.0[(key.hash() % PARTS) as usize])
+    }
+
+    /// Takes out the entry of an activation that has ended.
+    pub(crate) fn remove(&self, key: &EntityKey, ended: &Arc<dyn AnyMailbox>) {
+        let mut part = self.part(key);
+        let is_its_own = part.0.get(key).is_some_and(|kept| Arc::ptr_eq(kept, ended));
+        let removed = if is_its_own { part.0.remove(key) } else { None };
+        drop(part);
+        drop(removed);
+    }
+}
+
+impl NodeCore {
+    /// The open mailbox of an entity that belongs on this node, activated if need be.
+    ///
+    /// On the arbiter of the entity, `residents` lets the activation begin at once.
+    pub(crate) fn entity_here<A: RemoteActor>(
+        self: &Arc<Self>,
+        key: &EntityKey,
+        residents: Option<&Residents>,
+    ) -> Result<Arc<Mailbox<A>>, RejectReason> {
+        let mut part = self.entities().part(key);
+        if let Some(mailbox) = part.0.get(key) {
+            let mailbox: Arc<dyn Any + Send + Sync> = Arc::clone(mailbox).as_any();
+            if let Ok(mailbox) = mailbox.downcast::<Mailbox<A>>()
+                && !mailbox.is_closed()
+            {
+                return Ok(mailbox);
+            }
+        }
+        let hosting = self.kinds().hosting::<A>().ok_or(RejectReason::NoSuchActor)?;
+        let (settings, factory) = (hosting.settings.clone(), Arc::clone(&hosting.factory));
+        let made_from = key.clone();
+        let launch = Launch {
+            factory: Box::new(move |_| factory(made_from.as_str())),
+            policy: settings.restart,
+            capacity: settings.mailbox_capacity,
+            arbiter: Some((key.hash() % self.arbiters().len() as u64) as usize),
+            entity: Some(key.clone()),
+            on_exit: None,
+        };
+        let mailbox = launch.prepare(self);
+        let replaced = part.0.insert(key.clone(), Arc::clone(&mailbox) as Arc<dyn AnyMailbox>);
+        drop(part);
+        drop(replaced);
+        let started = launch.start(self, &mailbox, residents);
+        if let Err(error) = started {
+            self.entities().remove(key, &(Arc::clone(&mailbox) as Arc<dyn AnyMailbox>));
+            return Err(match error {
+                SpawnError::Busy => RejectReason::Full,
+                SpawnError::NodeStopped => RejectReason::NodeStopped,
+            });
+        }
+        // The shard may have been lost while nobody could find this activation to tell it so.
+        if !self.owns(key.shard()) {
+            mailbox.signal(Signal::Move);
+        }
+        Ok(mailbox)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Only map operations run under these locks, so a poisoned one guards a whole map.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl fmt::Debug for Entities {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entities").field("count", &self.count()).finish()
+    }
+}

@@ -1,0 +1,188 @@
+//! The actor types a node knows: the messages they list, and how their entities are made.
+//!
+//! Invariant: a wire id stands for one name and one shape in the whole program. The set is fixed
+//! once the node has started.
+
+use std::{
+    any::{Any, TypeId},
+    collections::{BTreeMap, btree_map::Entry},
+    fmt,
+    sync::Arc,
+    time::Duration,
+};
+
+use super::{NodeCore, arbiter::Residents, entities::EntityKey};
+use crate::{
+    actor::RestartPolicy,
+    cluster::{frame::Frame, wire::Address},
+    message::WireId,
+    reference::RejectReason,
+    remote_actor::{Collision, MessageFacts, MessageTable, RemoteActor},
+};
+
+/// How the entities of one type are kept.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct EntitySettings {
+    /// How long an entity without messages stays active, give or take a quarter. Default 2 min.
+    ///
+    /// Too short, and entities are made anew for every message; too long, and idle ones take
+    /// memory. [`Duration::MAX`] keeps them until they stop by themselves.
+    pub passivate_after: Duration,
+    /// How many accepted messages of this node's senders may wait for one entity. Default 1,024.
+    pub mailbox_capacity: usize,
+    /// What is to be done when an entity fails. Default [`RestartPolicy::default`].
+    pub restart: RestartPolicy,
+}
+
+impl Default for EntitySettings {
+    fn default() -> Self {
+        Self {
+            passivate_after: Duration::from_secs(120),
+            mailbox_capacity: super::spawn::DEFAULT_MAILBOX_CAPACITY,
+            restart: RestartPolicy::default(),
+        }
+    }
+}
+
+/// Makes an entity from its key.
+pub(crate) type EntityFactory<A> = dyn Fn(&str) -> A + Send + Sync;
+
+/// One actor type.
+pub(crate) struct Kind<A: RemoteActor> {
+    table: MessageTable<A>,
+    hosting: Option<Hosting<A>>,
+}
+
+/// What it takes to host entities of a type.
+pub(crate) struct Hosting<A> {
+    pub(crate) factory: Arc<EntityFactory<A>>,
+    pub(crate) settings: EntitySettings,
+}
+
+/// A [`Kind`] whose type its user does not know.
+pub(crate) trait AnyKind: Send + Sync {
+    fn as_any(&self) -> &dyn Any;
+    /// How long entities of the type may idle; `None` if the node hosts none.
+    fn passivate_after(&self) -> Option<Duration>;
+    /// Puts a frame into its target's mailbox, on an arbiter.
+    fn deliver(&self, core: &Arc<NodeCore>, residents: &Residents, frame: Frame);
+}
+
+#[derive(Default)]
+pub(crate) struct Kinds {
+    kinds: BTreeMap<WireId, Known>,
+    messages: BTreeMap<WireId, MessageFacts>,
+}
+
+struct Known {
+    name: &'static str,
+    type_id: TypeId,
+    kind: Box<dyn AnyKind>,
+}
+
+impl Kinds {
+    /// Registers an actor type. A second time changes nothing, unless it says how to host it.
+    pub(crate) fn register<A: RemoteActor>(
+        &mut self,
+        hosting: Option<Hosting<A>>,
+    ) -> Result<(), Collision> {
+        let hosts = hosting.is_some();
+        let table = MessageTable::<A>::collect()?;
+        let facts: Vec<_> = table.facts().collect();
+        let (name, type_id) = (A::NAME, TypeId::of::<A>());
+        let kind = Box::new(Kind { table, hosting });
+        match self.kinds.entry(A::TYPE_ID) {
+            Entry::Vacant(free) => {
+                free.insert(Known { name, type_id, kind });
+            }
+            Entry::Occupied(known)
+                if (known.get().name, known.get().type_id) != (name, type_id) =>
+            {
+                return Err(Collision { first: known.get().name, second: name });
+            }
+            Entry::Occupied(mut known) if hosts => known.get_mut().kind = kind,
+            Entry::Occupied(_) => {}
+        }
+        for facts in facts {
+            match self.messages.entry(facts.id) {
+                Entry::Occupied(known) if *known.get() == facts => {}
+                Entry::Occupied(known) => {
+                    return Err(Collision { first: known.get().name, second: facts.name });
+                }
+                Entry::Vacant(free) => {
+                    free.insert(facts);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// All messages that the types list.
+    pub(crate) fn messages(&self) -> impl Iterator<Item = MessageFacts> {
+        self.messages.values().copied()
+    }
+
+    /// A type, by the wire id of its name.
+    pub(crate) fn find(&self, actor_type: WireId) -> Option<&dyn AnyKind> {
+        self.kinds.get(&actor_type).map(|known| &*known.kind)
+    }
+
+    /// How to host entities of a type.
+    pub(crate) fn hosting<A: RemoteActor>(&self) -> Option<&Hosting<A>> {
+        self.find(A::TYPE_ID)?.as_any().downcast_ref::<Kind<A>>()?.hosting.as_ref()
+    }
+
+    /// The shortest time after which entities of any type are passivated.
+    pub(crate) fn shortest_passivation(&self) -> Option<Duration> {
+        self.kinds.values().filter_map(|known| known.kind.passivate_after()).min()
+    }
+}
+
+impl<A: RemoteActor> AnyKind for Kind<A> {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn passivate_after(&self) -> Option<Duration> {
+        self.hosting.as_ref().map(|hosting| hosting.settings.passivate_after)
+    }
+
+    fn deliver(&self, core: &Arc<NodeCore>, residents: &Residents, frame: Frame) {
+        let Some(entry) = self.table.entry(frame.message) else {
+            tracing::warn!(
+                actor = A::NAME,
+                message = %frame.message,
+                "an unlisted message came; list it in `handles(..)`, or upgrade this node"
+            );
+            return frame.reject(RejectReason::Mismatch);
+        };
+        let found = match frame.address() {
+            Some(Address::Actor { id, .. }) => {
+                core.find::<A>(core.id(), id.into()).ok_or(RejectReason::NoSuchActor)
+            }
+            Some(Address::Entity { key, .. }) => {
+                let key = EntityKey::of::<A>(key);
+                if !core.owns(key.shard()) {
+                    return frame.moved();
+                }
+                core.entity_here::<A>(&key, Some(residents))
+            }
+            None => Err(RejectReason::Mismatch),
+        };
+        match found {
+            Ok(mailbox) => {
+                if let Err((envelope, reason)) = mailbox.accept(entry.envelope(frame)) {
+                    envelope.reject(reason, core.dead_letters());
+                }
+            }
+            Err(reason) => frame.reject(reason),
+        }
+    }
+}
+
+impl fmt::Debug for Kinds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.kinds.values().map(|known| known.name)).finish()
+    }
+}

@@ -1,0 +1,374 @@
+//! A sender's way to its target, and its place in whatever line there is on it.
+//!
+//! Invariant: a sender stands in at most one line at a time, and leaves it when its way changes or
+//! it is dropped.
+
+use std::{
+    cell::Cell,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use actix_cluster_transport::{Class, SendError, Session, clock::Sleep, wait_list::Ticket};
+
+use super::{RejectReason, actor_ref::Place};
+use crate::{
+    actor::mailbox::{Mailbox, Refusal, Slot},
+    cluster::{
+        routing::{Peer, Route},
+        wire::Address,
+    },
+    message::{CodecError, RemoteMessage},
+    node::NodeCore,
+    remote_actor::RemoteActor,
+};
+
+/// Where the target is, as far as this node knows.
+pub(super) enum Destination<A: RemoteActor> {
+    Here(Arc<Mailbox<A>>),
+    There(Arc<Peer>),
+    /// Not known now; known soon, perhaps.
+    Later,
+    Nowhere(RejectReason),
+}
+
+impl<A: RemoteActor> Place<A> {
+    pub(super) fn core(&self) -> &Arc<NodeCore> {
+        match self {
+            Self::Local { core, .. } | Self::Away { core, .. } | Self::Entity { core, .. } => core,
+        }
+    }
+
+    /// The address on the node that has the target, and the hash that decides its lane.
+    pub(super) fn address(&self) -> (Address<'_>, u64) {
+        let actor = |id: u64| {
+            let actor_type = A::TYPE_ID.0;
+            (Address::Actor { actor_type, id }, id.wrapping_mul(SPREAD).rotate_left(32))
+        };
+        match self {
+            Self::Local { mailbox, .. } => actor(mailbox.id().0),
+            Self::Away { id, .. } => actor(id.0),
+            Self::Entity { key, .. } => (key.address(), key.hash()),
+        }
+    }
+
+    pub(super) fn destination(&self) -> Destination<A> {
+        match self {
+            Self::Local { mailbox, .. } => Destination::Here(Arc::clone(mailbox)),
+            Self::Away { core, node, id } => match core.route_to_node(node) {
+                Route::Here => core
+                    .find::<A>(node, *id)
+                    .map_or(Destination::Nowhere(RejectReason::NoSuchActor), Destination::Here),
+                route => Destination::elsewhere(route),
+            },
+            Self::Entity { core, key } => match core.route_to_shard(key.shard()) {
+                Route::Here => core
+                    .entity_here::<A>(key, None)
+                    .map_or_else(Destination::Nowhere, Destination::Here),
+                route => Destination::elsewhere(route),
+            },
+        }
+    }
+
+    /// Whether a message that did not run may be sent again, to wherever the target is then.
+    pub(super) fn may_be_elsewhere(&self, reason: RejectReason) -> bool {
+        self.outlives(reason)
+            || matches!(self, Self::Entity { .. }) && reason == RejectReason::Unreachable
+    }
+
+    /// Whether a target that is gone may be found again: an entity is activated anew.
+    pub(super) fn outlives(&self, reason: RejectReason) -> bool {
+        use RejectReason::{Failed, Moved, Passivated, Stopped};
+        matches!(self, Self::Entity { .. })
+            && matches!(reason, Moved | Passivated | Stopped | Failed)
+    }
+}
+
+/// Spreads the numbers of actors over lanes: 2^64 divided by the golden ratio, made odd (Knuth,
+/// The Art of Computer Programming, volume 3, section 6.4).
+const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+
+impl<A: RemoteActor> Destination<A> {
+    fn elsewhere(route: Route) -> Self {
+        match route {
+            Route::There(peer) => Self::There(peer),
+            Route::Nowhere(reason) => Self::Nowhere(reason),
+            Route::Here | Route::Later => Self::Later,
+        }
+    }
+}
+
+/// Where a sender waits, and until when.
+pub(super) struct Wait<A: RemoteActor> {
+    line: Line<A>,
+    sleep: Option<Sleep>,
+    /// How often the target was gone when its line was reached.
+    gone: u32,
+}
+
+enum Line<A: RemoteActor> {
+    None,
+    Mailbox(Arc<Mailbox<A>>, Ticket),
+    Session(Session, u64, Ticket),
+    Routes(Ticket),
+}
+
+impl<A: RemoteActor> Default for Wait<A> {
+    fn default() -> Self {
+        Self { line: Line::None, sleep: None, gone: 0 }
+    }
+}
+
+/// How often a sender looks again at once for a target that is gone.
+const GONE_LIMIT: u32 = 8;
+
+/// A message on its way, asked for the form that its destination needs.
+pub(super) trait Outgoing<A: RemoteActor> {
+    /// Fills a place in a local mailbox.
+    fn fill(&mut self, mailbox: &Arc<Mailbox<A>>, slot: Slot<'_, A>);
+    /// Appends the payload for another node to `out`.
+    fn encode(&mut self, peer: &Peer, out: Vec<u8>) -> Result<Vec<u8>, EncodeError>;
+    /// What `encode` has written was sent, or not.
+    fn encoded(&mut self, sent: bool);
+    /// The mark by which an ask's frame is known; 0 for a tell.
+    fn token(&self) -> u64;
+}
+
+/// Why a message could not be made ready for another node.
+pub(super) enum EncodeError {
+    Codec(CodecError),
+    /// Too many answers are awaited.
+    Full,
+}
+
+impl<A: RemoteActor> Wait<A> {
+    /// Sends a message, or waits for room for at most `patience`.
+    pub(super) fn poll_send<M: RemoteMessage>(
+        &mut self,
+        place: &Place<A>,
+        patience: Duration,
+        msg: &mut impl Outgoing<A>,
+        task: &mut Context<'_>,
+    ) -> Poll<Result<(), RejectReason>> {
+        loop {
+            let done = match place.destination() {
+                Destination::Nowhere(reason) => Some(Err(reason)),
+                Destination::Here(mailbox) => self.poll_mailbox(place, mailbox, msg, task),
+                Destination::There(peer) if peer.disputed.contains(&M::WIRE_ID) => {
+                    Some(Err(RejectReason::Mismatch))
+                }
+                Destination::There(peer) => self.poll_session(place, &peer, msg, task),
+                Destination::Later => self.poll_routes(place, task),
+            };
+            match done {
+                Some(Err(reason)) if place.outlives(reason) && self.gone < GONE_LIMIT => {
+                    self.gone += 1;
+                }
+                Some(done) => {
+                    self.leave(place);
+                    return Poll::Ready(done);
+                }
+                None => break,
+            }
+        }
+        let core = place.core();
+        let sleep = self.sleep.get_or_insert_with(|| core.clock().sleep(patience));
+        std::task::ready!(sleep.as_mut().poll(task));
+        let was_routing = matches!(self.line, Line::Routes(_));
+        self.leave(place);
+        let reason = if was_routing { RejectReason::Unreachable } else { RejectReason::Full };
+        Poll::Ready(Err(reason))
+    }
+
+    fn poll_mailbox(
+        &mut self,
+        place: &Place<A>,
+        mailbox: Arc<Mailbox<A>>,
+        msg: &mut impl Outgoing<A>,
+        task: &Context<'_>,
+    ) -> Option<Result<(), RejectReason>> {
+        let ticket = match &self.line {
+            Line::Mailbox(line, ticket) if Arc::ptr_eq(line, &mailbox) => Some(*ticket),
+            _ => {
+                self.leave(place);
+                None
+            }
+        };
+        let refusal = match mailbox.reserve(ticket, task.waker()) {
+            Ok(slot) => {
+                self.line = Line::None;
+                msg.fill(&mailbox, slot);
+                return Some(Ok(()));
+            }
+            Err(refusal) => refusal,
+        };
+        match refusal {
+            Refusal::Closed(reason) => {
+                self.line = Line::None;
+                Some(Err(reason))
+            }
+            Refusal::Full(None) => Some(Err(RejectReason::Full)),
+            Refusal::Full(Some(ticket)) => {
+                self.line = Line::Mailbox(mailbox, ticket);
+                None
+            }
+        }
+    }
+
+    fn poll_session(
+        &mut self,
+        place: &Place<A>,
+        peer: &Peer,
+        msg: &mut impl Outgoing<A>,
+        task: &Context<'_>,
+    ) -> Option<Result<(), RejectReason>> {
+        let (_, target) = place.address();
+        let mut ticket = match &self.line {
+            Line::Session(line, _, ticket) if *line == peer.session => Some(*ticket),
+            _ => {
+                self.leave(place);
+                None
+            }
+        };
+        let sent = with_scratch(|scratch| match msg.encode(peer, scratch) {
+            Ok(payload) => {
+                let token = msg.token();
+                let sent = peer.session.poll_send(target, token, &payload, &mut ticket, task);
+                (payload, Ok(sent))
+            }
+            Err(error) => (Vec::new(), Err(error)),
+        });
+        self.line = match ticket {
+            Some(ticket) => Line::Session(peer.session.clone(), target, ticket),
+            None => Line::None,
+        };
+        msg.encoded(matches!(sent, Ok(Poll::Ready(Ok(())))));
+        match sent {
+            Ok(Poll::Ready(Ok(()))) => Some(Ok(())),
+            Ok(Poll::Pending) => None,
+            Ok(Poll::Ready(Err(SendError::Full))) | Err(EncodeError::Full) => {
+                Some(Err(RejectReason::Full))
+            }
+            // The routes are about to say so too.
+            Ok(Poll::Ready(Err(SendError::Ended))) => self.poll_routes(place, task),
+            Ok(Poll::Ready(Err(_))) => Some(Err(RejectReason::Unsendable)),
+            Err(EncodeError::Codec(error)) => {
+                tracing::warn!(actor = A::NAME, %error, "a message could not be written");
+                Some(Err(RejectReason::Unsendable))
+            }
+        }
+    }
+
+    /// Waits for the routes to change.
+    fn poll_routes(
+        &mut self,
+        place: &Place<A>,
+        task: &Context<'_>,
+    ) -> Option<Result<(), RejectReason>> {
+        let ticket = match &self.line {
+            Line::Routes(ticket) => Some(*ticket),
+            _ => {
+                self.leave(place);
+                None
+            }
+        };
+        let waiting = place.core().cluster().and_then(|c| c.routing.wait(ticket, task.waker()));
+        let Some(ticket) = waiting else { return Some(Err(RejectReason::Unreachable)) };
+        self.line = Line::Routes(ticket);
+        // They may have changed between the look and the wait: then nobody is left to wake us.
+        match place.destination() {
+            Destination::Later => None,
+            Destination::There(peer) if peer.session.has_ended() => None,
+            _ => {
+                task.waker().wake_by_ref();
+                None
+            }
+        }
+    }
+
+    /// Leaves whatever line it stands in.
+    pub(super) fn leave(&mut self, place: &Place<A>) {
+        match std::mem::replace(&mut self.line, Line::None) {
+            Line::None => {}
+            Line::Mailbox(mailbox, ticket) => mailbox.abandon(ticket),
+            Line::Session(session, target, ticket) => session.leave(target, ticket),
+            Line::Routes(ticket) => {
+                if let Some(cluster) = place.core().cluster() {
+                    cluster.routing.leave(ticket);
+                }
+            }
+        }
+    }
+}
+
+/// Sends a message now, or not at all.
+pub(super) fn send_now<A: RemoteActor, M: RemoteMessage>(
+    place: &Place<A>,
+    msg: &mut impl Outgoing<A>,
+) -> Result<(), RejectReason> {
+    let mut gone = 0;
+    loop {
+        let sent = match place.destination() {
+            Destination::Nowhere(reason) => Err(reason),
+            Destination::Later => Err(RejectReason::Unreachable),
+            Destination::Here(mailbox) => match mailbox.try_reserve() {
+                Ok(slot) => {
+                    msg.fill(&mailbox, slot);
+                    Ok(())
+                }
+                Err(Refusal::Full(_)) => Err(RejectReason::Full),
+                Err(Refusal::Closed(reason)) => Err(reason),
+            },
+            Destination::There(peer) if peer.disputed.contains(&M::WIRE_ID) => {
+                Err(RejectReason::Mismatch)
+            }
+            Destination::There(peer) => try_session(place, &peer, msg),
+        };
+        match sent {
+            Err(reason) if place.outlives(reason) && gone < GONE_LIMIT => gone += 1,
+            sent => return sent,
+        }
+    }
+}
+
+fn try_session<A: RemoteActor>(
+    place: &Place<A>,
+    peer: &Peer,
+    msg: &mut impl Outgoing<A>,
+) -> Result<(), RejectReason> {
+    let (_, target) = place.address();
+    let sent = with_scratch(|scratch| match msg.encode(peer, scratch) {
+        Ok(payload) => {
+            let sent = peer.session.try_send(Class::Message, target, msg.token(), &payload);
+            (payload, Some(sent))
+        }
+        Err(_) => (Vec::new(), None),
+    });
+    msg.encoded(matches!(sent, Some(Ok(()))));
+    match sent {
+        Some(Ok(())) => Ok(()),
+        Some(Err(SendError::Full)) => Err(RejectReason::Full),
+        Some(Err(SendError::Ended)) => Err(RejectReason::Unreachable),
+        Some(Err(_)) | None => Err(RejectReason::Unsendable),
+    }
+}
+
+thread_local! {
+    /// Where payloads are written before a lane takes them over.
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// The largest scratch that a thread keeps.
+const SCRATCH_KEPT: usize = 64 * 1024;
+
+/// Lends the thread's scratch to `write`, which gives a vector back.
+pub(super) fn with_scratch<T>(write: impl FnOnce(Vec<u8>) -> (Vec<u8>, T)) -> T {
+    let mut scratch = SCRATCH.take();
+    scratch.clear();
+    let (scratch, value) = write(scratch);
+    if scratch.capacity() <= SCRATCH_KEPT {
+        SCRATCH.set(scratch);
+    }
+    value
+}

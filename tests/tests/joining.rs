@@ -1,0 +1,163 @@
+//! Who may join a cluster, and what is said to those who may not.
+
+use std::{error::Error, num::NonZeroUsize};
+
+use actix_cluster::{
+    ClusterConfig, JoinError, Node, NodeId, StartError,
+    node::LocalThreads,
+    transport::{ConnectError, NodeName, Refusal, development::Authority},
+};
+use actix_cluster_tests::{World, addr, ip, pause, simulate, until};
+
+/// A configuration of the second host that joins through the first.
+fn second(world: &World, config: ClusterConfig) -> ClusterConfig {
+    config.network(world.network.host(ip(2))).bind(addr(2)).seed(addr(1))
+}
+
+async fn start(name: &str, config: ClusterConfig) -> Result<Node, StartError> {
+    let one = NonZeroUsize::MIN;
+    Node::builder().name(name).arbiters(one).threads(LocalThreads).cluster(config).start().await
+}
+
+/// What a seed and the node said to each other, and all causes as one text.
+fn refusal(outcome: Result<Node, StartError>) -> (ConnectError, String) {
+    let Err(error) = outcome else { panic!("it joined") };
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text += ": ";
+        text += &error.to_string();
+        cause = error.source();
+    }
+    match error {
+        StartError::Join(JoinError::Refused { source, .. }) => (source, text),
+        _ => panic!("{text}"),
+    }
+}
+
+#[test]
+fn a_node_of_another_authority_is_refused() {
+    simulate(async {
+        let world = World::new(1);
+        let first = world.start(1, |builder| builder).await;
+        let stranger = second(&world, ClusterConfig::dev("simulated").expect("a name"));
+        let (error, text) = refusal(start("n2", stranger).await);
+        assert!(matches!(error, ConnectError::Tls(_)), "{text}");
+        assert_eq!(first.node.members().len(), 1);
+    });
+}
+
+#[test]
+fn a_node_of_another_cluster_is_refused() {
+    simulate(async {
+        let world = World::new(2);
+        let authority = Authority::new();
+        let config = |cluster: &str, node: &str| {
+            let node = NodeName::new(node).expect("a name");
+            ClusterConfig::new(cluster, authority.issue(&node)).expect("a name")
+        };
+        let one = config("one", "n1").network(world.network.host(ip(1))).bind(addr(1));
+        let _first = start("n1", one).await.expect("it founds a cluster");
+        let (error, text) = refusal(start("n2", second(&world, config("other", "n2"))).await);
+        assert!(
+            matches!(&error, ConnectError::Refused(Refusal::Cluster { expected }) if expected == "one"),
+            "{text}"
+        );
+        assert!(text.ends_with("set the same cluster name on both nodes"), "{text}");
+    });
+}
+
+#[test]
+fn the_name_of_a_live_member_is_refused() {
+    simulate(async {
+        let world = World::new(3);
+        let _first = world.start(1, |builder| builder).await;
+        let second_node = world.start(2, |builder| builder).await;
+        second_node.sees(2).await;
+        for name in ["n1", "n2"] {
+            let config = world.config.clone().network(world.network.host(ip(3))).bind(addr(3));
+            let (error, text) = refusal(start(name, config.seed(addr(1))).await);
+            assert!(
+                matches!(&error, ConnectError::Refused(Refusal::NameInUse { .. })),
+                "{name}: {text}"
+            );
+            pause(100).await;
+        }
+    });
+}
+
+#[test]
+fn a_certificate_of_another_name_is_refused_before_anything_is_sent() {
+    simulate(async {
+        let world = World::new(4);
+        let credentials = Authority::new().issue(&NodeName::new("n3").expect("a name"));
+        let config = ClusterConfig::new("simulated", credentials).expect("a name");
+        let outcome = start("n2", second(&world, config)).await;
+        assert!(matches!(&outcome, Err(StartError::Join(JoinError::Config(_)))), "{outcome:?}");
+    });
+}
+
+#[test]
+fn a_port_in_use_is_named() {
+    simulate(async {
+        let world = World::new(5);
+        let _first = world.start(1, |builder| builder).await;
+        let again = world.try_start(1, |builder| builder.name("other")).await;
+        let Err(StartError::Join(JoinError::Bind(error))) = again else { panic!("{again:?}") };
+        assert!(error.to_string().contains("127.0.0.1:7000 is in use"), "{error}");
+    });
+}
+
+#[test]
+fn a_node_whose_seeds_are_silent_gives_up_and_leaves_nothing_behind() {
+    simulate(async {
+        let world = World::new(6);
+        let outcome = world.try_start(2, |builder| builder).await;
+        let Err(StartError::Join(JoinError::TimedOut { seeds, .. })) = outcome else {
+            panic!("{outcome:?}")
+        };
+        assert_eq!(seeds, [addr(1)]);
+        let first = world.start(1, |builder| builder).await;
+        let second = world.start(2, |builder| builder).await;
+        second.sees(2).await;
+        assert_eq!(first.node.members().len(), 2);
+    });
+}
+
+#[test]
+fn a_node_that_is_killed_joins_again_as_a_later_incarnation() {
+    simulate(async {
+        let world = World::new(7);
+        let first = world.start(1, |builder| builder).await;
+        let mut second = world.start(2, |builder| builder).await;
+        for incarnation in 1..4 {
+            assert_eq!(second.node.id(), &NodeId { name: "n2".into(), incarnation });
+            second.sees(2).await;
+            second.kill().await;
+            second = world.start(2, |builder| builder).await;
+        }
+        let id = second.node.id().clone();
+        until("the first sees the last run", || {
+            first.node.view().expect("a cluster").contains(&id)
+        })
+        .await;
+        assert_eq!(first.node.members().len(), 2);
+    });
+}
+
+#[test]
+fn the_first_of_the_seeds_founds_the_cluster_and_the_others_wait_for_it() {
+    simulate(async {
+        let world = World::new(8);
+        let with_both = |host: u8| {
+            let config = world.config.clone().network(world.network.host(ip(host)));
+            config.bind(addr(host)).seeds([addr(1), addr(2)])
+        };
+        let (a, b) = tokio::join!(
+            world.start(1, |builder| builder.cluster(with_both(1))),
+            world.start(2, |builder| builder.cluster(with_both(2))),
+        );
+        a.sees(2).await;
+        b.sees(2).await;
+    });
+}

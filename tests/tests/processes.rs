@@ -1,0 +1,300 @@
+//! Real processes on loopback: SIGKILL, SIGSTOP, and a handler that blocks its thread.
+//!
+//! The test binary runs itself as the nodes: [`a_node_process`] does nothing unless it is told to
+//! be one.
+
+#![expect(clippy::disallowed_methods, reason = "a test plays the world outside of the seams")]
+
+use std::{
+    env,
+    io::{BufRead as _, BufReader, Read as _},
+    net::SocketAddr,
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, Instant},
+};
+
+use actix_cluster::{NodeId, UnknownReason, prelude::*};
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+
+#[derive(Message, RemoteMessage, Serialize, Deserialize, Clone, Copy)]
+#[rtype(result = "Where")]
+#[remote(name = "test.Ping", version = 1)]
+struct Ping;
+
+/// Blocks the arbiter's thread, as no handler should.
+#[derive(Message, RemoteMessage, Serialize, Deserialize)]
+#[rtype(result = "()")]
+#[remote(name = "test.Block", version = 1)]
+struct Block {
+    millis: u64,
+}
+
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+struct Where {
+    node: String,
+    pings: u64,
+}
+
+#[derive(RemoteActor)]
+#[remote(name = "test.Place", handles(Ping, Block), placement = Eventual, state = volatile)]
+struct Place {
+    pings: u64,
+}
+
+impl Actor for Place {
+    type Context = ClusterContext<Self>;
+}
+
+impl Handler<Ping> for Place {
+    type Result = MessageResult<Ping>;
+    fn handle(&mut self, _: Ping, ctx: &mut Self::Context) -> MessageResult<Ping> {
+        self.pings += 1;
+        MessageResult(Where { node: ctx.node().id().to_string(), pings: self.pings })
+    }
+}
+
+impl Handler<Block> for Place {
+    type Result = ();
+    fn handle(&mut self, Block { millis }: Block, _: &mut Self::Context) {
+        std::thread::sleep(Duration::from_millis(millis));
+    }
+}
+
+/// How long anything may take before a test gives up.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+const ROLE: &str = "ACTIX_CLUSTER_TEST_NODE";
+const DIRECTORY: &str = "ACTIX_CLUSTER_TEST_DIRECTORY";
+const SEED: &str = "ACTIX_CLUSTER_TEST_SEED";
+
+/// The node that other tests of this file start as a process.
+#[test]
+fn a_node_process() {
+    let Ok(name) = env::var(ROLE) else { return };
+    let seed: SocketAddr = env::var(SEED).expect("a seed").parse().expect("an address");
+    let directory = env::var(DIRECTORY).expect("a directory");
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter("info").init();
+    // The end of the one that started it is the end of this process.
+    std::thread::spawn(|| {
+        let _ = std::io::stdin().read(&mut [0]);
+        std::process::exit(3);
+    });
+    run(async {
+        let config =
+            ClusterConfig::dev_in("processes", directory).expect("an authority").seed(seed);
+        let node = start(&name, config).await;
+        println!("joined {}", node.id());
+        node.ended().await;
+        println!("ended {}", node.id());
+    });
+}
+
+async fn start(name: &str, config: ClusterConfig) -> Node {
+    let two = NonZeroUsize::new(2).expect("not zero");
+    let builder = Node::builder().name(name).arbiters(two).entity(|_| Place { pings: 0 });
+    builder.cluster(config).start().await.expect("it joins")
+}
+
+fn run(life: impl Future<Output = ()>) {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime.enable_all().build().expect("a runtime").block_on(life);
+}
+
+/// A directory that is removed at the end of a test.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Self {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        Self(env::temp_dir().join(format!("actix-cluster-{}-{number}", std::process::id())))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A node in a process of its own.
+struct Process {
+    child: Child,
+    lines: mpsc::Receiver<String>,
+    id: String,
+}
+
+impl Process {
+    /// Starts a node, and waits until it has joined.
+    async fn start(name: &str, directory: &Path, seed: SocketAddr) -> Self {
+        let mut child = Command::new(env::current_exe().expect("this binary"))
+            .args(["--exact", "a_node_process", "--nocapture"])
+            .env(ROLE, name)
+            .env(DIRECTORY, directory)
+            .env(SEED, seed.to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        let stdout = BufReader::new(child.stdout.take().expect("it was piped"));
+        let (line, lines) = mpsc::channel(64);
+        // It ends with the child's output.
+        std::thread::spawn(move || {
+            stdout.lines().map_while(Result::ok).try_for_each(|read| line.blocking_send(read))
+        });
+        let mut process = Self { child, lines, id: String::new() };
+        process.id = process.wait_for("joined ").await;
+        process
+    }
+
+    /// What follows `mark` in the first line that has it.
+    async fn wait_for(&mut self, mark: &str) -> String {
+        let found = async {
+            loop {
+                let line = self.lines.recv().await.expect("the process has not ended");
+                if let Some(at) = line.find(mark) {
+                    return line[at + mark.len()..].trim().to_owned();
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, found).await.expect(mark)
+    }
+
+    fn signal(&self, signal: &str) {
+        let id = self.child.id().to_string();
+        let sent = Command::new("kill").args([signal, &id]).status().expect("kill runs");
+        assert!(sent.success());
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Keys that `owner` has, as `node` sees it.
+fn keys_of(node: &Node, owner: &str, count: usize) -> Vec<String> {
+    let is_owned = |key: &String| {
+        node.owner_of::<Place>(key).is_some_and(|id: NodeId| id.to_string() == owner)
+    };
+    (0..).map(|n| format!("place-{n}")).filter(is_owned).take(count).collect()
+}
+
+async fn sees(node: &Node, members: usize) {
+    let seen = async {
+        let mut view = node.view().expect("a cluster");
+        while view.members.len() != members {
+            view = node.view_after(view.version).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, seen).await.expect("it sees them");
+}
+
+/// The founder, in this process, and two others.
+async fn cluster(scratch: &Scratch) -> (Node, Process, Process) {
+    let config = ClusterConfig::dev_in("processes", &scratch.0).expect("an authority");
+    let founder = start("founder", config).await;
+    let seed = founder.addr().expect("a cluster");
+    let one = Process::start("one", &scratch.0, seed).await;
+    let two = Process::start("two", &scratch.0, seed).await;
+    sees(&founder, 3).await;
+    (founder, one, two)
+}
+
+#[test]
+fn a_killed_processs_entities_answer_elsewhere() {
+    let scratch = Scratch::new();
+    run(async {
+        let (founder, one, two) = cluster(&scratch).await;
+        let keys = keys_of(&founder, &two.id, 40);
+        for key in &keys {
+            let at = founder.entity::<Place>(key).ask(Ping).await.expect("it answers");
+            assert_eq!(at, Where { node: two.id.clone(), pings: 1 });
+        }
+        let gone = two.id.clone();
+        two.signal("-KILL");
+        let killed = Instant::now();
+        for key in &keys {
+            let entity = founder.entity::<Place>(key);
+            let at = loop {
+                match entity.ask(Ping).within(Duration::from_millis(300)).await {
+                    Ok(at) => break at,
+                    Err(AskError::Unknown(reason)) => assert!(
+                        matches!(reason, UnknownReason::Deadline | UnknownReason::NodeDown),
+                        "{reason}"
+                    ),
+                    Err(AskError::Rejected { .. }) => {}
+                    Err(error) => panic!("{error}"),
+                }
+                assert!(killed.elapsed() < Duration::from_secs(60), "it never answers");
+            };
+            assert_ne!(at.node, gone);
+            assert_eq!(at.pings, 1, "a fresh activation");
+        }
+        drop(two);
+        let again = Process::start("two", &scratch.0, founder.addr().expect("a cluster")).await;
+        assert_eq!(again.id, "two/2");
+        drop(one);
+        founder.shutdown().await;
+    });
+}
+
+#[test]
+fn a_process_that_was_paused_and_declared_down_ends_its_node_when_it_wakes() {
+    let scratch = Scratch::new();
+    run(async {
+        let (founder, _one, mut two) = cluster(&scratch).await;
+        two.signal("-STOP");
+        sees(&founder, 2).await;
+        two.signal("-CONT");
+        assert_eq!(two.wait_for("ended ").await, two.id);
+        founder.shutdown().await;
+    });
+}
+
+#[test]
+fn a_handler_that_blocks_for_ten_seconds_stalls_its_own_arbiter_only() {
+    let scratch = Scratch::new();
+    run(async {
+        let (founder, one, _two) = cluster(&scratch).await;
+        let version = founder.view().expect("a cluster").version;
+        let keys = keys_of(&founder, &one.id, 40);
+        for key in &keys {
+            founder.entity::<Place>(key).ask(Ping).await.expect("it answers");
+        }
+        let blocked = founder.entity::<Place>(&keys[0]);
+        let began = Instant::now();
+        let block = blocked.ask(Block { millis: 10_000 }).within(Duration::from_secs(60));
+        let others = async {
+            // The blocked arbiter's entities are those that do not answer now.
+            let mut answering = Vec::new();
+            for key in &keys {
+                let entity = founder.entity::<Place>(key);
+                if entity.ask(Ping).within(Duration::from_millis(200)).await.is_ok() {
+                    answering.push(entity);
+                }
+            }
+            assert!(answering.len() > 5, "one arbiter of two is blocked");
+            assert!(answering.len() < keys.len(), "none is blocked");
+            let mut rounds = 0;
+            while began.elapsed() < Duration::from_secs(9) {
+                for entity in &answering {
+                    entity.ask(Ping).await.expect("the other arbiter's entities answer");
+                }
+                rounds += 1;
+            }
+            rounds
+        };
+        let (blocked, rounds) = tokio::join!(block, others);
+        blocked.expect("it ends");
+        assert!(rounds > 10, "only {rounds} rounds");
+        assert_eq!(founder.view().expect("a cluster").version, version, "nobody was declared down");
+        founder.shutdown().await;
+    });
+}
