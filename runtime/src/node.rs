@@ -173,6 +173,26 @@ impl Node {
         std::future::pending().await
     }
 
+    /// Waits until the view holds at least so many members, this node included; for ever without a
+    /// cluster.
+    ///
+    /// A node is ready once it has joined. Other nodes may need a moment longer to see it, and until
+    /// then they place entities without it; a program that starts several nodes waits for all.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: nothing is lost.
+    pub async fn wait_for_members(&self, count: usize) {
+        let mut known = u64::MAX;
+        loop {
+            let view = self.view_after(known).await;
+            if view.members.len() >= count {
+                return;
+            }
+            known = view.version;
+        }
+    }
+
     /// The members of the view; none without a cluster.
     pub fn members(&self) -> Vec<Member> {
         self.view().map_or_else(Vec::new, |view| view.members.clone())
