@@ -5,7 +5,11 @@ use std::{error::Error, num::NonZeroUsize};
 use actix_cluster::{
     ClusterConfig, JoinError, Node, NodeId, StartError,
     node::LocalThreads,
-    transport::{ConnectError, NodeName, Refusal, development::Authority},
+    transport::{
+        ConnectError, NodeName, Refusal,
+        development::Authority,
+        tls::{Refuser, TlsReason},
+    },
 };
 use actix_cluster_tests::{World, addr, ip, pause, simulate, until};
 
@@ -44,6 +48,25 @@ fn a_node_of_another_authority_is_refused() {
         let (error, text) = refusal(start("n2", stranger).await);
         assert!(matches!(error, ConnectError::Tls(_)), "{text}");
         assert_eq!(first.node.members().len(), 1);
+    });
+}
+
+#[test]
+fn a_peer_without_a_certificate_is_refused_by_name() {
+    simulate(async {
+        let world = World::new(10);
+        let authority = Authority::new();
+        let credentials = |node: &str| authority.issue(&NodeName::new(node).expect("a name"));
+        let one = ClusterConfig::new("one", credentials("n1")).expect("a name");
+        let one = one.network(world.network.host(ip(1))).bind(addr(1));
+        let first = start("n1", one).await.expect("it founds a cluster");
+        let anonymous = credentials("n2").without_client_certificate();
+        let config = ClusterConfig::new("one", anonymous).expect("a name");
+        let (error, text) = refusal(start("n2", second(&world, config)).await);
+        let ConnectError::Tls(failure) = error else { panic!("{text}") };
+        let said = (failure.refused_by, failure.reason);
+        assert_eq!(said, (Refuser::Peer, TlsReason::MissingCertificate), "{text}");
+        assert_eq!(first.members().len(), 1);
     });
 }
 

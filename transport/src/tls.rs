@@ -47,6 +47,7 @@ pub struct Credentials(Arc<Inner>);
 struct Inner {
     leaf: CertificateDer<'static>,
     names: Vec<String>,
+    roots: Arc<RootCertStore>,
     server: Arc<QuicServerConfig>,
     client: Arc<QuicClientConfig>,
 }
@@ -134,9 +135,24 @@ impl Credentials {
             .map_err(|error| Field::Key.error(Problem::from_key(error)))?;
         let (certified, roots) = (Arc::new(certified), Arc::new(roots));
         let server = config::server(&provider, roots.clone(), certified.clone());
-        let client = config::client(&provider, roots, certified);
+        let client = config::client(&provider, roots.clone(), certified);
         let (server, client) = (Arc::new(server), Arc::new(client));
-        Ok(Self(Arc::new(Inner { leaf, names, server, client })))
+        Ok(Self(Arc::new(Inner { leaf, names, roots, server, client })))
+    }
+
+    /// The same, but without a certificate when this node dials: to inject the fault.
+    #[doc(hidden)]
+    pub fn without_client_certificate(&self) -> Self {
+        let Inner { leaf, names, roots, server, .. } = &*self.0;
+        let provider = Arc::new(ring::default_provider());
+        let client = config::client_builder(&provider, roots.clone()).with_no_client_auth();
+        Self(Arc::new(Inner {
+            leaf: leaf.clone(),
+            names: names.clone(),
+            roots: roots.clone(),
+            server: server.clone(),
+            client: Arc::new(config::finish_client(client)),
+        }))
     }
 }
 
