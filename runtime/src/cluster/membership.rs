@@ -29,7 +29,8 @@ pub(crate) trait Membership {
     /// Takes in a packet of a peer.
     ///
     /// One that is malformed, too long or not for this node changes nothing but a counter. Nothing
-    /// here compares the sender that a packet names with the peer that it came from.
+    /// here compares the sender that a packet names with the peer that it came from: that is the
+    /// caller's part.
     fn handle_packet(&mut self, now: Instant, packet: &[u8]);
 
     /// Fires all timers that are due.

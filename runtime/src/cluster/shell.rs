@@ -475,6 +475,10 @@ impl Events for Shell {
             // Of a later release.
             _ => return,
         };
+        if Swim::sender_of(packet) != Some(node_id(peer)) {
+            tracing::warn!(node = %self.core.id(), %peer, "a peer spoke in another's name");
+            return;
+        }
         let mut packets = self.packets.borrow_mut();
         if packets.len() >= PACKETS_LIMIT {
             packets.pop_front();

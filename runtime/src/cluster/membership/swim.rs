@@ -53,6 +53,7 @@ use self::{
     wire::{Heard, Identity, Standing},
 };
 use super::{Member, Membership, MembershipEvent, SeedTarget, View};
+use crate::node::NodeId;
 
 /// Membership by SWIM gossip: see [`Membership`] for the order of calls.
 ///
@@ -105,6 +106,11 @@ impl Swim {
     /// How many packets were refused: malformed, too long, or not for this node.
     pub(crate) fn refused_packets(&self) -> u64 {
         self.refused
+    }
+
+    /// Whom a packet names as its sender; `None` for one that is malformed.
+    pub(crate) fn sender_of(packet: &[u8]) -> Option<NodeId> {
+        Heard::read(packet).map(|heard| heard.header.src.node())
     }
 
     fn is_alone(&self) -> bool {

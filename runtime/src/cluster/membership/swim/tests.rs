@@ -137,3 +137,12 @@ fn what_is_remembered_of_those_down_is_bounded() {
     assert_eq!(swim.highest_incarnation(&format!("n{NAMES_LIMIT}")), 1);
     assert_eq!(swim.highest_incarnation("peer"), 1);
 }
+
+#[test]
+fn a_packet_names_its_sender() {
+    let sent = packet(&[down("other")]);
+    let sender = Heard::read(&sent).map(|heard| heard.header.src.node());
+    assert!(sender.is_some());
+    assert_eq!(Swim::sender_of(&sent), sender);
+    assert_eq!(Swim::sender_of(&sent[1..]), None);
+}
