@@ -360,6 +360,8 @@ fn messages_sent_by_an_old_view_are_redirected() {
         assert_eq!(seen.len(), 9_000, "each exactly once");
         drop(handled);
         assert!(d.node.entity_count() > 0, "the newcomer has its share");
+        let active = || [&a, &b, &c, &d].map(|n| n.node.entity_count()).iter().sum::<usize>();
+        until("each entity is active on its owner alone", || active() == 100).await;
         for node in [&a, &b, &c, &d] {
             assert_eq!(node.node.dead_letters().total(), 0);
         }
@@ -454,6 +456,28 @@ fn a_node_without_weight_owns_nothing_and_reaches_everything() {
             assert_ne!(standing.node, "n4");
         }
         assert_eq!(feeder.node.entity_count(), 0);
+    });
+}
+
+#[test]
+fn a_sender_waits_until_somebody_owns_its_target() {
+    simulate(async {
+        let (world, log) = (World::new(14), Log::default());
+        let feeder = world.config_of(1).weight(0);
+        let feeder = world.start(1, |builder| builder.cluster(feeder)).await;
+        let entity = feeder.node.entity::<Counter>("k");
+        let early = entity.try_tell(Add { sender: 0, number: 0 }).expect_err("nobody owns it");
+        assert_eq!(early.reason, RejectReason::Unreachable);
+        let late = entity.tell(Add { sender: 0, number: 0 }).await.expect_err("nobody comes");
+        assert_eq!(late.reason, RejectReason::Unreachable);
+        let (tells, asks) = (entity.clone(), entity);
+        let tell = async move { tells.tell(Add { sender: 0, number: 1 }).await };
+        let tell = tokio::task::spawn_local(tell);
+        let ask = tokio::task::spawn_local(async move { asks.ask(Sum).await });
+        pause(1_000).await;
+        let _owner = world.start(2, log.host()).await;
+        tell.await.expect("it ends").expect("an owner came");
+        assert_eq!(ask.await.expect("it ends").expect("it answers").node, "n2");
     });
 }
 

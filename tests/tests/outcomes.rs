@@ -260,11 +260,11 @@ fn a_deadline_ends_an_ask_as_unknown_and_what_has_not_begun_never_runs() {
     simulate(async {
         let (_a, _b, worker) = pair(&World::new(7)).await;
         let busy = worker.ask(Sleep { millis: 1_000, alone: true }).within(secs(30));
-        let expired = worker.ask(Panic).within(Duration::from_millis(200));
+        let expired = worker.ask(Stop).within(Duration::from_millis(200));
         let (busy, expired) = tokio::join!(busy, expired);
         assert_eq!(unknown(expired), UnknownReason::Deadline);
         busy.expect("it answers");
-        assert_eq!(worker.ask(Half(2)).await.expect("it never panicked"), 1);
+        assert_eq!(worker.ask(Half(2)).await.expect("it was never stopped"), 1);
     });
 }
 
