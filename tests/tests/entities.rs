@@ -67,7 +67,13 @@ struct Counter {
 
 impl Actor for Counter {
     type Context = ClusterContext<Self>;
+
+    fn stopped(&mut self, _: &mut Self::Context) {
+        assert!(self.key != PANICS_AT_ITS_END, "on purpose");
+    }
 }
+
+const PANICS_AT_ITS_END: &str = "panics at its end";
 
 impl Handler<Add> for Counter {
     type Result = ();
@@ -236,6 +242,21 @@ fn an_idle_entity_is_passivated_and_its_next_message_activates_it_again() {
         let fresh = entity.ask(Sum).await.expect("it answers");
         assert_eq!((fresh.activation, fresh.count), (2, 0), "its state is volatile");
         a.node.shutdown().await;
+    });
+}
+
+#[test]
+fn an_entity_that_panics_while_it_is_passivated_leaves_no_second_one() {
+    simulate(async {
+        let (world, log) = (World::new(15), Log::default());
+        let a = world.start(1, log.hosting(Duration::from_secs(8))).await;
+        let entity = a.node.entity::<Counter>(PANICS_AT_ITS_END);
+        for activation in 1..4 {
+            assert_eq!(entity.ask(Sum).await.expect("it answers").activation, activation);
+            assert_eq!((a.node.entity_count(), a.node.actor_count()), (1, 1));
+            pause(11_000).await;
+            assert_eq!((a.node.entity_count(), a.node.actor_count()), (0, 0));
+        }
     });
 }
 

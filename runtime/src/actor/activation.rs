@@ -195,7 +195,8 @@ impl<A: RemoteActor> Activation<A> {
             self.ctx.core().dead_letters().unknown(UnknownReason::Panicked);
         }
         self.drop_instance();
-        let stop_asked = self.mailbox.signalled() > Signal::Passivate;
+        // A closed mailbox is that of an actor being passivated: its successor may be there already.
+        let stop_asked = self.mailbox.signalled() > Signal::Passivate || self.mailbox.is_closed();
         let decision = if stop_asked {
             Decision::GiveUp
         } else {

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use super::{NodeCore, arbiter::Residents, entities::EntityKey};
+use super::{Node, NodeCore, arbiter::Residents, entities::EntityKey};
 use crate::{
     actor::RestartPolicy,
     cluster::{frame::Frame, wire::Address},
@@ -160,6 +160,9 @@ impl<A: RemoteActor> AnyKind for Kind<A> {
         let found = match frame.address() {
             Some(Address::Actor { id, .. }) => {
                 core.find::<A>(core.id(), id.into()).ok_or(RejectReason::NoSuchActor)
+            }
+            Some(Address::Entity { key, .. }) if key.len() > Node::KEY_LIMIT => {
+                Err(RejectReason::Mismatch)
             }
             Some(Address::Entity { key, .. }) => {
                 let key = EntityKey::of::<A>(key);
