@@ -144,6 +144,15 @@ impl Log {
         self.hosting(Duration::from_secs(3_600))
     }
 
+    /// How many messages were handled, repeats left out.
+    fn distinct(&self) -> usize {
+        let written = self.0.lock().expect("not poisoned");
+        let mut seen: Vec<_> = written.handled.values().flatten().collect();
+        seen.sort_by_key(|add| (add.sender, add.number));
+        seen.dedup();
+        seen.len()
+    }
+
     fn handled(&self) -> usize {
         self.0.lock().expect("not poisoned").handled.values().map(Vec::len).sum()
     }
@@ -374,12 +383,7 @@ fn messages_sent_by_an_old_view_are_redirected() {
             sender.await.expect("it ends");
         }
         until("all have arrived", || log.handled() == 9_000).await;
-        let handled = log.0.lock().expect("not poisoned");
-        let mut seen: Vec<_> = handled.handled.values().flatten().collect();
-        seen.sort_by_key(|add| (add.sender, add.number));
-        seen.dedup();
-        assert_eq!(seen.len(), 9_000, "each exactly once");
-        drop(handled);
+        assert_eq!(log.distinct(), 9_000, "each exactly once");
         assert!(d.node.entity_count() > 0, "the newcomer has its share");
         let active = || [&a, &b, &c, &d].map(|n| n.node.entity_count()).iter().sum::<usize>();
         until("each entity is active on its owner alone", || active() == 100).await;

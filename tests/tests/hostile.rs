@@ -1,7 +1,5 @@
 //! A peer with a good certificate and bad manners: whatever it sends, the node answers others.
 
-#![expect(clippy::disallowed_methods, reason = "a test plays the world outside of the seams")]
-
 use std::{
     cell::{Cell, RefCell},
     rc::Rc,
