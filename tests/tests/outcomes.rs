@@ -355,6 +355,71 @@ fn a_message_for_an_unregistered_type_is_a_mismatch() {
     });
 }
 
+/// One name and version with two shapes, as two releases of a careless program have it.
+macro_rules! shape {
+    ($module:ident, $number:ty) => {
+        mod $module {
+            use actix_cluster::prelude::*;
+            use serde::{Deserialize, Serialize};
+
+            #[derive(Message, RemoteMessage, Serialize, Deserialize)]
+            #[rtype(result = "u64")]
+            #[remote(name = "test.Shaped", version = 1)]
+            pub(crate) struct Shaped(pub(crate) $number);
+
+            #[derive(RemoteActor)]
+            #[remote(
+                        name = "test.Shape",
+                        handles(Shaped),
+                        placement = Eventual,
+                        state = volatile
+                    )]
+            pub(crate) struct Shape;
+
+            impl Actor for Shape {
+                type Context = ClusterContext<Self>;
+            }
+
+            impl Handler<Shaped> for Shape {
+                type Result = u64;
+                fn handle(&mut self, Shaped(number): Shaped, _: &mut Self::Context) -> u64 {
+                    u64::from(number)
+                }
+            }
+        }
+    };
+}
+
+shape!(before, u32);
+shape!(after, u64);
+
+#[test]
+fn a_message_of_two_shapes_is_refused_and_nothing_else() {
+    simulate(async {
+        let world = World::new(15);
+        let (a, b) = tokio::join!(
+            world.start(1, |builder| office(builder.entity(|_| before::Shape))),
+            world.start(2, |builder| office(builder.entity(|_| after::Shape))),
+        );
+        a.sees(2).await;
+        b.sees(2).await;
+        let (mut at_home, mut refused) = (0, 0);
+        for key in (0..40).map(|n| format!("shape-{n}")) {
+            match a.node.entity::<before::Shape>(&key).ask(before::Shaped(7)).await {
+                Ok(number) => at_home += number / 7,
+                asked => {
+                    let (reason, before::Shaped(given_back)) = rejected(asked);
+                    assert_eq!((reason, given_back), (RejectReason::Mismatch, 7));
+                    refused += 1;
+                }
+            }
+        }
+        assert!(at_home > 0 && refused > 0, "{at_home} at home, {refused} refused");
+        let worker = hire(&a, &b).await;
+        assert_eq!(worker.ask(Half(8)).await.expect("this one has one shape"), 4);
+    });
+}
+
 #[test]
 fn an_ask_that_is_dropped_leaves_nothing_behind() {
     simulate(async {
