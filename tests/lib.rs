@@ -19,6 +19,9 @@ use actix_cluster::{
 };
 use tokio::{sync::oneshot, task::JoinHandle};
 
+/// The environment variable that chooses other worlds.
+pub const SEEDS: &str = "ACTIX_CLUSTER_SEEDS_OF_TESTS";
+
 /// The port that every simulated node binds.
 pub const PORT: u16 = 7000;
 
@@ -56,8 +59,13 @@ pub fn addr(host: u8) -> SocketAddr {
 }
 
 impl World {
-    /// A world that `seed` decides.
+    /// A world that `seed` decides, together with the number in the environment variable
+    /// [`SEEDS`], if there is one: so the same tests play in as many worlds as one likes.
     pub fn new(seed: u64) -> Self {
+        let others = std::env::var(SEEDS).ok().and_then(|text| text.parse().ok()).unwrap_or(0u64);
+        let seed = seed.wrapping_add(others.wrapping_mul(1_000_003));
+        // Shown when the test fails.
+        println!("replay: {SEEDS}={others} cargo test -p actix-cluster-tests, seed {seed}");
         let config = ClusterConfig::dev("simulated").expect("a cluster name");
         Self { network: SimulatedNetwork::new(seed), config, seed }
     }

@@ -369,11 +369,11 @@ macro_rules! shape {
 
             #[derive(RemoteActor)]
             #[remote(
-                        name = "test.Shape",
-                        handles(Shaped),
-                        placement = Eventual,
-                        state = volatile
-                    )]
+                                name = "test.Shape",
+                                handles(Shaped),
+                                placement = Eventual,
+                                state = volatile
+                            )]
             pub(crate) struct Shape;
 
             impl Actor for Shape {
@@ -454,6 +454,8 @@ fn what_a_broken_connection_carried_is_neither_lost_nor_repeated() {
             for (n, ask) in (0..).zip(asks) {
                 assert_eq!(ask.await.expect("it ends").expect("it answers"), n, "round {round}");
             }
+            // Cut after cut, each would take the other for dead.
+            pause(3_000).await;
         }
     });
 }
