@@ -369,11 +369,11 @@ macro_rules! shape {
 
             #[derive(RemoteActor)]
             #[remote(
-                                name = "test.Shape",
-                                handles(Shaped),
-                                placement = Eventual,
-                                state = volatile
-                            )]
+                                        name = "test.Shape",
+                                        handles(Shaped),
+                                        placement = Eventual,
+                                        state = volatile
+                                    )]
             pub(crate) struct Shape;
 
             impl Actor for Shape {
