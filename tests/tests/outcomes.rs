@@ -368,12 +368,7 @@ macro_rules! shape {
             pub(crate) struct Shaped(pub(crate) $number);
 
             #[derive(RemoteActor)]
-            #[remote(
-                                        name = "test.Shape",
-                                        handles(Shaped),
-                                        placement = Eventual,
-                                        state = volatile
-                                    )]
+            #[remote(name = "t.Shape", handles(Shaped), placement = Eventual, state = volatile)]
             pub(crate) struct Shape;
 
             impl Actor for Shape {

@@ -6,7 +6,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use actix_cluster_transport::{Class, Receipt, Session};
+use actix_cluster_transport::{Class, Receipt, SendError, Session};
 use bytes::Bytes;
 
 use super::{
@@ -98,9 +98,12 @@ impl Frame {
             (Origin::There(session, receipt), None) => {
                 let mut moved = Head::Moved.put(Vec::with_capacity(self.payload.len() + 1));
                 moved.extend_from_slice(&self.payload);
-                // If the session is over, its end has told the sender already.
-                let _ = session.try_send(Class::Answer, self.target, 0, &moved);
-                session.settle(receipt);
+                match session.try_send(Class::Answer, self.target, 0, &moved) {
+                    // If the session is over, its end has told the sender already.
+                    Ok(()) | Err(SendError::Ended) => session.settle(receipt),
+                    // As long as a frame may be, the message has no room for the way back.
+                    Err(_) => session.reject(receipt, RejectReason::Moved as u8),
+                }
             }
             (Origin::Here(core), None) => core.redirect(self.target, &self.payload),
             (origin, Some(_)) => origin.reject(RejectReason::Moved),

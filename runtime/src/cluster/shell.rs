@@ -134,6 +134,8 @@ struct Life<'a>(&'a Shell);
 impl Drop for Life<'_> {
     fn drop(&mut self) {
         drop(self.0.transport.take());
+        // Also when the thread was cut short: whoever shuts the node down is not to wait for it.
+        self.0.cluster.phase.send_replace(Phase::Closed);
     }
 }
 

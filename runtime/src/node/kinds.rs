@@ -24,7 +24,8 @@ use crate::{
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct EntitySettings {
-    /// How long an entity without messages stays active, give or take a quarter. Default 2 min.
+    /// How long an entity without messages stays active, give or take a quarter; at least 40 ms in
+    /// effect. Default 2 min.
     ///
     /// Too short, and entities are made anew for every message; too long, and idle ones take
     /// memory. [`Duration::MAX`] keeps them until they stop by themselves.

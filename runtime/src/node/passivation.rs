@@ -12,13 +12,16 @@ use crate::message::WireId;
 /// part in so many.
 const SWEEPS: u32 = 4;
 
+/// The shortest time between sweeps.
+const SHORTEST_PERIOD: Duration = Duration::from_millis(10);
+
 /// Starts the sweeps on the first arbiter, if the node hosts entities that may be passivated.
 pub(super) fn start(core: &Arc<NodeCore>) {
     let Some(shortest) = core.kinds().shortest_passivation() else { return };
-    let period = shortest / SWEEPS;
-    if period.is_zero() || shortest == Duration::MAX {
+    if shortest == Duration::MAX {
         return;
     }
+    let period = (shortest / SWEEPS).max(SHORTEST_PERIOD);
     let theirs = Arc::clone(core);
     let job = Box::new(move |_: &Residents| spawn_local(theirs, period));
     // An arbiter that takes nothing so early is shutting down, and then nothing is to be swept.
