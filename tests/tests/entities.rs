@@ -344,14 +344,51 @@ fn a_leaving_node_loses_no_message() {
                 }
             })
         });
+        let leaving = c.node.clone();
+        let its_own = tokio::task::spawn_local(async move {
+            for number in 0..200_000 {
+                let entity = leaving.entity::<Counter>(&format!("key-{}", number % 50));
+                if entity.tell(Add { sender: 1, number }).await.is_err() {
+                    return number as usize;
+                }
+                if number % 20 == 0 {
+                    pause(1).await;
+                }
+            }
+            panic!("the node never leaves");
+        });
         pause(30).await;
         c.node.shutdown().await;
         for sender in senders {
             sender.await.expect("it ends");
         }
-        until("all have arrived", || log.handled() == 4_000).await;
-        for node in [&a, &b] {
+        let accepted = 4_000 + its_own.await.expect("it ends");
+        until("all have arrived", || log.handled() == accepted).await;
+        for node in [&a, &b, &c] {
             assert_eq!(node.node.dead_letters().total(), 0);
+        }
+        for node in [&a, &b] {
+            node.sees(2).await;
+        }
+    });
+}
+
+#[test]
+fn a_shutdown_whose_future_is_dropped_goes_on() {
+    simulate(async {
+        let (world, log) = (World::new(16), Log::default());
+        let [a, b, c] = three(&world, &log).await;
+        for key in keys(60) {
+            a.node.entity::<Counter>(&key).ask(Sum).await.expect("it answers");
+        }
+        tokio::select! {
+            biased;
+            () = c.node.shutdown() => panic!("it takes longer than nothing"),
+            () = std::future::ready(()) => {}
+        }
+        c.node.ended().await;
+        assert_eq!(c.node.entity_count(), 0);
+        for node in [&a, &b] {
             node.sees(2).await;
         }
     });

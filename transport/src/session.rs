@@ -261,6 +261,33 @@ impl Session {
         }
     }
 
+    /// Sends an answer that ends a frame of the peer's, which is settled once the peer has the
+    /// answer: whatever comes between, the peer knows how its frame ended, or that it does not.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`]: nothing was sent, and the frame is not settled.
+    pub fn answer(&self, receipt: Receipt, target: u64, payload: &[u8]) -> Result<(), SendError> {
+        let limit = self.0.frame_limit;
+        if payload.len() > limit {
+            return Err(SendError::TooLong { limit });
+        }
+        // On the lane whose marks the receipt is waiting for.
+        let out = self.out(target);
+        let frame = Frame { class: Class::Answer, target, token: 0, payload };
+        let pushed = lock(&out.lane).push_settling(&frame, receipt, &self.0.budget);
+        match pushed {
+            Ok(pushed) => {
+                if pushed.wake_writer {
+                    out.ready.notify_one();
+                }
+                Ok(())
+            }
+            Err(PushRefusal::Full) => Err(SendError::Full),
+            Err(PushRefusal::Ended) => Err(SendError::Ended),
+        }
+    }
+
     /// Sends a packet, best effort: it is lost with the connection, or when too many wait.
     pub fn send_packet(&self, packet: Bytes) {
         let mut control = lock(&self.0.control);

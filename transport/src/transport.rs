@@ -415,6 +415,10 @@ impl Transport {
         if hello.node.name == local.name {
             return Err(Refusal::NameInUse { name: local.name.clone() });
         }
+        // No node counts so far, and none begins before the first.
+        if matches!(hello.node.incarnation, 0 | u64::MAX) {
+            return Err(Refusal::Protocol);
+        }
         if hello.lanes == 0 || hello.lanes > crate::wire::handshake::LANES_LIMIT {
             return Err(Refusal::Protocol);
         }

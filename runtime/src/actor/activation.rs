@@ -29,7 +29,7 @@ use super::{
     restart::{Decision, Ended, RestartPolicy, RestartTracker},
 };
 use crate::{
-    node::{NodeCore, message_of},
+    node::{EntityKey, NodeCore, message_of},
     reference::{RejectReason, UnknownReason},
     remote_actor::RemoteActor,
 };
@@ -151,6 +151,10 @@ impl<A: RemoteActor> Activation<A> {
             ctx.poll_inlet(task, &mut self.inlet);
             if self.batch.is_empty() && self.inlet.is_empty() {
                 match self.mailbox.signalled() {
+                    // A sweep found it idle, and a message has come since.
+                    Signal::Passivate if self.mailbox.is_busy_again() => {
+                        self.mailbox.clear_signal(Signal::Passivate);
+                    }
                     Signal::None if !items.has_woken() && !ctx.has_spawned() => {
                         return Turn::Parked;
                     }
@@ -245,7 +249,9 @@ impl<A: RemoteActor> Activation<A> {
         self.mailbox.record_exit(reason.clone());
         let core = self.ctx.core();
         let dead_letters = core.dead_letters();
-        let moved_from = self.mailbox.entity().filter(|_| reject == RejectReason::Moved);
+        // However it ended: if another node owns the shard by now, that one is to have the rest.
+        let is_moved = |key: &&EntityKey| reject == RejectReason::Moved || !core.owns(key.shard());
+        let moved_from = self.mailbox.entity().filter(is_moved);
         for envelope in self.batch.drain(..).chain(queue) {
             // A message's own `drop` may panic; the others are to be answered all the same.
             let ended = catch_unwind(AssertUnwindSafe(|| match moved_from {

@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 
 use super::{
     items::{ItemFuture, Kind, Spawned},
-    mailbox::{ActorId, Mailbox, Signal},
+    mailbox::{ActorId, Mailbox},
     timer::{Every, Later, deliver},
 };
 use crate::{
@@ -82,7 +82,7 @@ impl<A: Actor> ClusterContext<A> {
     /// Ends the activation once there is nothing more to do: no message in the mailbox, nobody
     /// waiting for room. An entity's next message activates it again.
     pub fn passivate(&mut self) {
-        self.mailbox.signal(Signal::Passivate);
+        self.mailbox.signal_passivate();
     }
 }
 

@@ -12,7 +12,7 @@ use std::{
     fmt,
     sync::{
         Mutex, MutexGuard,
-        atomic::{AtomicU8, AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering},
     },
     task::Waker,
 };
@@ -83,6 +83,8 @@ pub(crate) struct Mailbox<A: Actor> {
     panics: AtomicU32,
     /// How many sweeps have passed since a message came.
     idle_sweeps: AtomicU32,
+    /// Whether it is a sweep that asks for passivation.
+    swept: AtomicBool,
     state: Mutex<State<A>>,
 }
 
@@ -116,6 +118,7 @@ impl<A: Actor> Mailbox<A> {
             signal: AtomicU8::new(0),
             panics: AtomicU32::new(0),
             idle_sweeps: AtomicU32::new(0),
+            swept: AtomicBool::new(false),
             state: Mutex::new(State {
                 queue: VecDeque::new(),
                 taken: 0,
@@ -144,10 +147,24 @@ impl<A: Actor> Mailbox<A> {
 
     /// Counts a sweep; returns how many have passed since a message came.
     pub(crate) fn count_sweep(&self) -> u32 {
-        let before = self.idle_sweeps.load(Ordering::Relaxed);
-        let count = before.saturating_add(1);
-        self.idle_sweeps.store(count, Ordering::Relaxed);
-        count
+        self.idle_sweeps.fetch_add(1, Ordering::Relaxed).saturating_add(1)
+    }
+
+    /// Asks for passivation because nothing has come for long.
+    pub(crate) fn signal_idle(&self) {
+        self.swept.store(true, Ordering::Release);
+        self.signal(Signal::Passivate);
+    }
+
+    /// Asks for passivation, whatever came before.
+    pub(crate) fn signal_passivate(&self) {
+        self.swept.store(false, Ordering::Release);
+        self.signal(Signal::Passivate);
+    }
+
+    /// Whether a sweep asked for passivation, and a message has come since.
+    pub(crate) fn is_busy_again(&self) -> bool {
+        self.idle_sweeps.load(Ordering::Relaxed) == 0 && self.swept.swap(false, Ordering::AcqRel)
     }
 
     /// How many instances have panicked so far.

@@ -98,9 +98,9 @@ impl Frame {
             (Origin::There(session, receipt), None) => {
                 let mut moved = Head::Moved.put(Vec::with_capacity(self.payload.len() + 1));
                 moved.extend_from_slice(&self.payload);
-                match session.try_send(Class::Answer, self.target, 0, &moved) {
+                match session.answer(receipt, self.target, &moved) {
                     // If the session is over, its end has told the sender already.
-                    Ok(()) | Err(SendError::Ended) => session.settle(receipt),
+                    Ok(()) | Err(SendError::Ended) => {}
                     // As long as a frame may be, the message has no room for the way back.
                     Err(_) => session.reject(receipt, RejectReason::Moved as u8),
                 }
@@ -135,7 +135,10 @@ fn parts(payload: &[u8]) -> Result<Parts, PayloadError> {
 impl Drop for Frame {
     fn drop(&mut self) {
         if let Some(origin) = self.origin.take() {
-            origin.reject(RejectReason::Stopped);
+            // While it is decoded, only the code that reads it can panic: it is not to be repeated.
+            let unread = std::thread::panicking();
+            let reason = if unread { RejectReason::Mismatch } else { RejectReason::Stopped };
+            origin.reject(reason);
         }
     }
 }
@@ -182,15 +185,16 @@ impl Turn {
     /// It may have run, and there is no result.
     pub(crate) fn fail(mut self, reason: UnknownReason) {
         self.tell_unknown(reason);
-        self.settle();
     }
 
-    fn tell_unknown(&self, reason: UnknownReason) {
-        match &self.origin {
-            Some(Origin::There(session, _)) => {
+    /// Ends the turn without a result.
+    fn tell_unknown(&mut self, reason: UnknownReason) {
+        match self.origin.take() {
+            Some(Origin::There(session, receipt)) => {
                 let correlation = self.correlation.unwrap_or(0);
                 let head = Head::Unknown { correlation, reason: reason as u8 };
-                let _ = session.try_send(Class::Answer, correlation, 0, &head.put(Vec::new()));
+                // It is short, and if the session is over, its end has told the sender already.
+                let _ = session.answer(receipt, correlation, &head.put(Vec::new()));
             }
             Some(Origin::Here(core)) => core.dead_letters().unknown(reason),
             None => {}
@@ -211,7 +215,6 @@ impl Drop for Turn {
             let panicked = std::thread::panicking();
             let reason = if panicked { UnknownReason::Panicked } else { UnknownReason::NoReply };
             self.tell_unknown(reason);
-            self.settle();
         }
     }
 }

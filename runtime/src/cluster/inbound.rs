@@ -5,7 +5,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use actix_cluster_transport::{Class, Inbound, Session, Unsettled};
+use actix_cluster_transport::{Class, Inbound, PeerId, Session, Unsettled};
 
 use super::{
     Cluster,
@@ -32,7 +32,7 @@ pub(super) fn deliver(
             Class::Message => {
                 batches[(frame.target % arbiters.len() as u64) as usize].push(frame);
             }
-            Class::Answer => answer(core, cluster, &frame),
+            Class::Answer => answer(core, cluster, session.peer(), &frame),
         }
     }
     for (arbiter, batch) in arbiters.iter().zip(batches) {
@@ -123,18 +123,18 @@ pub(crate) fn receive(
     }
 }
 
-fn answer(core: &Arc<NodeCore>, cluster: &Cluster, frame: &Inbound) {
+fn answer(core: &Arc<NodeCore>, cluster: &Cluster, from: &PeerId, frame: &Inbound) {
     let payload = &frame.payload;
     match Head::take(payload) {
         Ok((Head::Reply { correlation }, body)) => {
             let body = payload.slice_ref(body);
-            cluster.pending.answer(correlation, Answer::Reply(body));
+            cluster.pending.answer(from, correlation, Answer::Reply(body));
         }
         Ok((Head::Unknown { correlation, reason }, _)) => {
             let reason = UnknownReason::from_wire(reason);
             match correlation {
                 0 => core.dead_letters().unknown(reason),
-                _ => cluster.pending.answer(correlation, Answer::Unknown(reason)),
+                _ => cluster.pending.answer(from, correlation, Answer::Unknown(reason)),
             }
         }
         Ok((Head::Moved, body)) => core.redirect(frame.target, &payload.slice_ref(body)),
@@ -147,23 +147,31 @@ fn answer(core: &Arc<NodeCore>, cluster: &Cluster, frame: &Inbound) {
 }
 
 /// A peer says that a message did not run.
-pub(super) fn rejected(core: &NodeCore, cluster: &Cluster, message: Unsettled, reason: u8) {
+pub(super) fn rejected(
+    core: &NodeCore,
+    cluster: &Cluster,
+    from: &PeerId,
+    message: Unsettled,
+    reason: u8,
+) {
     let reason = RejectReason::from_wire(reason);
     match message.token {
         0 => core.dead_letters().rejected(reason),
-        correlation => cluster.pending.answer(correlation, Answer::Rejected(reason)),
+        correlation => cluster.pending.answer(from, correlation, Answer::Rejected(reason)),
     }
 }
 
 /// A session has ended with this unsettled.
-pub(super) fn lost(core: &NodeCore, cluster: &Cluster, unsettled: Vec<Unsettled>) {
+pub(super) fn lost(core: &NodeCore, cluster: &Cluster, from: &PeerId, unsettled: Vec<Unsettled>) {
     for Unsettled { token, written, .. } in unsettled {
         match (token, written) {
             (0, true) => core.dead_letters().unknown(UnknownReason::NodeDown),
             (0, false) => core.dead_letters().rejected(RejectReason::Unreachable),
-            (_, true) => cluster.pending.answer(token, Answer::Unknown(UnknownReason::NodeDown)),
+            (_, true) => {
+                cluster.pending.answer(from, token, Answer::Unknown(UnknownReason::NodeDown))
+            }
             (_, false) => {
-                cluster.pending.answer(token, Answer::Rejected(RejectReason::Unreachable));
+                cluster.pending.answer(from, token, Answer::Rejected(RejectReason::Unreachable));
             }
         }
     }

@@ -103,7 +103,7 @@ pub(super) async fn ask_seeds(
         for (seed, answer) in ask_round(bound, clock, &others).await {
             match answer {
                 Ok((peer, highest)) => {
-                    found.incarnation = found.incarnation.max(highest + 1);
+                    found.incarnation = found.incarnation.max(highest.saturating_add(1));
                     found.contacts.push((peer, seed));
                 }
                 Err(source) if is_final(&source) => {

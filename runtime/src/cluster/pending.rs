@@ -10,6 +10,7 @@ use std::sync::{
     atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
+use actix_cluster_transport::PeerId;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
@@ -81,9 +82,18 @@ impl Pending {
         drop(self.take(correlation));
     }
 
-    /// An answer came. One that nobody expects any more is dropped.
-    pub(crate) fn answer(&self, correlation: Correlation, answer: Answer) {
-        if let Some(waiting) = self.take(correlation) {
+    /// An answer came from a peer. One that nobody expects any more, or expects of another node, is
+    /// dropped.
+    pub(crate) fn answer(&self, from: &PeerId, correlation: Correlation, answer: Answer) {
+        let mut part = self.part(correlation);
+        let is_expected = part.get(&correlation).is_some_and(|waiting| {
+            *waiting.node.name == *from.name.as_str()
+                && waiting.node.incarnation == from.incarnation
+        });
+        let waiting = if is_expected { part.remove(&correlation) } else { None };
+        drop(part);
+        if let Some(waiting) = waiting {
+            self.count.fetch_sub(1, Ordering::AcqRel);
             let _asker_may_be_gone = waiting.answer.send(answer);
         }
     }
@@ -132,12 +142,19 @@ mod tests {
         NodeId { name: name.into(), incarnation }
     }
 
+    fn peer(name: &str, incarnation: u64) -> PeerId {
+        PeerId { name: name.parse().expect("a name"), incarnation }
+    }
+
     #[test]
     fn an_ask_ends_once() {
         let pending = Pending::new(8);
         let (first, mut answer) = pending.expect(&node("a", 1)).expect("room");
-        pending.answer(first, Answer::Rejected(RejectReason::Moved));
-        pending.answer(first, Answer::Unknown(UnknownReason::NoReply));
+        for other in [peer("b", 1), peer("a", 2)] {
+            pending.answer(&other, first, Answer::Unknown(UnknownReason::BadReply));
+        }
+        pending.answer(&peer("a", 1), first, Answer::Rejected(RejectReason::Moved));
+        pending.answer(&peer("a", 1), first, Answer::Unknown(UnknownReason::NoReply));
         pending.fail_all_of(&node("a", 1));
         assert_eq!(answer.try_recv(), Ok(Answer::Rejected(RejectReason::Moved)));
         assert_eq!(pending.len(), 0);

@@ -12,9 +12,16 @@ use std::{
 use bytes::Bytes;
 
 use super::wire::{ExtensionBuffer, Extensions, Head};
+use crate::{node::DeadLetters, reference::RejectReason};
 
 /// How many tells of one node may wait to be sent on; one more is a dead letter.
 pub(crate) const LIMIT: usize = 65_536;
+
+/// How many bytes they may have; a single one may be larger.
+pub(crate) const BYTES_LIMIT: usize = 64 * 1024 * 1024;
+
+/// How long a tell waits for somebody to take it, as long as a tell waits for room.
+const PATIENCE: Duration = crate::reference::DEFAULT_TELL_TIMEOUT;
 
 /// How often a message is sent on before it is given up: with the pauses below, for some 5 s.
 pub(crate) const BOUNCES_LIMIT: u32 = 24;
@@ -28,7 +35,9 @@ pub(crate) fn pause(bounces: u32) -> Duration {
 #[derive(Debug)]
 pub(crate) struct Redirects {
     queue: VecDeque<Redirect>,
+    bytes: usize,
     limit: usize,
+    is_closed: bool,
 }
 
 /// A tell that came back.
@@ -39,6 +48,14 @@ pub(crate) struct Redirect {
     /// The payload, with the next bounce counted.
     pub(crate) payload: Bytes,
     not_before: Instant,
+    give_up_at: Instant,
+}
+
+impl Redirect {
+    /// Whether it has waited too long for somebody to take it.
+    pub(crate) fn is_overdue(&self, now: Instant) -> bool {
+        self.give_up_at <= now
+    }
 }
 
 /// What became of a try to send a tell on.
@@ -63,7 +80,7 @@ pub(crate) enum GiveUp {
 
 impl Redirects {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { queue: VecDeque::new(), limit }
+        Self { queue: VecDeque::new(), bytes: 0, limit, is_closed: false }
     }
 
     /// A tell came back.
@@ -76,10 +93,13 @@ impl Redirects {
         if bounces > BOUNCES_LIMIT {
             return Err(GiveUp::Bounces);
         }
-        if self.queue.len() >= self.limit {
+        let fits = self.queue.is_empty() || self.bytes + payload.len() <= BYTES_LIMIT;
+        if self.is_closed || self.queue.len() >= self.limit || !fits {
             return Err(GiveUp::Full);
         }
-        self.queue.push_back(Redirect { target, payload, not_before: now + pause(bounces) });
+        self.bytes += payload.len();
+        let (not_before, give_up_at) = (now + pause(bounces), now + PATIENCE);
+        self.queue.push_back(Redirect { target, payload, not_before, give_up_at });
         Ok(())
     }
 
@@ -95,6 +115,7 @@ impl Redirects {
         for redirect in self.queue.drain(..) {
             let due = redirect.not_before <= now;
             if due && !held.contains(&redirect.target) && attempt(&redirect) == Attempt::Done {
+                self.bytes -= redirect.payload.len();
                 continue;
             }
             let again = if due { now + RETRY } else { redirect.not_before };
@@ -104,6 +125,13 @@ impl Redirects {
         }
         self.queue = left;
         next
+    }
+
+    /// Takes no more; what waits is given up.
+    pub(crate) fn close(&mut self, dead_letters: &DeadLetters) {
+        self.is_closed = true;
+        self.bytes = 0;
+        self.queue.drain(..).for_each(|_| dead_letters.rejected(RejectReason::Moved));
     }
 
     /// How many wait.
@@ -121,7 +149,7 @@ fn counted(payload: &[u8]) -> Option<(Bytes, u32)> {
         return None;
     };
     let extensions = Extensions::decode(extensions).ok()?;
-    let bounces = extensions.bounces + 1;
+    let bounces = extensions.bounces.saturating_add(1);
     let mut buffer = ExtensionBuffer::default();
     let extensions = Extensions { bounces, ..extensions }.encode(&mut buffer);
     let head = Head::Tell { to, message, extensions };
@@ -187,6 +215,29 @@ mod tests {
             });
         }
         assert_eq!(redirects.push(now, 7, &payload), Err(GiveUp::Bounces));
+    }
+
+    #[test]
+    fn the_queue_is_bounded_in_bytes_and_counts_what_it_gives_up() {
+        let mut redirects = Redirects::new(8);
+        let mut large = tell(1);
+        large.resize(BYTES_LIMIT, 0);
+        redirects.push(start(), 7, &large).expect("a single one may be larger");
+        assert_eq!(redirects.push(start(), 7, &tell(2)), Err(GiveUp::Full));
+        let dead_letters = DeadLetters::default();
+        redirects.close(&dead_letters);
+        assert_eq!(dead_letters.counts().rejected(RejectReason::Moved), 1);
+        assert_eq!(redirects.push(start(), 7, &tell(2)), Err(GiveUp::Full), "it is closed");
+    }
+
+    #[test]
+    fn a_peer_that_counts_too_far_is_given_up_on() {
+        let to = Address::Entity { actor_type: 1, key: "k" };
+        let mut buffer = ExtensionBuffer::default();
+        let extensions = Extensions { time_left: None, bounces: u32::MAX };
+        let extensions = extensions.encode(&mut buffer);
+        let payload = Head::Tell { to, message: 2, extensions }.put(Vec::new());
+        assert_eq!(Redirects::new(8).push(start(), 7, &payload), Err(GiveUp::Bounces));
     }
 
     #[test]

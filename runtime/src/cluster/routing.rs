@@ -129,6 +129,12 @@ impl Routing {
         self.wake_waiters();
     }
 
+    /// Nothing is sent to other nodes any more; what was sent may still be settled.
+    pub(crate) fn stop_sending(&self) {
+        self.peers.store(Arc::default());
+        self.wake_waiters();
+    }
+
     /// Waits for the next change; `ticket` is given up, whatever became of it. `None` when too many
     /// wait.
     pub(crate) fn wait(&self, ticket: Option<Ticket>, waker: &Waker) -> Option<Ticket> {

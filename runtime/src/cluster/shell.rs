@@ -28,7 +28,10 @@ use super::{
     routing::{Peer, Route, Routes},
     wire::packet,
 };
-use crate::node::{NodeCore, NodeId};
+use crate::{
+    node::{NodeCore, NodeId},
+    reference::RejectReason,
+};
 
 /// What the cluster's thread starts with.
 pub(crate) struct Plan {
@@ -186,14 +189,21 @@ impl Shell {
             let asked = *phase.borrow_and_update();
             match asked {
                 Phase::Leaving => self.leave().await,
-                Phase::Closing => break,
+                Phase::Closing => {
+                    self.flush_redirects().await;
+                    break;
+                }
                 Phase::Running | Phase::Left | Phase::Closed => {}
             }
             let next = [next, joining.as_ref().map(|joining| joining.deadline)];
             let next = next.into_iter().flatten().min();
             self.idle_until(next).await;
         }
+        self.cluster.routing.stop_sending();
         transport.close(DRAIN_PATIENCE).await;
+        // Nothing is sent on any more, and nobody is left of a node that never quite started.
+        self.cluster.redirects().close(self.core.dead_letters());
+        self.core.end_actors().await;
         self.cluster.phase.send_replace(Phase::Closed);
         // A shutdown that this thread began has a last word to say.
         let mut tasks = self.tasks.take();
@@ -386,11 +396,24 @@ impl Shell {
             self.send_redirects(self.now());
             self.core.clock().sleep(LOOK_PERIOD).await;
         }
+        // Whoever asked for the shutdown may have gone away: it goes on all the same.
+        let core = Arc::clone(&self.core);
+        self.tasks.borrow_mut().spawn_local(async move { core.shutdown().await });
         self.cluster.phase.send_if_modified(|phase| {
             let forward = *phase == Phase::Leaving;
             *phase = (*phase).max(Phase::Left);
             forward
         });
+    }
+
+    /// Sends on what came back last, for as long as there is somebody to send it to.
+    async fn flush_redirects(&self) {
+        let until = self.core.clock().after(MOVE_OUT_PATIENCE);
+        let routes = self.cluster.routing.routes();
+        let has_others = routes.view.members.iter().any(|member| member.id != *self.core.id());
+        while has_others && self.send_redirects(self.now()).is_some() && self.now() < until {
+            self.core.clock().sleep(LOOK_PERIOD).await;
+        }
     }
 
     /// Sends on what came back.
@@ -399,7 +422,13 @@ impl Shell {
         if redirects.len() == 0 {
             return None;
         }
-        redirects.poll(now, |redirect| self.send_on(redirect))
+        redirects.poll(now, |redirect| match self.send_on(redirect) {
+            Attempt::NotNow if redirect.is_overdue(now) => {
+                self.core.dead_letters().rejected(RejectReason::Moved);
+                Attempt::Done
+            }
+            attempt => attempt,
+        })
     }
 
     fn send_on(&self, redirect: &Redirect) -> Attempt {
@@ -489,13 +518,13 @@ impl Events for Shell {
         self.cluster.wake.notify_one();
     }
 
-    fn rejected(&self, _: &Session, message: Unsettled, reason: u8) {
-        inbound::rejected(&self.core, &self.cluster, message, reason);
+    fn rejected(&self, session: &Session, message: Unsettled, reason: u8) {
+        inbound::rejected(&self.core, &self.cluster, session.peer(), message, reason);
     }
 
     fn session_ended(&self, session: &Session, unsettled: Vec<Unsettled>) {
         self.cluster.routing.remove_peer(session);
-        inbound::lost(&self.core, &self.cluster, unsettled);
+        inbound::lost(&self.core, &self.cluster, session.peer(), unsettled);
         self.cluster.pending.fail_all_of(&node_id(session.peer()));
     }
 

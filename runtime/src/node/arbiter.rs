@@ -164,7 +164,8 @@ async fn run(inbox: Arc<Inbox>, arbiter: usize) {
             return Poll::Ready(());
         }
         state.waker = Some(task.waker().clone());
-        if !state.jobs.is_empty() {
+        // A closed one looks once more after its last jobs: they may have left nobody to wake it.
+        if !state.jobs.is_empty() || state.closed && !batch.is_empty() {
             task.waker().wake_by_ref();
         }
         drop(state);
@@ -179,5 +180,37 @@ async fn run(inbox: Arc<Inbox>, arbiter: usize) {
 impl fmt::Debug for Arbiter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Arbiter")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::task::LocalSet;
+
+    use super::*;
+    use crate::node::LocalThreads;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_arbiter_that_is_closed_with_jobs_left_runs_them_and_ends() {
+        let local = LocalSet::new();
+        let life = async {
+            let arbiter = Arbiter::start(&LocalThreads, 0, "a".to_owned()).expect("it starts");
+            // It has parked before: its waker is taken by the first job, and none is left to close.
+            actix_cluster_transport::Clock::default().sleep(Duration::from_millis(1)).await;
+            let (done, ran) = tokio::sync::oneshot::channel();
+            assert!(
+                arbiter.deliver(Box::new(move |_| done.send(()).expect("somebody waits"))).is_ok()
+            );
+            arbiter.close();
+            arbiter.ended().await;
+            ran.await
+        };
+        let limit = actix_cluster_transport::Clock::default().sleep(Duration::from_secs(60));
+        tokio::select! {
+            ran = local.run_until(life) => ran.expect("the job was run"),
+            () = limit => panic!("it never ended"),
+        }
     }
 }

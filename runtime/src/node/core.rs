@@ -62,6 +62,7 @@ pub(crate) struct Parts {
 pub(crate) trait AnyMailbox: Send + Sync {
     fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
     fn signal(&self, signal: Signal);
+    fn signal_idle(&self);
     fn count_sweep(&self) -> u32;
 }
 
@@ -72,6 +73,10 @@ impl<A: RemoteActor> AnyMailbox for Mailbox<A> {
 
     fn signal(&self, signal: Signal) {
         Mailbox::signal(self, signal);
+    }
+
+    fn signal_idle(&self) {
+        Mailbox::signal_idle(self);
     }
 
     fn count_sweep(&self) -> u32 {

@@ -131,7 +131,7 @@ impl Entities {
                 .filter(|(key, mailbox)| is_idle(key.actor_type(), &***mailbox))
                 .map(|(_, mailbox)| Arc::clone(mailbox))
                 .collect();
-            idle.iter().for_each(|mailbox| mailbox.signal(Signal::Passivate));
+            idle.iter().for_each(|mailbox| mailbox.signal_idle());
         }
     }
 

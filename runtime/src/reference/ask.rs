@@ -111,7 +111,9 @@ impl<A: RemoteActor, M: RemoteMessage> Ask<A, M> {
         let left = deadline.saturating_duration_since(core.clock().now());
         let patience = left.min(DEFAULT_TELL_TIMEOUT);
         let sent = self.wait.poll_send::<M>(&self.target.place, patience, &mut asked, task);
-        let Asked { at, expected, .. } = asked;
+        let at = std::mem::replace(&mut asked.at, At::Nowhere);
+        let expected = asked.expected.take();
+        drop(asked);
         self.stage = match (at, expected) {
             (At::Here(reply, cell, mailbox), _) => Stage::Here(reply, cell, mailbox),
             (At::Unsent(msg), Some((correlation, answer))) => {
@@ -163,10 +165,10 @@ impl<A: RemoteActor, M: RemoteMessage> Ask<A, M> {
                 }
             }
         };
-        self.conclude(ended)
+        self.conclude(deadline, ended)
     }
 
-    fn conclude(&mut self, ended: Ended<M>) -> Poll<Option<Outcome<M>>> {
+    fn conclude(&mut self, deadline: Instant, ended: Ended<M>) -> Poll<Option<Outcome<M>>> {
         let place = &self.target.place;
         let core = place.core();
         let stage = std::mem::replace(&mut self.stage, Stage::Done);
@@ -187,7 +189,8 @@ impl<A: RemoteActor, M: RemoteMessage> Ask<A, M> {
         };
         if place.may_be_elsewhere(reason) && self.bounces < redirect::BOUNCES_LIMIT {
             self.bounces += 1;
-            let pause = core.clock().sleep(redirect::pause(self.bounces));
+            let left = deadline.saturating_duration_since(core.clock().now());
+            let pause = core.clock().sleep(redirect::pause(self.bounces).min(left));
             self.stage = Stage::Pausing(message, pause);
             return Poll::Ready(None);
         }
@@ -277,6 +280,15 @@ impl<A: RemoteActor, M: RemoteMessage> Outgoing<A> for Asked<'_, A, M> {
     }
 }
 
+impl<A: RemoteActor, M: RemoteMessage> Drop for Asked<'_, A, M> {
+    /// What was written and not sent, by a panic of the message's own code too, expects nothing.
+    fn drop(&mut self) {
+        if let Some((correlation, _)) = self.expected.take() {
+            self.core.forget_answer(correlation);
+        }
+    }
+}
+
 impl<A: RemoteActor, M: RemoteMessage> Future for Ask<A, M> {
     type Output = Outcome<M>;
 
@@ -290,11 +302,19 @@ impl<A: RemoteActor, M: RemoteMessage> Future for Ask<A, M> {
                 Stage::Unsent(_) => ready!(this.poll_unsent(deadline, task)),
                 Stage::Pausing(_, pause) => {
                     ready!(pause.as_mut().poll(task));
-                    if let Stage::Pausing(msg, _) = std::mem::replace(&mut this.stage, Stage::Done)
-                    {
-                        this.stage = Stage::Unsent(msg);
+                    match std::mem::replace(&mut this.stage, Stage::Done) {
+                        Stage::Pausing(message, _)
+                            if deadline <= this.target.place.core().clock().now() =>
+                        {
+                            let reason = RejectReason::Expired;
+                            Some(Err(AskError::Rejected { reason, message }))
+                        }
+                        Stage::Pausing(msg, _) => {
+                            this.stage = Stage::Unsent(msg);
+                            None
+                        }
+                        _ => None,
                     }
-                    None
                 }
                 _ => ready!(this.poll_sent(deadline, task)),
             };

@@ -151,6 +151,7 @@ impl Outgoing {
                 None => target.waiters.is_empty(),
             };
             if !is_first || !target.has_room(bytes, limits) || !budget.try_take(bytes) {
+                self.forget_idle(frame.target);
                 return Err(PushRefusal::Full);
             }
             target.messages += 1;
@@ -178,6 +179,19 @@ impl Outgoing {
             state,
         });
         Ok(Pushed { wake_writer, next })
+    }
+
+    /// Sends an answer that settles a frame of the peer's once the peer has it: the mark must not
+    /// overtake it.
+    pub(crate) fn push_settling(
+        &mut self,
+        frame: &Frame<'_>,
+        receipt: Receipt,
+        budget: &Budget,
+    ) -> Result<Pushed, PushRefusal> {
+        let pushed = self.push(frame, None, budget)?;
+        self.telling.push_back((self.next - 1, receipt));
+        Ok(pushed)
     }
 
     /// Tells the peer that a frame of its did not run. Returns whether the writer is to be woken.

@@ -80,6 +80,11 @@ async fn dial(
         }
         let session = transport.session_with(&welcome);
         control.greet(&Greeting::Ready).await?;
+        // The world may have moved on while the two were greeting.
+        if session.has_ended() {
+            let known = session.peer().incarnation;
+            return Err(control.refuse(Refusal::Stale { known }).await);
+        }
         let received = marks_for(transport.local(), &welcome);
         transport.carry(control, &session, received, local)
     })
