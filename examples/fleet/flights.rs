@@ -136,6 +136,9 @@ impl fmt::Display for FlightsError {
 
 impl std::error::Error for FlightsError {}
 
+/// The longest code or tail number, in bytes: it becomes the key of an entity.
+const TEXT_LIMIT: usize = 64;
+
 const COLUMNS: [&str; 8] =
     ["time_hour", "carrier", "flight", "tailnum", "origin", "dest", "dep_delay", "distance"];
 
@@ -144,7 +147,11 @@ impl Flights {
     pub(crate) fn read(path: &Path, limit: usize) -> Result<Self, FlightsError> {
         let failed = |line, source| FlightsError::Io { path: path.to_path_buf(), line, source };
         let file = File::open(path).map_err(|source| failed(0, source))?;
-        if file.metadata().map_err(|source| failed(0, source))?.len() == 0 {
+        let metadata = file.metadata().map_err(|source| failed(0, source))?;
+        if !metadata.is_file() {
+            return Err(failed(0, io::Error::other("it is no regular file")));
+        }
+        if metadata.len() == 0 {
             return Err(FlightsError::Empty { path: path.to_path_buf() });
         }
         Self::parse(path, MultiGzDecoder::new(BufReader::new(file)), limit)
@@ -183,6 +190,9 @@ impl Flights {
     fn add(&mut self, record: &csv::StringRecord) -> Result<(), String> {
         let text = |column: usize| match record.get(column) {
             Some("") | None => Err(format!("{} is empty", COLUMNS[column])),
+            Some(text) if text.len() > TEXT_LIMIT => {
+                Err(format!("{} has over {TEXT_LIMIT} bytes", COLUMNS[column]))
+            }
             Some(text) => Ok(text),
         };
         let bad_number =
@@ -266,6 +276,9 @@ mod tests {
         assert_eq!(bad("t,UA,1,N1,EWR,IAH,soon,9"), r#"f, line 3: dep_delay is "soon", no number"#);
         assert_eq!(bad("t,UA,1,N1,EWR,IAH,1,-9"), r#"f, line 3: distance is "-9", no number"#);
         assert_eq!(bad("t,UA,1,,EWR,IAH,1,9"), "f, line 3: tailnum is empty");
+        let long = "N".repeat(TEXT_LIMIT + 1);
+        let long = bad(&format!("t,UA,1,{long},EWR,IAH,1,9"));
+        assert_eq!(long, "f, line 3: tailnum has over 64 bytes");
         assert_eq!(bad("t,UA,1"), "f, line 3: 3 columns, not 8");
         assert_eq!(parse("", 9).expect_err("empty"), "f holds no flight");
     }

@@ -16,22 +16,23 @@
 //! exactly once, but what a killed node had accepted may or may not have been handled: it ends
 //! *unknown*. So exactness needs an order in which to repeat, and a way to recognise repeats:
 //!
-//! 1. Rows go in batches. A batch is over when each of its rows is answered *in one view*, and an
-//!    aircraft answers a row only after both airports have. So when a batch begins, all rows of the
+//! 1. Rows go in batches. A batch is over when each of its rows is answered in one view *of the
+//!    feeder*, and an aircraft answers a row only after both airports have. So when a batch begins, all rows of the
 //!    batches before it are handled, by somebody.
 //! 2. Every message carries its batch and its row. An entity applies a row of the current batch
 //!    once ([`ledger`]): it keeps the set of those it has applied. It drops what belongs to an
 //!    earlier batch: by 1, nobody waits for that any more.
 //! 3. When a message of a new batch comes, the entity makes sure that each of its own rows of all
 //!    earlier batches is applied. Normally they are, by messages. A fresh activation, which has
-//!    none of them, folds them from the file; that is the *rebuild*.
+//!    none of them, folds them from the file; that is the *rebuild*. So does one that missed a row
+//!    because a node that did not know the new view yet sent it to the former owner.
 //! 4. When a message ends unknown, or the view has changed during the batch, the whole batch is
 //!    sent again, since an entity may have moved and forgotten rows of it. A repeated row is always
 //!    passed on to the airports: the aircraft may have applied it, and died before it told them;
 //!    or an airport may have moved after it was told.
 //!
-//! By 2 and 3 each activation is exact by itself whatever was lost, doubled or late, and by 4 the
-//! last activation of each entity has seen a message, or is completed when it is asked for its
+//! By 2 and 3 each activation is exact by itself whatever was lost, doubled or late; 1 and 4 see to
+//! it that messages, not rebuilds, do the work. The last activation of each entity has seen a message, or is completed when it is asked for its
 //! totals. So even two activations that live at once, as `placement = Eventual` allows for a
 //! moment, do no harm: only the one that the final question reaches counts, and it is exact.
 //!
@@ -167,6 +168,7 @@ async fn feed(options: &Options, setting: Arc<Setting>) -> Result<ExitCode, Fail
     node.wait_for_members(launcher.members).await;
     let job = Job { options, setting: &setting, node: &node, launcher: &launcher };
     let (mut feeder, run) = job.feed_all(&mut processes).await?;
+    processes.iter_mut().try_for_each(Process::check)?;
     let reports = report::collect(&node, &setting, feeder.batches()).await?;
     let outcome = report::judge(&node, &setting, &reports, feeder.moved(), &run);
     for process in processes {
@@ -198,6 +200,7 @@ impl Job<'_> {
         let (mut prober, mut replacement) = (None, None);
         let start = Instant::now();
         for batch in 0..batches {
+            processes.iter_mut().try_for_each(Process::check)?;
             if batch >= batches * 9 / 10
                 && let Some(joining) = replacement.take()
             {

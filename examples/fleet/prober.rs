@@ -13,11 +13,11 @@ use crate::{
     entities::{Aircraft, Setting},
 };
 
-/// How often an entity of each lost shard is asked.
+/// How often an entity of each lost shard is asked, once the last answer or failure is in.
 const PERIOD: Duration = Duration::from_millis(20);
 
 /// How long one probe waits.
-const PROBE_PATIENCE: Duration = Duration::from_millis(500);
+const PROBE_PATIENCE: Duration = Duration::from_millis(200);
 
 /// How long a shard may stay lost before the job gives up.
 const GIVE_UP: Duration = Duration::from_secs(120);

@@ -31,13 +31,22 @@ const CLUSTER: &str = "fleet";
 /// How long a process may take to join.
 const JOIN_PATIENCE: Duration = Duration::from_secs(60);
 
+/// What the names of authorities' directories begin with.
+const PREFIX: &str = "actix-cluster-fleet-";
+
 /// A directory for the development authority, with mode 0700, gone at the end.
 #[derive(Debug)]
 pub(crate) struct Authority(PathBuf);
 
 impl Authority {
     pub(crate) fn new() -> Self {
-        Self(std::env::temp_dir().join(format!("actix-cluster-fleet-{}", std::process::id())))
+        Self(std::env::temp_dir().join(format!("{PREFIX}{}", std::process::id())))
+    }
+
+    /// Whether a path looks like one that [`new`](Self::new) has made.
+    fn is_one(path: &Path) -> bool {
+        let name = path.file_name().and_then(|name| name.to_str());
+        name.is_some_and(|name| name.starts_with(PREFIX))
     }
 }
 
@@ -58,8 +67,13 @@ pub(crate) async fn start_feeder(authority: &Authority, port: u16) -> Result<Nod
 
 /// Runs this process as a node, until its standard input ends.
 pub(crate) async fn run_node(options: &Options, setting: Setting) -> Result<(), Failure> {
-    std::thread::spawn(|| {
+    let authority = options.node.authority.clone();
+    std::thread::spawn(move || {
         let _ended = io::stdin().read(&mut [0]);
+        // However the feeder has ended, it may not have had the time to remove this.
+        if let Some(directory) = authority.filter(|path| Authority::is_one(path)) {
+            let _ = std::fs::remove_dir_all(directory);
+        }
         std::process::exit(0);
     });
     let of_node = &options.node;
@@ -142,12 +156,23 @@ impl Joining {
         match tokio::time::timeout(JOIN_PATIENCE, lines.read_line(&mut line)).await {
             Ok(Ok(read)) if read > 0 => Ok(Process { child, id: line.trim().to_owned() }),
             Ok(_) => Err(Failure::Input(format!("{name} ended before it had joined"))),
-            Err(_) => Err(Failure::Input(format!("{name} has not joined in {JOIN_PATIENCE:?}"))),
+            Err(_) => Err(Failure::Wrong(format!("{name} has not joined in {JOIN_PATIENCE:?}"))),
         }
     }
 }
 
 impl Process {
+    /// An error if it has ended by itself.
+    pub(crate) fn check(&mut self) -> Result<(), Failure> {
+        match self.child.try_wait() {
+            Ok(None) => Ok(()),
+            Ok(Some(status)) => {
+                Err(Failure::Wrong(format!("{} has ended by itself: {status}", self.id)))
+            }
+            Err(error) => Err(Failure::input(error)),
+        }
+    }
+
     /// Ends it with SIGKILL, and waits until it has.
     pub(crate) async fn kill(mut self) -> Result<(), Failure> {
         self.child.kill().await.map_err(Failure::input)

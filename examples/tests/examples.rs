@@ -214,5 +214,7 @@ fn no_process_outlives_the_feeder() {
             assert_eq!(status.code(), Some(130));
         }
         wait_until("all processes have ended", || processes_with(data.path()) == 0);
+        let authority = env::temp_dir().join(format!("actix-cluster-fleet-{id}"));
+        wait_until("the authority is gone", || !authority.exists());
     }
 }
