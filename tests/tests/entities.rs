@@ -374,6 +374,43 @@ fn a_leaving_node_loses_no_message() {
 }
 
 #[test]
+fn a_node_leaves_a_larger_cluster_without_a_loss() {
+    simulate(async {
+        let (world, log) = (World::new(17), Log::default());
+        let mut nodes = Vec::new();
+        for host in 1..=8 {
+            nodes.push(world.start(host, log.host()).await);
+        }
+        for node in &nodes {
+            node.sees(8).await;
+        }
+        let leaver = nodes.pop().expect("the last");
+        let senders: Vec<_> = (0..)
+            .zip(&nodes)
+            .map(|(sender, SimulatedNode { node, .. })| {
+                let node = node.clone();
+                tokio::task::spawn_local(async move {
+                    for number in 0..1_000 {
+                        let entity = node.entity::<Counter>(&format!("key-{}", number % 80));
+                        entity.tell(Add { sender, number }).await.expect("taken");
+                        if number % 10 == 0 {
+                            pause(1).await;
+                        }
+                    }
+                })
+            })
+            .collect();
+        pause(30).await;
+        leaver.node.shutdown().await;
+        for sender in senders {
+            sender.await.expect("it ends");
+        }
+        until("all have arrived", || log.distinct() == 7_000).await;
+        assert_eq!(log.handled(), 7_000, "each exactly once");
+    });
+}
+
+#[test]
 fn a_shutdown_whose_future_is_dropped_goes_on() {
     simulate(async {
         let (world, log) = (World::new(16), Log::default());

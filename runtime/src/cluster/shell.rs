@@ -5,7 +5,7 @@
 //! next. Invariant: nothing here waits for an actor.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::{BTreeMap, VecDeque},
     rc::Rc,
     sync::Arc,
@@ -26,9 +26,10 @@ use super::{
     placement::{Candidate, Shard, Table},
     redirect::{Attempt, Redirect},
     routing::{Peer, Route, Routes},
-    wire::packet,
+    wire::{Head, packet},
 };
 use crate::{
+    message::WireId,
     node::{NodeCore, NodeId},
     reference::RejectReason,
 };
@@ -101,6 +102,7 @@ pub(crate) async fn run(plan: Plan) {
         seeds: RefCell::default(),
         reached: RefCell::default(),
         leaving: RefCell::default(),
+        has_leavers: Cell::default(),
         refused: RefCell::default(),
         transport: RefCell::default(),
         tasks: RefCell::default(),
@@ -123,6 +125,8 @@ struct Shell {
     /// Peers that said they leave, and until when their sessions are kept. At most one for each
     /// session.
     leaving: RefCell<BTreeMap<PeerId, Instant>>,
+    /// Whether somebody has said so since the last look.
+    has_leavers: Cell<bool>,
     /// Why a peer that was dialled refuses this node, if it does.
     refused: RefCell<Option<(PeerId, ConnectError)>>,
     /// Empty before it is opened, and again once the node's life is over.
@@ -254,7 +258,8 @@ impl Shell {
             self.send_packets(&mut membership);
             membership.poll_timeout()
         };
-        if !events.is_empty() {
+        let has_leavers = self.has_leavers.take();
+        if !events.is_empty() || has_leavers {
             self.carry_out(events);
             self.publish_view();
         }
@@ -333,7 +338,12 @@ impl Shell {
             return;
         }
         let view = Arc::clone(self.membership.borrow().view());
-        let table = table_of(view.members.iter());
+        // Whoever leaves has said so to all, before gossip has told them.
+        let leaving = self.leaving.borrow();
+        let stays =
+            |member: &&Member| peer_id(&member.id).is_none_or(|p| !leaving.contains_key(&p));
+        let table = table_of(view.members.iter().filter(stays));
+        drop(leaving);
         self.set_routes(view, table);
     }
 
@@ -439,6 +449,10 @@ impl Shell {
                 inbound::deliver_here(&self.core, *target, payload.clone());
                 Attempt::Done
             }
+            Route::There(peer) if is_disputed(&peer, payload) => {
+                dead_letters.rejected(RejectReason::Mismatch);
+                Attempt::Done
+            }
             Route::There(peer) => {
                 match peer.session.try_send(Class::Message, *target, 0, payload) {
                     Ok(()) => Attempt::Done,
@@ -452,6 +466,12 @@ impl Shell {
             }
         }
     }
+}
+
+/// Whether both nodes know the message of a tell by name, and understand it differently.
+fn is_disputed(peer: &Peer, payload: &[u8]) -> bool {
+    let Ok((Head::Tell { message, .. }, _)) = Head::take(payload) else { return true };
+    peer.disputed.contains(&WireId(message))
 }
 
 fn table_of<'a>(members: impl Iterator<Item = &'a Member>) -> Table {
@@ -500,7 +520,8 @@ impl Events for Shell {
             [packet::MEMBERSHIP, packet @ ..] => packet,
             [packet::LEAVING] => {
                 let until = self.core.clock().after(LEAVE_GRACE);
-                self.leaving.borrow_mut().insert(peer.clone(), until);
+                self.leaving.borrow_mut().entry(peer.clone()).or_insert(until);
+                self.has_leavers.set(true);
                 return self.cluster.wake.notify_one();
             }
             // Of a later release.
