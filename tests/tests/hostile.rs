@@ -171,8 +171,8 @@ fn a_peers_garbage_is_rejected_and_harms_nobody() {
             // An answer where a message should be.
             vec![2, 1],
         ];
-        for payload in &garbage {
-            bad.send(Class::Message, 1, payload);
+        for (target, payload) in (0..).zip(&garbage) {
+            bad.send(Class::Message, target, payload);
         }
         until("all are rejected", || bad.heard.rejected.borrow().len() == garbage.len()).await;
         let mismatch =
@@ -189,6 +189,31 @@ fn a_peers_garbage_is_rejected_and_harms_nobody() {
         assert_eq!(bad.heard.rejected.borrow().len(), garbage.len());
         answers(&node).await;
     });
+}
+
+#[test]
+fn what_follows_a_rejected_message_is_rejected_until_its_sender_knows() {
+    simulate(async {
+        let (node, bad) = meet(&World::new(3)).await;
+        let good = tell(Echo::TYPE_ID, "k", Say::WIRE_ID, b"\x02hi");
+        let unreadable = tell(Echo::TYPE_ID, "k", Say::WIRE_ID, b"\x09hi");
+        for payload in [&good, &unreadable, &good, &good] {
+            bad.send(Class::Message, 1, payload);
+        }
+        bad.send(Class::Message, 2, &good);
+        until("all are settled", || bad.session.unsettled() == (0, 0)).await;
+        let reasons: Vec<&str> =
+            bad.heard.rejected.borrow().iter().map(|reason| word(*reason)).collect();
+        assert_eq!(reasons, ["mismatch", "earlier rejected", "earlier rejected"]);
+        bad.send(Class::Message, 1, &good);
+        until("it is settled", || bad.session.unsettled() == (0, 0)).await;
+        assert_eq!(bad.heard.rejected.borrow().len(), 3, "the sender knew");
+        answers(&node).await;
+    });
+}
+
+fn word(reason: u8) -> &'static str {
+    RejectReason::ALL[usize::from(reason)].as_str()
 }
 
 #[test]

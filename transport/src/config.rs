@@ -4,6 +4,7 @@ use std::{fmt, net::SocketAddr, num::NonZeroU16, time::Duration};
 
 use crate::{
     identity::{ClusterName, NodeName},
+    session::{Limits, Shape},
     tls::Credentials,
     wire::handshake::LANES_LIMIT,
 };
@@ -48,6 +49,10 @@ pub struct TransportConfig {
     /// The most unsettled bytes of one session, at least [`target_bytes`](Self::target_bytes).
     /// Default 64 MiB. What is not yet received is kept for retransmission within it.
     pub session_bytes: u64,
+    /// The most message bytes of one lane that the peer has not received, at least 64 KiB. Default
+    /// 16 MiB. They are kept to be sent again if the connection breaks; a stuck lane takes no more
+    /// of the session's bytes than this. A larger message goes alone.
+    pub lane_bytes: u64,
     /// The longest payload of one frame, in bytes, up to 64 MiB. Default 16 MiB.
     pub frame_limit: usize,
 }
@@ -75,7 +80,24 @@ impl TransportConfig {
             target_bytes: 1024 * 1024,
             session_messages: 65_536,
             session_bytes: 64 * 1024 * 1024,
+            lane_bytes: 16 * 1024 * 1024,
             frame_limit: 16 * 1024 * 1024,
+        }
+    }
+
+    /// The sizes of a session with a peer that receives on so many lanes.
+    pub(crate) fn shape(&self, lanes_out: u16) -> Shape {
+        Shape {
+            lanes_out,
+            lanes_in: self.lanes.get(),
+            limits: Limits {
+                target_messages: self.target_messages,
+                target_bytes: self.target_bytes,
+                lane_bytes: self.lane_bytes,
+            },
+            messages_limit: self.session_messages,
+            bytes_limit: self.session_bytes,
+            frame_limit: self.frame_limit,
         }
     }
 
@@ -129,6 +151,12 @@ impl TransportConfig {
             self.session_bytes >= self.target_bytes,
             &self.session_bytes,
             "at least target_bytes",
+        )?;
+        check(
+            "lane_bytes",
+            self.lane_bytes >= 64 * 1024,
+            &self.lane_bytes,
+            "at least 65536 bytes",
         )?;
         check(
             "frame_limit",

@@ -89,24 +89,43 @@ pub(crate) struct ControlStream {
 }
 
 impl ControlStream {
-    /// Opens the stream, as the dialler.
+    /// Opens the stream, as the dialler, and agrees on a version.
     pub(crate) async fn open(connection: quinn::Connection) -> Result<Self, ConnectError> {
         let (send, recv) = connection.open_bi().await?;
         let mut stream = Self { connection, send, recv };
         stream.write(&preface()).await?;
-        Ok(stream)
+        match stream.preface().await? {
+            Ok(_version) => Ok(stream),
+            Err((lowest, highest)) => {
+                let refusal = Refusal::Version { lowest, highest };
+                stream.connection.close(REFUSED.into(), b"no protocol version in common");
+                Err(ConnectError::Refused(refusal))
+            }
+        }
     }
 
-    /// Accepts the stream; the inner error holds the versions of a peer with none in common.
-    pub(crate) async fn accept(
-        connection: quinn::Connection,
-    ) -> Result<(Self, Result<u16, (u16, u16)>), ConnectError> {
+    /// Accepts the stream and agrees on a version.
+    pub(crate) async fn accept(connection: quinn::Connection) -> Result<Self, ConnectError> {
         let (send, recv) = connection.accept_bi().await?;
         let mut stream = Self { connection, send, recv };
+        let agreed = stream.preface().await?;
+        // The peer is told what this node speaks either way: then it knows why.
+        stream.write(&preface()).await?;
+        match agreed {
+            Ok(_version) => Ok(stream),
+            Err((lowest, highest)) => {
+                stream.flush().await;
+                stream.connection.close(REFUSED.into(), b"no protocol version in common");
+                Err(ConnectError::Refusing(Refusal::Version { lowest, highest }))
+            }
+        }
+    }
+
+    /// The highest version that both speak; the inner error holds those of a peer with none.
+    async fn preface(&mut self) -> Result<Result<u16, (u16, u16)>, ConnectError> {
         let mut preface = [0; PREFACE];
-        stream.read(&mut preface).await?;
-        let version = agree(preface)?;
-        Ok((stream, version))
+        self.read(&mut preface).await?;
+        Ok(agree(preface)?)
     }
 
     /// Whether the peer's certificate allows it this name.
@@ -133,13 +152,18 @@ impl ControlStream {
 
     /// Tells the peer why it is refused, and closes once it knows.
     pub(crate) async fn refuse(mut self, refusal: Refusal) -> ConnectError {
-        let told = self.greet(&Greeting::Refused(refusal.clone())).await;
-        if told.is_ok() && self.send.finish().is_ok() {
-            // Ready once the peer has everything, or has gone.
-            let _ = self.send.stopped().await;
+        if self.greet(&Greeting::Refused(refusal.clone())).await.is_ok() {
+            self.flush().await;
         }
         self.connection.close(REFUSED.into(), b"refused");
         ConnectError::Refusing(refusal)
+    }
+
+    /// Waits until the peer has everything, or has gone.
+    async fn flush(&mut self) {
+        if self.send.finish().is_ok() {
+            let _ = self.send.stopped().await;
+        }
     }
 
     async fn write(&mut self, bytes: &[u8]) -> Result<(), ConnectError> {

@@ -23,6 +23,7 @@ pub mod wait_list;
 
 mod greet;
 mod link;
+mod peer;
 mod session;
 mod transport;
 mod wire;
@@ -33,7 +34,7 @@ pub use self::{
     greet::ConnectError,
     identity::{ClusterName, NodeName, PeerId},
     random::Random,
-    session::{Class, Inbound, PACKETS_LIMIT, Receipt, SendError, Session, Unsettled},
+    session::{Class, Inbound, Later, PACKETS_LIMIT, Receipt, SendError, Session, Unsettled},
     tls::Credentials,
     transport::{BindError, Bound, Events, Transport},
     wire::{WireError, handshake::Refusal},

@@ -5,15 +5,15 @@
 
 use std::rc::Rc;
 
-use bytes::{Buf as _, BytesMut};
+use bytes::{Bytes, BytesMut};
 use quinn::{Connection, ReadError, RecvStream, SendStream, WriteError};
 use tokio::{sync::Notify, task::JoinSet};
 
 use crate::{
     greet::{ControlStream, PROTOCOL},
-    session::{Arrival, Class, Inbound, Receipt, Session},
+    session::{Arrived, LaneReader, Replaced, Session, put_header},
     transport::Events,
-    wire::{WireError, control::Control, lane::LaneFrame, varint},
+    wire::{WireError, control::Control},
 };
 
 /// Why a connection carries its session no longer.
@@ -44,6 +44,8 @@ pub(crate) struct Link {
     pub(crate) connection: Connection,
     pub(crate) control: ControlStream,
     pub(crate) session: Session,
+    /// Under which number the session knows it.
+    pub(crate) carrier: u64,
     /// The sequence number with which each lane goes on.
     pub(crate) first: Vec<u64>,
     pub(crate) events: Rc<dyn Events>,
@@ -56,13 +58,14 @@ pub(crate) struct Link {
 impl Link {
     /// Moves bytes until the connection ends.
     pub(crate) async fn run(self) -> LinkEnd {
-        let Self { connection, control, session, first, events, stop, pong } = self;
+        let Self { connection, control, session, carrier, first, events, stop, pong } = self;
         let mut tasks = JoinSet::new();
         for (lane, first) in (0..).zip(first) {
-            tasks.spawn_local(write_lane(connection.clone(), session.clone(), lane, first));
+            let lane = Lane { lane, first, carrier };
+            tasks.spawn_local(write_lane(connection.clone(), session.clone(), lane));
         }
         let ControlStream { send, recv, .. } = control;
-        tasks.spawn_local(write_control(send, session.clone()));
+        tasks.spawn_local(write_control(send, session.clone(), carrier));
         tasks.spawn_local(read_control(recv, session.clone(), Rc::clone(&events), pong));
         let mut readers = 0;
         let end = loop {
@@ -96,19 +99,25 @@ impl Link {
     }
 }
 
+/// A lane as one connection carries it.
+#[derive(Clone, Copy)]
+struct Lane {
+    lane: u16,
+    first: u64,
+    carrier: u64,
+}
+
 async fn write_lane(
     connection: Connection,
     session: Session,
-    lane: u16,
-    first: u64,
+    Lane { lane, first, carrier }: Lane,
 ) -> Result<(), LinkEnd> {
     let mut stream = connection.open_uni().await.map_err(LinkEnd::Lost)?;
     let mut header = Vec::new();
-    varint::put(lane.into(), &mut header);
-    varint::put(first, &mut header);
+    put_header(lane, first, &mut header);
     stream.write_all(&header).await.map_err(write_end)?;
     loop {
-        let batch = session.batch(lane).await;
+        let batch = session.batch(carrier, lane).await.map_err(|Replaced| LinkEnd::Stopped)?;
         stream.write_chunk(batch).await.map_err(write_end)?;
     }
 }
@@ -118,66 +127,39 @@ async fn read_lane(
     session: Session,
     events: Rc<dyn Events>,
 ) -> Result<(), LinkEnd> {
-    let mut bytes = BytesMut::new();
-    let (lane, mut sequence) = loop {
-        if let Some(header) = take_header(&mut bytes).map_err(LinkEnd::Wire)? {
-            break header;
-        }
-        read_more(&mut stream, &mut bytes).await?;
-    };
-    // What is longer than a payload may be is refused by its length, before it is read.
-    let limit = session.frame_limit_bytes();
-    let mut arrived = Vec::new();
+    let mut reader = LaneReader::default();
+    let mut arrived = Arrived::default();
     loop {
-        while let Some(frame) = LaneFrame::take(&mut bytes, limit).map_err(LinkEnd::Wire)? {
-            let arrival = session.handle_frame(lane, sequence).map_err(LinkEnd::Wire)?;
-            let ticket = Receipt { lane, sequence };
-            sequence += 1;
-            if arrival == Arrival::Duplicate {
-                continue;
-            }
-            match frame {
-                LaneFrame::Message { target, payload } => {
-                    arrived.push(Inbound { ticket, class: Class::Message, target, payload });
-                }
-                LaneFrame::Answer { target, payload } => {
-                    session.settle(ticket);
-                    arrived.push(Inbound { ticket, class: Class::Answer, target, payload });
-                }
-                LaneFrame::Rejected { lane, sequence, reason } => {
-                    session.settle(ticket);
-                    let rejected =
-                        session.handle_rejected(lane, sequence).map_err(LinkEnd::Wire)?;
-                    if let Some(unsettled) = rejected {
-                        events.rejected(&session, unsettled, reason);
-                    }
-                }
-                // Behind capabilities that this release does not offer.
-                LaneFrame::Bulk { .. } | LaneFrame::Flush { .. } | LaneFrame::Flushed { .. } => {
-                    return Err(LinkEnd::Wire(WireError::Malformed));
-                }
-            }
-        }
-        if !arrived.is_empty() {
-            events.deliver(&session, &mut arrived);
-            arrived.clear();
-        }
-        read_more(&mut stream, &mut bytes).await?;
+        let bytes = read(&mut stream).await?;
+        let read = reader.handle_bytes(&session, &bytes, &mut arrived);
+        // Even if the stream broke the protocol after it: what has arrived has arrived.
+        pass_on(&session, &*events, &mut arrived);
+        read.map_err(LinkEnd::Wire)?;
     }
 }
 
-fn take_header(bytes: &mut BytesMut) -> Result<Option<(u16, u64)>, WireError> {
-    let Some((lane, a)) = varint::take(bytes)? else { return Ok(None) };
-    let Some((first, b)) = varint::take(&bytes[a..])? else { return Ok(None) };
-    bytes.advance(a + b);
-    Ok(Some((u16::try_from(lane).map_err(|_| WireError::Malformed)?, first)))
+fn pass_on(session: &Session, events: &dyn Events, arrived: &mut Arrived) {
+    for (lane, unsettled, reason) in arrived.rejected.drain(..) {
+        if let Some(unsettled) = unsettled {
+            events.rejected(session, unsettled, reason);
+        }
+        session.rejection_seen(lane);
+    }
+    if !arrived.frames.is_empty() {
+        events.deliver(session, &mut arrived.frames);
+        arrived.frames.clear();
+    }
 }
 
-async fn write_control(mut stream: SendStream, session: Session) -> Result<(), LinkEnd> {
+async fn write_control(
+    mut stream: SendStream,
+    session: Session,
+    carrier: u64,
+) -> Result<(), LinkEnd> {
     // Above every lane; an error says that the stream is gone, which the next write tells.
     let _ = stream.set_priority(1);
     loop {
-        let bytes = session.control().await;
+        let bytes = session.control(carrier).await.map_err(|Replaced| LinkEnd::Stopped)?;
         stream.write_all(&bytes).await.map_err(write_end)?;
     }
 }
@@ -190,40 +172,20 @@ async fn read_control(
 ) -> Result<(), LinkEnd> {
     let mut bytes = BytesMut::new();
     loop {
-        while let Some(control) = Control::take(&mut bytes).map_err(LinkEnd::Wire)? {
-            let handled = match control {
-                Control::Received { lane, up_to } => session.handle_received(lane, up_to),
-                Control::Settled { lane, up_to, ranges } => {
-                    session.handle_settled(lane, up_to, &ranges)
-                }
-                Control::Ping(nonce) => {
-                    session.send_control(Control::Pong(nonce));
-                    Ok(())
-                }
-                Control::Pong(_) => {
-                    pong.notify_waiters();
-                    Ok(())
-                }
-                Control::Packet(packet) => {
-                    events.packet(session.peer(), &packet);
-                    Ok(())
-                }
-                // Behind a capability that this release does not offer.
-                Control::Pause { .. } | Control::Resume { .. } => Err(WireError::Malformed),
-                Control::Closing => Ok(()),
-            };
-            handled.map_err(LinkEnd::Wire)?;
+        bytes.extend_from_slice(&read(&mut stream).await?);
+        while let Some(frame) = Control::take(&mut bytes).map_err(LinkEnd::Wire)? {
+            match session.handle_control(frame).map_err(LinkEnd::Wire)? {
+                Some(Control::Packet(packet)) => events.packet(session.peer(), &packet),
+                Some(Control::Pong(_)) => pong.notify_waiters(),
+                _ => {}
+            }
         }
-        read_more(&mut stream, &mut bytes).await?;
     }
 }
 
-async fn read_more(stream: &mut RecvStream, bytes: &mut BytesMut) -> Result<(), LinkEnd> {
+async fn read(stream: &mut RecvStream) -> Result<Bytes, LinkEnd> {
     match stream.read_chunk(READ_BYTES, true).await {
-        Ok(Some(chunk)) => {
-            bytes.extend_from_slice(&chunk.bytes);
-            Ok(())
-        }
+        Ok(Some(chunk)) => Ok(chunk.bytes),
         // Lanes end with their connection, never before.
         Ok(None) | Err(ReadError::Reset(_)) => Err(LinkEnd::Wire(WireError::Malformed)),
         Err(ReadError::ConnectionLost(error)) => Err(LinkEnd::Lost(error)),

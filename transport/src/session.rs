@@ -10,8 +10,13 @@
 //! hold of a session.
 
 mod budget;
+mod carried;
+mod closing;
 mod incoming;
 mod outgoing;
+mod reader;
+mod refusals;
+mod target;
 #[cfg(test)]
 mod tests;
 
@@ -22,23 +27,22 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
 };
 
 use bytes::Bytes;
 use tokio::sync::Notify;
 
+use self::closing::Closing;
 pub use self::outgoing::{Class, Unsettled};
 pub(crate) use self::{
     budget::Budget,
     incoming::{Arrival, Incoming},
-    outgoing::{Frame, Limits, Outgoing, PushRefusal},
+    outgoing::{Frame, Outgoing, PushRefusal, Replaced},
+    reader::{Arrived, LaneReader, put_header},
+    target::Limits,
 };
-use crate::{
-    identity::PeerId,
-    wait_list::Ticket,
-    wire::{WireError, control::Control, lane::HEAD_LONGEST},
-};
+use crate::{identity::PeerId, wait_list::Ticket, wire::control::Control};
 
 /// How many packets of the layer above may wait for the control lane; the oldest goes first.
 pub const PACKETS_LIMIT: usize = 1_024;
@@ -72,6 +76,8 @@ pub struct Receipt {
 pub enum SendError {
     /// The target or the session has too much unsettled.
     Full,
+    /// One of the two nodes is closing, and takes no more messages; answers still pass.
+    Closing,
     /// The session has ended.
     Ended,
     /// The payload is longer than a frame may be.
@@ -85,6 +91,7 @@ impl fmt::Display for SendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Full => f.write_str("too much is unsettled"),
+            Self::Closing => f.write_str("the session takes no more messages"),
             Self::Ended => f.write_str("the session has ended"),
             Self::TooLong { limit } => write!(f, "the payload is over the limit of {limit} bytes"),
         }
@@ -92,6 +99,26 @@ impl fmt::Display for SendError {
 }
 
 impl std::error::Error for SendError {}
+
+impl From<PushRefusal> for SendError {
+    fn from(refusal: PushRefusal) -> Self {
+        match refusal {
+            PushRefusal::Full => Self::Full,
+            PushRefusal::Closing => Self::Closing,
+            PushRefusal::Ended => Self::Ended,
+        }
+    }
+}
+
+/// What becomes of a target's later messages when one was rejected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Later {
+    /// They are delivered.
+    Deliver,
+    /// They are rejected with this reason, until the sender has seen the first rejection: so that,
+    /// if it repeats the message, the repeat does not come behind what it sent after it.
+    Reject(u8),
+}
 
 /// A handle to a session; cheap to clone, and usable on any thread.
 #[derive(Clone)]
@@ -105,10 +132,14 @@ struct Inner {
     frame_limit: usize,
     budget: Budget,
     outgoing: Box<[Out]>,
-    incoming: Box<[Mutex<Incoming>]>,
+    incoming: Box<[In]>,
     control: Mutex<ControlQueue>,
     control_ready: Notify,
     marks_changed: AtomicBool,
+    /// Whether one end is closing.
+    closing: AtomicBool,
+    /// Told whenever a closing session may have come to its end.
+    closed_changed: Notify,
     /// Whether the layer above has been told of the session.
     introduced: AtomicBool,
     ended: AtomicBool,
@@ -120,9 +151,19 @@ struct Out {
 }
 
 #[derive(Default)]
+struct In {
+    lane: Mutex<Incoming>,
+    /// Whether a message may have to be rejected because of an earlier one.
+    refuses: AtomicBool,
+}
+
+#[derive(Default)]
 struct ControlQueue {
     packets: VecDeque<Bytes>,
     frames: VecDeque<Control>,
+    closing: Closing,
+    /// The connection that may take what is here.
+    carrier: u64,
 }
 
 /// Sizes of a session.
@@ -146,10 +187,12 @@ impl Session {
             frame_limit: shape.frame_limit,
             budget: Budget::new(shape.messages_limit, shape.bytes_limit),
             outgoing: (0..shape.lanes_out).map(|_| out()).collect(),
-            incoming: (0..shape.lanes_in).map(|_| Mutex::default()).collect(),
+            incoming: (0..shape.lanes_in).map(|_| In::default()).collect(),
             control: Mutex::default(),
             control_ready: Notify::new(),
             marks_changed: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
+            closed_changed: Notify::new(),
             introduced: AtomicBool::new(false),
             ended: AtomicBool::new(false),
         }))
@@ -173,6 +216,11 @@ impl Session {
     /// Whether the session has ended: nothing can be sent any more.
     pub fn has_ended(&self) -> bool {
         self.0.ended.load(Ordering::Acquire)
+    }
+
+    /// Whether messages can still be sent: the session has not ended, and neither end is closing.
+    pub fn takes_messages(&self) -> bool {
+        !self.has_ended() && !self.0.closing.load(Ordering::Acquire)
     }
 
     /// The lane that carries frames for a target, by the target's hash.
@@ -247,18 +295,47 @@ impl Session {
 
     /// Settles a frame: it was handled, or it will never be.
     pub fn settle(&self, receipt: Receipt) {
-        let Some(lane) = self.0.incoming.get(usize::from(receipt.lane)) else { return };
-        lock(lane).settle(receipt.sequence);
+        let Some(incoming) = self.0.incoming.get(usize::from(receipt.lane)) else { return };
+        let mut lane = lock(&incoming.lane);
+        lane.settle(receipt.sequence);
+        if incoming.refuses.load(Ordering::Relaxed) {
+            incoming.refuses.store(lane.refuses(), Ordering::Release);
+        }
+        drop(lane);
         self.tell_marks();
     }
 
     /// Settles a frame that did not run, and tells its sender why.
-    pub fn reject(&self, receipt: Receipt, reason: u8) {
+    pub fn reject(&self, receipt: Receipt, target: u64, reason: u8, later: Later) {
+        let Some(incoming) = self.0.incoming.get(usize::from(receipt.lane)) else { return };
         let out = &self.0.outgoing[usize::from(receipt.lane) % self.0.outgoing.len()];
-        let wake_writer = lock(&out.lane).push_rejection(receipt, reason);
+        let later = match later {
+            Later::Deliver => None,
+            Later::Reject(reason) => Some(reason),
+        };
+        // Under one lock, so that rejections are counted in the order in which they are sent.
+        let mut outgoing = lock(&out.lane);
+        let wake_writer = outgoing.push_rejection(receipt, reason);
+        let mut lane = lock(&incoming.lane);
+        lane.reject(target, receipt.sequence, later);
+        incoming.refuses.store(lane.refuses(), Ordering::Release);
+        drop((lane, outgoing));
         if wake_writer {
             out.ready.notify_one();
         }
+    }
+
+    /// Whether a frame that was delivered must be rejected all the same, because an earlier one for
+    /// its target was, and the sender had not seen that when it sent this one; with which reason.
+    ///
+    /// Frames that arrive after a rejection are rejected by the session itself. This is for those
+    /// that waited for their turn meanwhile: ask when it has come.
+    pub fn refusal(&self, receipt: Receipt, target: u64) -> Option<u8> {
+        let incoming = self.0.incoming.get(usize::from(receipt.lane))?;
+        if !incoming.refuses.load(Ordering::Acquire) {
+            return None;
+        }
+        lock(&incoming.lane).refusal(target, receipt.sequence)
     }
 
     /// Sends an answer that ends a frame of the peer's, which is settled once the peer has the
@@ -283,8 +360,7 @@ impl Session {
                 }
                 Ok(())
             }
-            Err(PushRefusal::Full) => Err(SendError::Full),
-            Err(PushRefusal::Ended) => Err(SendError::Ended),
+            Err(refusal) => Err(refusal.into()),
         }
     }
 
@@ -316,8 +392,7 @@ impl Session {
                 }
                 Ok(())
             }
-            Err(PushRefusal::Full) => Err(SendError::Full),
-            Err(PushRefusal::Ended) => Err(SendError::Ended),
+            Err(refusal) => Err(refusal.into()),
         }
     }
 
@@ -329,173 +404,6 @@ impl Session {
         if !self.0.marks_changed.swap(true, Ordering::AcqRel) {
             self.0.control_ready.notify_one();
         }
-    }
-}
-
-/// For the connection that carries the session.
-impl Session {
-    /// Whether the layer above is to be told of the session: the first time only.
-    pub(crate) fn introduce(&self) -> bool {
-        !self.0.introduced.swap(true, Ordering::AcqRel)
-    }
-
-    pub(crate) fn lanes_in(&self) -> u16 {
-        self.0.incoming.len() as u16
-    }
-
-    /// The longest frame that may come.
-    pub(crate) fn frame_limit_bytes(&self) -> u64 {
-        (self.0.frame_limit + HEAD_LONGEST) as u64
-    }
-
-    /// Up to where each lane has arrived.
-    pub(crate) fn received(&self) -> Vec<u64> {
-        self.0.incoming.iter().map(|lane| lock(lane).received()).collect()
-    }
-
-    /// A new connection begins: the peer has received up to `received` on each lane. Returns each
-    /// lane's first sequence number on it.
-    pub(crate) fn resume(&self, received: &[u64]) -> Result<Vec<u64>, WireError> {
-        if !received.is_empty() && received.len() != self.0.outgoing.len() {
-            return Err(WireError::Malformed);
-        }
-        for lane in &self.0.incoming {
-            lock(lane).retell();
-        }
-        lock(&self.0.control).frames.clear();
-        self.tell_marks();
-        let received = received.iter().copied().chain(std::iter::repeat(0));
-        self.0.outgoing.iter().zip(received).map(|(out, at)| lock(&out.lane).resume(at)).collect()
-    }
-
-    /// The next batch of a lane; waits for one.
-    ///
-    /// # Cancel safety
-    ///
-    /// Safe: a batch is handed over when the future is ready.
-    pub(crate) async fn batch(&self, lane: u16) -> Bytes {
-        let out = &self.0.outgoing[usize::from(lane)];
-        loop {
-            if let Some(bytes) = lock(&out.lane).poll_batch() {
-                return bytes;
-            }
-            out.ready.notified().await;
-        }
-    }
-
-    /// What the control lane is to write; waits for something.
-    ///
-    /// # Cancel safety
-    ///
-    /// Safe for marks and frames of the session itself; packets taken and not written are lost.
-    pub(crate) async fn control(&self) -> Vec<u8> {
-        let mut out = Vec::new();
-        loop {
-            self.collect_control(&mut out);
-            if !out.is_empty() {
-                return out;
-            }
-            self.0.control_ready.notified().await;
-        }
-    }
-
-    fn collect_control(&self, out: &mut Vec<u8>) {
-        let mut control = lock(&self.0.control);
-        for frame in control.frames.drain(..) {
-            frame.put(out);
-        }
-        for packet in control.packets.drain(..) {
-            Control::Packet(packet.to_vec()).put(out);
-        }
-        drop(control);
-        if !self.0.marks_changed.swap(false, Ordering::AcqRel) {
-            return;
-        }
-        for (lane, incoming) in (0..).zip(&self.0.incoming) {
-            let marks = lock(incoming).poll_marks();
-            if let Some(up_to) = marks.received {
-                Control::Received { lane, up_to }.put(out);
-            }
-            if let Some((up_to, ranges)) = marks.settled {
-                Control::Settled { lane, up_to, ranges }.put(out);
-            }
-        }
-    }
-
-    /// Queues a control frame of the transport's own; beyond the limit it is dropped, since only a
-    /// peer that floods us with pings comes there.
-    pub(crate) fn send_control(&self, frame: Control) {
-        let mut control = lock(&self.0.control);
-        if control.frames.len() < FRAMES_LIMIT {
-            control.frames.push_back(frame);
-        }
-        drop(control);
-        self.0.control_ready.notify_one();
-    }
-
-    /// A frame arrived on a lane.
-    pub(crate) fn handle_frame(&self, lane: u16, sequence: u64) -> Result<Arrival, WireError> {
-        let incoming = self.0.incoming.get(usize::from(lane)).ok_or(WireError::Malformed)?;
-        let arrival = lock(incoming).handle_frame(sequence)?;
-        self.tell_marks();
-        Ok(arrival)
-    }
-
-    pub(crate) fn handle_received(&self, lane: u16, up_to: u64) -> Result<(), WireError> {
-        let out = self.0.outgoing.get(usize::from(lane)).ok_or(WireError::Malformed)?;
-        let told = lock(&out.lane).handle_received(up_to)?;
-        told.into_iter().for_each(|receipt| self.settle(receipt));
-        Ok(())
-    }
-
-    pub(crate) fn handle_settled(
-        &self,
-        lane: u16,
-        up_to: u64,
-        ranges: &[(u64, u64)],
-    ) -> Result<(), WireError> {
-        let out = self.0.outgoing.get(usize::from(lane)).ok_or(WireError::Malformed)?;
-        let mut wake = Vec::new();
-        lock(&out.lane).handle_settled(up_to, ranges, &self.0.budget, &mut wake)?;
-        self.wake_waiters(wake);
-        Ok(())
-    }
-
-    fn wake_waiters(&self, mut wake: Vec<Waker>) {
-        if self.0.budget.take_short() {
-            for out in &self.0.outgoing {
-                lock(&out.lane).wake_all(&mut wake);
-            }
-        }
-        wake.into_iter().for_each(Waker::wake);
-    }
-
-    /// The peer rejected one of our frames.
-    pub(crate) fn handle_rejected(
-        &self,
-        lane: u16,
-        sequence: u64,
-    ) -> Result<Option<Unsettled>, WireError> {
-        let out = self.0.outgoing.get(usize::from(lane)).ok_or(WireError::Malformed)?;
-        let mut wake = Vec::new();
-        let rejected = lock(&out.lane).handle_rejected(sequence, &self.0.budget, &mut wake);
-        self.wake_waiters(wake);
-        Ok(rejected)
-    }
-
-    /// Ends the session; returns what was not settled. A second call returns nothing.
-    pub(crate) fn end(&self) -> Vec<Unsettled> {
-        self.0.ended.store(true, Ordering::Release);
-        let mut wake = Vec::new();
-        let unsettled =
-            self.0.outgoing.iter().flat_map(|out| lock(&out.lane).end(&mut wake)).collect();
-        wake.into_iter().for_each(Waker::wake);
-        unsettled
-    }
-
-    /// Whether all that was sent has arrived and is settled.
-    pub(crate) fn is_drained(&self) -> bool {
-        self.0.outgoing.iter().all(|out| lock(&out.lane).is_drained())
     }
 }
 

@@ -4,9 +4,7 @@
 //! each peer that is wanted a task dials, greets, carries the session until the connection ends,
 //! and dials again, with growing waits.
 //!
-//! Invariant: one connection at a time carries a session. When both ends dial, the one that the
-//! lower node name dialled is kept; nothing that was sent on the other is lost, because the session
-//! resumes.
+//! What is decided about a peer is decided in [`Peer`]; here connections are made and ended.
 
 mod accept;
 mod dial;
@@ -30,7 +28,8 @@ use crate::{
     greet::{CLOSED, ConnectError, ControlStream, FORGOTTEN, REPLACED},
     identity::{NodeName, PeerId},
     link::{Link, LinkEnd},
-    session::{Inbound, Limits, Session, Shape, Unsettled},
+    peer::{Over, Peer},
+    session::{Inbound, Session, Unsettled},
     simulation::{MAX_UDP_PAYLOAD_BYTES, endpoint_config, seeded_client, seeded_server},
     socket::Network,
     wire::{
@@ -134,7 +133,7 @@ struct Shared {
     local: PeerId,
     info: Bytes,
     events: Rc<dyn Events>,
-    peers: RefCell<BTreeMap<NodeName, Peer>>,
+    peers: RefCell<BTreeMap<NodeName, Entry>>,
     tasks: RefCell<JoinSet<()>>,
     next_link: Cell<u64>,
     closing: Cell<bool>,
@@ -143,19 +142,13 @@ struct Shared {
 }
 
 #[derive(Default)]
-struct Peer {
-    /// Where to dial, and which incarnation; `None` if it is not to be dialled.
-    wanted: Option<(u64, SocketAddr)>,
+struct Entry {
+    peer: Peer<LinkHandle>,
+    /// Whether a task dials it.
     dialling: bool,
-    session: Option<Session>,
-    link: Option<LinkHandle>,
-    /// The lowest incarnation that is still listened to.
-    floor: u64,
 }
 
 struct LinkHandle {
-    id: u64,
-    dialled_by: NodeName,
     connection: quinn::Connection,
     stop: Rc<Notify>,
     pong: Rc<Notify>,
@@ -220,7 +213,7 @@ impl Bound {
             events,
             peers: RefCell::default(),
             tasks: RefCell::default(),
-            next_link: Cell::new(0),
+            next_link: Cell::new(1),
             closing: Cell::new(false),
             changed: Notify::new(),
         }));
@@ -274,10 +267,9 @@ impl Transport {
         self.raise_floor(peer);
         let mut peers = self.0.peers.borrow_mut();
         let entry = peers.entry(peer.name.clone()).or_default();
-        if peer.incarnation < entry.floor {
+        if !entry.peer.want(peer.incarnation, addr) {
             return;
         }
-        entry.wanted = Some((peer.incarnation, addr));
         if !std::mem::replace(&mut entry.dialling, true) {
             drop(peers);
             self.spawn(dial::run(self.clone(), peer.name.clone()));
@@ -291,10 +283,7 @@ impl Transport {
     pub fn forget(&self, peer: &PeerId) {
         let over = PeerId { name: peer.name.clone(), incarnation: peer.incarnation + 1 };
         let mut peers = self.0.peers.borrow_mut();
-        let entry = peers.entry(peer.name.clone()).or_default();
-        if entry.wanted.is_some_and(|(incarnation, _)| incarnation <= peer.incarnation) {
-            entry.wanted = None;
-        }
+        peers.entry(peer.name.clone()).or_default().peer.unwant(peer.incarnation);
         drop(peers);
         self.raise_floor(&over);
         self.0.changed.notify_waiters();
@@ -302,15 +291,15 @@ impl Transport {
 
     /// The session with a peer of this name, if there is one.
     pub fn session(&self, name: &NodeName) -> Option<Session> {
-        self.0.peers.borrow().get(name)?.session.clone()
+        self.0.peers.borrow().get(name)?.peer.session().cloned()
     }
 
     /// Whether a connection carries the session with a peer right now.
     pub fn is_linked(&self, peer: &PeerId) -> bool {
         let peers = self.0.peers.borrow();
         peers.get(&peer.name).is_some_and(|entry| {
-            entry.link.is_some()
-                && entry.session.as_ref().is_some_and(|session| session.peer() == peer)
+            entry.peer.link().is_some()
+                && entry.peer.session().is_some_and(|session| session.peer() == peer)
         })
     }
 
@@ -326,17 +315,31 @@ impl Transport {
         }
     }
 
-    /// Takes no more peers, waits until all that was sent is settled, for at most `patience`, and
-    /// closes every connection.
+    /// Stops the intake of every session, this node's messages and its peers'; waits until all that
+    /// was taken is settled, for at most `patience`; and closes every connection. Sessions go on
+    /// over new connections meanwhile; new peers are refused.
+    ///
+    /// A peer that has no connection and is owed nothing is not waited for.
     pub async fn close(&self, patience: Duration) {
         self.0.closing.set(true);
-        let deadline = self.0.clock.after(patience);
-        let sessions: Vec<Session> =
-            self.0.peers.borrow().values().filter_map(|peer| peer.session.clone()).collect();
-        let linked = |session: &Session| self.is_linked(session.peer());
-        while sessions.iter().any(|s| linked(s) && !s.is_drained()) && self.0.clock.now() < deadline
-        {
-            self.0.clock.sleep(DRAIN_PERIOD).await;
+        let sessions: Vec<Session> = {
+            let peers = self.0.peers.borrow();
+            let known = peers.values().filter(|entry| {
+                let owed = entry.peer.session().is_some_and(|s| s.unsettled().0 > 0);
+                owed || entry.peer.link().is_some()
+            });
+            known.filter_map(|entry| entry.peer.session().cloned()).collect()
+        };
+        sessions.iter().for_each(Session::close);
+        let all_closed = async {
+            for session in &sessions {
+                session.closed().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            () = all_closed => {}
+            () = self.0.clock.sleep(patience) => {}
         }
         self.0.endpoint.close(CLOSED.into(), b"closed");
         let names: Vec<NodeName> = self.0.peers.borrow().keys().cloned().collect();
@@ -359,23 +362,20 @@ impl Transport {
 
     fn link_of(&self, name: &NodeName) -> Option<(Session, Rc<Notify>)> {
         let peers = self.0.peers.borrow();
-        let entry = peers.get(name)?;
-        Some((entry.session.clone()?, Rc::clone(&entry.link.as_ref()?.pong)))
+        let peer = &peers.get(name)?.peer;
+        Some((peer.session()?.clone(), Rc::clone(&peer.link()?.pong)))
     }
 
     /// Ends what belongs to incarnations of a name below this one.
     fn raise_floor(&self, peer: &PeerId) {
         let mut peers = self.0.peers.borrow_mut();
         let entry = peers.entry(peer.name.clone()).or_default();
-        entry.floor = entry.floor.max(peer.incarnation);
-        let floor = entry.floor;
-        let over = entry.session.take_if(|session| session.peer().incarnation < floor);
-        let link = if over.is_some() { entry.link.take() } else { None };
+        let Over { session, link } = entry.peer.raise_floor(peer.incarnation);
         drop(peers);
         if let Some(link) = link {
             link.end(FORGOTTEN);
         }
-        if let Some(session) = over {
+        if let Some(session) = session {
             let unsettled = session.end();
             self.0.events.session_ended(&session, unsettled);
         }
@@ -400,7 +400,7 @@ impl Transport {
     /// Whether this node wants to talk to a peer at all.
     fn check(&self, hello: &Hello, control: &ControlStream) -> Result<(), Refusal> {
         let local = &self.0.local;
-        if self.0.closing.get() {
+        if self.0.closing.get() && !self.knows(&hello.node) {
             return Err(Refusal::Closing);
         }
         if hello.cluster != self.0.config.cluster.as_str() {
@@ -422,11 +422,17 @@ impl Transport {
         if hello.lanes == 0 || hello.lanes > crate::wire::handshake::LANES_LIMIT {
             return Err(Refusal::Protocol);
         }
-        let floor = self.0.peers.borrow().get(&hello.node.name).map_or(0, |entry| entry.floor);
+        let floor =
+            self.0.peers.borrow().get(&hello.node.name).map_or(0, |entry| entry.peer.floor());
         if hello.node.incarnation < floor {
             return Err(Refusal::Stale { known: floor - 1 });
         }
         self.0.events.admit(&hello.node, &hello.info)
+    }
+
+    /// Whether there is a session with a peer.
+    fn knows(&self, peer: &PeerId) -> bool {
+        self.session(&peer.name).is_some_and(|session| session.peer() == peer)
     }
 
     /// The session with a peer that has greeted, made if there is none.
@@ -434,33 +440,16 @@ impl Transport {
         self.raise_floor(&hello.node);
         let mut peers = self.0.peers.borrow_mut();
         let entry = peers.entry(hello.node.name.clone()).or_default();
-        if let Some(session) = &entry.session {
-            return session.clone();
-        }
-        let config = &self.0.config;
-        let shape = Shape {
-            lanes_out: hello.lanes,
-            lanes_in: config.lanes.get(),
-            limits: Limits {
-                target_messages: config.target_messages,
-                target_bytes: config.target_bytes,
-            },
-            messages_limit: config.session_messages,
-            bytes_limit: config.session_bytes,
-            frame_limit: config.frame_limit,
-        };
-        let info = Bytes::copy_from_slice(&hello.info);
-        let session = Session::new(self.0.local.clone(), hello.node.clone(), info, &shape);
-        entry.session = Some(session.clone());
-        session
+        entry.peer.session_or_else(|| {
+            let shape = self.0.config.shape(hello.lanes);
+            let info = Bytes::copy_from_slice(&hello.info);
+            Session::new(self.0.local.clone(), hello.node.clone(), info, &shape)
+        })
     }
 
     /// Whether a connection dialled by `dialled_by` would replace what carries the session now.
     fn may_carry(&self, peer: &NodeName, dialled_by: &NodeName) -> bool {
-        let peers = self.0.peers.borrow();
-        let Some(link) = peers.get(peer).and_then(|entry| entry.link.as_ref()) else { return true };
-        // A second dial by the same side says that it has given up the first connection.
-        link.dialled_by == *dialled_by || dialled_by < &link.dialled_by
+        self.0.peers.borrow().get(peer).is_none_or(|entry| entry.peer.may_carry(dialled_by))
     }
 
     /// Lets a connection carry the session from now on. Gives the task that carries it.
@@ -473,19 +462,19 @@ impl Transport {
     ) -> Result<impl Future<Output = ()> + use<>, ConnectError> {
         let name = &session.peer().name;
         let connection = control.connection.clone();
-        let resumed = session.resume(received)?;
+        let id = self.0.next_link.replace(self.0.next_link.get() + 1);
+        let resumed = session.resume(id, received)?;
         let first = session.introduce();
         let (stop, pong) = (Rc::new(Notify::new()), Rc::new(Notify::new()));
-        let id = self.0.next_link.replace(self.0.next_link.get() + 1);
         let handle = LinkHandle {
-            id,
-            dialled_by,
             connection: connection.clone(),
             stop: Rc::clone(&stop),
             pong: Rc::clone(&pong),
         };
+        let mut peers = self.0.peers.borrow_mut();
         let replaced =
-            self.0.peers.borrow_mut().get_mut(name).and_then(|entry| entry.link.replace(handle));
+            peers.get_mut(name).and_then(|entry| entry.peer.carry(id, dialled_by, handle));
+        drop(peers);
         if let Some(replaced) = replaced {
             replaced.end(REPLACED);
         }
@@ -498,6 +487,7 @@ impl Transport {
             connection,
             control,
             session: session.clone(),
+            carrier: id,
             first: resumed,
             events,
             stop,
@@ -514,17 +504,14 @@ impl Transport {
         tracing::info!(node = %self.0.local, peer = %session.peer(), %end, "link down");
         let mut peers = self.0.peers.borrow_mut();
         let entry = peers.get_mut(&session.peer().name);
-        let ended = entry.and_then(|entry| entry.link.take_if(|link| link.id == id));
+        let carried = entry.is_some_and(|entry| entry.peer.link_ended(id));
         drop(peers);
-        if ended.is_some() {
+        if carried {
             self.0.events.link_down(session);
         }
         self.0.changed.notify_waiters();
     }
 }
-
-/// How often a closing transport looks whether it is drained.
-const DRAIN_PERIOD: Duration = Duration::from_millis(5);
 
 /// How long peers are given to take notice of a close.
 const CLOSE_PATIENCE: Duration = Duration::from_millis(500);

@@ -52,3 +52,21 @@ impl fmt::Display for WireError {
 }
 
 impl std::error::Error for WireError {}
+
+#[cfg(test)]
+mod tests {
+    /// The name of a frame's variant.
+    pub(super) fn name_of(frame: &impl std::fmt::Debug) -> String {
+        format!("{frame:?}").chars().take_while(|char| char.is_alphanumeric()).collect()
+    }
+
+    /// Holds a frame's bytes against its row in `docs/wire.md`.
+    pub(super) fn assert_documented(frame: &str, bytes: &[u8]) {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/wire.md");
+        let page = std::fs::read_to_string(page).expect("the page on the wire");
+        let hex: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let row = page.lines().find(|line| line.split('|').nth(2).map(str::trim) == Some(frame));
+        let row = row.unwrap_or_else(|| panic!("docs/wire.md has no row for {frame}"));
+        assert!(row.ends_with(&format!("| `{}` |", hex.join(" "))), "{row}, and not {hex:?}");
+    }
+}

@@ -11,9 +11,9 @@ use std::{
 };
 
 use actix_cluster_transport::{
-    Bound, Class, Clock, ClusterName, ConnectError, Credentials, Events, Inbound, NodeName, PeerId,
-    Random, Refusal, Session, Transport, TransportConfig, Unsettled, development::Authority,
-    simulation::SimulatedNetwork, socket::Udp,
+    Bound, Class, Clock, ClusterName, ConnectError, Credentials, Events, Inbound, Later, NodeName,
+    PeerId, Random, Refusal, SendError, Session, Transport, TransportConfig, Unsettled,
+    development::Authority, simulation::SimulatedNetwork, socket::Udp,
 };
 use bytes::Bytes;
 use tokio::task::{JoinHandle, LocalSet};
@@ -59,7 +59,7 @@ impl Events for Seen {
             self.arrived.borrow_mut().push((frame.target, frame.payload.to_vec()));
             match self.reject.get() {
                 _ if frame.class == Class::Answer || self.hold.get() => {}
-                Some(reason) => session.reject(frame.ticket, reason),
+                Some(reason) => session.reject(frame.ticket, frame.target, reason, Later::Deliver),
                 None => session.settle(frame.ticket),
             }
         }
@@ -198,6 +198,10 @@ async fn tell(session: &Session, target: u64, number: u32) {
     })
     .await
     .expect("the session lives");
+}
+
+fn tell_now(session: &Session, target: u64, number: u32) -> Result<(), SendError> {
+    session.try_send(Class::Message, target, number.into(), &number.to_le_bytes())
 }
 
 fn simulate<F: Future<Output = ()>>(test: impl FnOnce() -> F) {
@@ -400,6 +404,74 @@ fn close_waits_for_what_was_sent() {
         a.transport.close(Duration::from_secs(5)).await;
         assert_eq!(b.numbers(), (0..500).collect::<Vec<_>>());
         assert_eq!(a.seen.ended.borrow().concat(), []);
+    });
+}
+
+#[test]
+fn close_stops_the_intake_of_both_ends_and_settles_what_was_taken() {
+    simulate(|| async {
+        let world = World::new(30);
+        let (a, b) = world.pair();
+        let (to_b, to_a) = (a.session(&b).await, b.session(&a).await);
+        for number in 0..50 {
+            tell(&to_b, 1, number).await;
+            tell(&to_a, 1, number).await;
+        }
+        let mut sent_by_b = 50;
+        let close = a.transport.close(Duration::from_secs(5));
+        let send = async {
+            while tell_now(&to_a, 1, sent_by_b).is_ok() {
+                sent_by_b += 1;
+                pass(1).await;
+            }
+        };
+        tokio::join!(biased; close, send);
+        assert_eq!(tell_now(&to_b, 1, 0), Err(SendError::Ended));
+        assert!(sent_by_b < 60, "b was told soon: {sent_by_b}");
+        assert_eq!(b.numbers(), (0..50).collect::<Vec<_>>());
+        assert_eq!(a.numbers(), (0..sent_by_b).collect::<Vec<_>>(), "all that b was promised");
+        assert_eq!(a.seen.ended.borrow().concat(), []);
+        assert_eq!(to_a.unsettled(), (0, 0));
+    });
+}
+
+#[test]
+fn close_goes_on_over_a_new_connection() {
+    simulate(|| async {
+        let world = World::new(31);
+        let (a, b) = world.pair();
+        let session = a.session(&b).await;
+        b.connect(&a);
+        world.network.partition(ip(1), ip(2));
+        for number in 0..50 {
+            tell(&session, 1, number).await;
+        }
+        let close = a.transport.close(Duration::from_secs(60));
+        let mend = async {
+            pass(10_000).await;
+            assert!(!a.transport.is_linked(b.transport.local()));
+            world.network.heal_all();
+        };
+        tokio::join!(biased; close, mend);
+        assert_eq!(b.numbers(), (0..50).collect::<Vec<_>>());
+        assert_eq!(a.seen.ended.borrow().concat(), []);
+    });
+}
+
+#[test]
+fn close_gives_up_at_its_deadline() {
+    simulate(|| async {
+        let world = World::new(32);
+        let (a, b) = world.pair();
+        let session = a.session(&b).await;
+        b.seen.hold.set(true);
+        tell(&session, 1, 7).await;
+        let start = Clock::default().now();
+        a.transport.close(Duration::from_secs(5)).await;
+        let took = Clock::default().now() - start;
+        assert!((5..7).contains(&took.as_secs()), "{took:?}");
+        let tokens: Vec<_> = a.seen.ended.borrow().concat().iter().map(|u| u.token).collect();
+        assert_eq!(tokens, [7]);
     });
 }
 

@@ -45,6 +45,9 @@ where
         if frame.deadline.is_some_and(|deadline| deadline <= ctx.clock().now()) {
             return frame.reject(RejectReason::Expired);
         }
+        if frame.is_held_back() {
+            return frame.reject(RejectReason::EarlierRejected);
+        }
         let decoded = {
             let _scope = NodeCore::enter(ctx.core());
             decode::<M>(frame.body())

@@ -86,13 +86,25 @@ impl Frame {
     /// It will not run.
     pub(crate) fn reject(mut self, reason: RejectReason) {
         if let Some(origin) = self.origin.take() {
-            origin.reject(reason);
+            origin.reject(self.target, reason);
+        }
+    }
+
+    /// Whether it must not run, because an earlier message for its target was rejected and its
+    /// sender had not seen that.
+    pub(crate) fn is_held_back(&self) -> bool {
+        match &self.origin {
+            Some(Origin::There(session, receipt)) => {
+                session.refusal(*receipt, self.target).is_some()
+            }
+            Some(Origin::Here(_)) | None => false,
         }
     }
 
     /// Its target is on another node: the sender is to find out where. A tell goes back whole, an
     /// asker has its message still.
     pub(crate) fn moved(mut self) {
+        use RejectReason::Moved;
         let Some(origin) = self.origin.take() else { return };
         match (origin, self.correlation) {
             (Origin::There(session, receipt), None) => {
@@ -102,11 +114,11 @@ impl Frame {
                     // If the session is over, its end has told the sender already.
                     Ok(()) | Err(SendError::Ended) => {}
                     // As long as a frame may be, the message has no room for the way back.
-                    Err(_) => session.reject(receipt, RejectReason::Moved as u8),
+                    Err(_) => Origin::There(session, receipt).reject(self.target, Moved),
                 }
             }
             (Origin::Here(core), None) => core.redirect(self.target, &self.payload),
-            (origin, Some(_)) => origin.reject(RejectReason::Moved),
+            (origin, Some(_)) => origin.reject(self.target, Moved),
         }
     }
 
@@ -138,15 +150,17 @@ impl Drop for Frame {
             // While it is decoded, only the code that reads it can panic: it is not to be repeated.
             let unread = std::thread::panicking();
             let reason = if unread { RejectReason::Mismatch } else { RejectReason::Stopped };
-            origin.reject(reason);
+            origin.reject(self.target, reason);
         }
     }
 }
 
 impl Origin {
-    pub(crate) fn reject(self, reason: RejectReason) {
+    pub(crate) fn reject(self, target: u64, reason: RejectReason) {
         match self {
-            Self::There(session, receipt) => session.reject(receipt, reason as u8),
+            Self::There(session, receipt) => {
+                session.reject(receipt, target, reason as u8, reason.later());
+            }
             Self::Here(core) => core.dead_letters().rejected(reason),
         }
     }

@@ -75,7 +75,7 @@ impl Drop for Batch {
                     frame.moved();
                 }
                 Ok(frame) => frame.reject(RejectReason::NodeStopped),
-                Err((origin, _)) => origin.reject(RejectReason::Mismatch),
+                Err((origin, _)) => origin.reject(target, RejectReason::Mismatch),
             }
         }
     }
@@ -106,7 +106,7 @@ pub(crate) fn receive(
         Ok(frame) => frame,
         Err((origin, error)) => {
             tracing::warn!(node = %core.id(), %error, "a message was not understood");
-            return origin.reject(RejectReason::Mismatch);
+            return origin.reject(target, RejectReason::Mismatch);
         }
     };
     let kind = frame.address().and_then(|to| core.kinds().find(to.actor_type()));

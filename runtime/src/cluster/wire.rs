@@ -234,8 +234,16 @@ mod tests {
             (Head::Unwatch { to: actor, watch: 4 }, &[7, 0, 1, 0xac, 2, 4]),
             (Head::Terminated { watch: 4, reason: 2 }, &[8, 4, 2]),
         ];
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/wire.md");
+        let page = std::fs::read_to_string(page).expect("the page on the wire");
         for (head, bytes) in golden {
             assert_eq!(head.put(Vec::new()), bytes, "{head:?}");
+            let hex: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            let row = format!("| `{}` |", hex.join(" "));
+            let debug = format!("{head:?}");
+            let name = debug.split(' ').next().expect("a name");
+            let is_row = |line: &str| line.contains(&format!("| {name} |")) && line.ends_with(&row);
+            assert!(page.lines().any(is_row), "docs/wire.md has no row of {name} with {row}");
             assert_eq!(Head::take(bytes), Ok((head, &[][..])));
         }
     }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use actix_cluster_transport::Later;
+
 use crate::message::RemoteMessage;
 
 /// Why a message did not run. It is safe to send it again.
@@ -34,11 +36,14 @@ pub enum RejectReason {
     /// The target's node does not know the message, or knows it by another shape. Register it
     /// there, or give the change a new version.
     Mismatch,
+    /// An earlier message from this node to the same target was rejected, and this one was sent
+    /// before that was known. It is rejected too, so that the earlier one can be repeated in order.
+    EarlierRejected,
 }
 
 impl RejectReason {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Full,
         Self::Stopped,
         Self::Failed,
@@ -51,11 +56,24 @@ impl RejectReason {
         Self::Unreachable,
         Self::Unsendable,
         Self::Mismatch,
+        Self::EarlierRejected,
     ];
 
     /// The reason that a peer sent as a number; numbers of later releases say the least.
     pub(crate) fn from_wire(number: u8) -> Self {
         Self::ALL.get(usize::from(number)).copied().unwrap_or(Self::Mismatch)
+    }
+
+    /// What becomes of later messages for the same target, when one from another node is rejected.
+    ///
+    /// They are rejected too until the sender has seen it. Not so if the sender gave the message up
+    /// itself, for nobody repeats it in its order then; nor if the target has moved, for then all
+    /// of them are sent on.
+    pub(crate) fn later(self) -> Later {
+        match self {
+            Self::Expired | Self::Cancelled | Self::Moved => Later::Deliver,
+            _ => Later::Reject(Self::EarlierRejected as u8),
+        }
     }
 
     /// The word that logs and metrics use.
@@ -73,6 +91,7 @@ impl RejectReason {
             Self::Unreachable => "unreachable",
             Self::Unsendable => "unsendable",
             Self::Mismatch => "mismatch",
+            Self::EarlierRejected => "earlier rejected",
         }
     }
 }

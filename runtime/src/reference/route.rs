@@ -251,7 +251,9 @@ impl<A: RemoteActor> Wait<A> {
                 Some(Err(RejectReason::Full))
             }
             // The routes are about to say so too.
-            Ok(Poll::Ready(Err(SendError::Ended))) => self.poll_routes(place, task),
+            Ok(Poll::Ready(Err(SendError::Closing | SendError::Ended))) => {
+                self.poll_routes(place, task)
+            }
             Ok(Poll::Ready(Err(_))) => Some(Err(RejectReason::Unsendable)),
             Err(EncodeError::Codec(error)) => {
                 tracing::warn!(actor = A::NAME, %error, "a message could not be written");
@@ -279,7 +281,7 @@ impl<A: RemoteActor> Wait<A> {
         // They may have changed between the look and the wait: then nobody is left to wake us.
         match place.destination() {
             Destination::Later => None,
-            Destination::There(peer) if peer.session.has_ended() => None,
+            Destination::There(peer) if !peer.session.takes_messages() => None,
             _ => {
                 task.waker().wake_by_ref();
                 None
@@ -349,7 +351,7 @@ fn try_session<A: RemoteActor>(
     match sent {
         Some(Ok(())) => Ok(()),
         Some(Err(SendError::Full)) => Err(RejectReason::Full),
-        Some(Err(SendError::Ended)) => Err(RejectReason::Unreachable),
+        Some(Err(SendError::Closing | SendError::Ended)) => Err(RejectReason::Unreachable),
         Some(Err(_)) | None => Err(RejectReason::Unsendable),
     }
 }

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use super::refusals::Refusals;
 use crate::wire::{WireError, control::RANGES_LIMIT};
 
 #[derive(Debug, Default)]
@@ -16,6 +17,7 @@ pub(crate) struct Incoming {
     /// First to last of what is settled beyond `settled`.
     ranges: BTreeMap<u64, u64>,
     ranges_changed: bool,
+    refusals: Refusals,
 }
 
 /// What is to be told to the peer.
@@ -75,12 +77,43 @@ impl Incoming {
         }
         if first == self.settled + 1 {
             self.settled = last;
+            if !self.refusals.is_empty() {
+                self.refusals.forget(last);
+            }
             // What was told as a range may be part of it now, and so the list has changed.
             self.ranges_changed |= first != last;
         } else {
             self.ranges.insert(first, last);
             self.ranges_changed = true;
         }
+    }
+
+    /// A frame is rejected; with a reason for those that follow to its target, if they are to be
+    /// rejected too until the peer has seen it.
+    pub(crate) fn reject(&mut self, target: u64, sequence: u64, later: Option<u8>) {
+        self.refusals.count();
+        if let Some(reason) = later {
+            self.refusals.refuse(target, sequence, reason);
+        }
+    }
+
+    /// Whether a message is to be rejected because of an earlier one, and why.
+    pub(crate) fn refusal(&self, target: u64, sequence: u64) -> Option<u8> {
+        self.refusals.reason(target, sequence)
+    }
+
+    /// Whether any target is refused.
+    pub(crate) fn refuses(&self) -> bool {
+        !self.refusals.is_empty()
+    }
+
+    /// The peer has seen this many rejections, and says so at this place.
+    ///
+    /// # Errors
+    ///
+    /// When there were not as many.
+    pub(crate) fn handle_seen(&mut self, sequence: u64, count: u64) -> Result<(), WireError> {
+        if self.refusals.handle_seen(sequence, count) { Ok(()) } else { Err(WireError::Malformed) }
     }
 
     /// What the peer has not been told yet.
@@ -95,6 +128,12 @@ impl Incoming {
         self.settled_told = self.settled;
         self.ranges_changed = false;
         Marks { received, settled }
+    }
+
+    /// Whether all that has arrived is settled, and nothing is refused.
+    #[cfg(test)]
+    pub(crate) fn is_drained(&self) -> bool {
+        self.settled == self.received && self.ranges.is_empty() && self.refusals.is_empty()
     }
 
     /// Tells all again: a new connection knows nothing of what the last one carried.

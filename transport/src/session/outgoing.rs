@@ -17,20 +17,15 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{Receipt, budget::Budget};
+use super::{
+    Receipt,
+    budget::Budget,
+    target::{Limits, Target},
+};
 use crate::{
-    wait_list::{Ticket, WaitList},
+    wait_list::Ticket,
     wire::{WireError, lane, varint},
 };
-
-/// Bounds of one lane and one target.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Limits {
-    /// Unsettled messages of one target.
-    pub(crate) target_messages: u32,
-    /// Unsettled bytes of one target; one message may exceed it when nothing else is unsettled.
-    pub(crate) target_bytes: u64,
-}
 
 /// Whether a frame takes budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,23 +52,42 @@ pub struct Unsettled {
 pub(crate) enum PushRefusal {
     /// No budget now.
     Full,
+    /// The session takes no more messages.
+    Closing,
     /// The session has ended.
     Ended,
+}
+
+/// What a lane still takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Intake {
+    All,
+    /// One end is closing: what ends the peer's messages still passes.
+    Answers,
+    Nothing,
 }
 
 #[derive(Debug)]
 pub(crate) struct Outgoing {
     limits: Limits,
-    ended: bool,
+    intake: Intake,
     open: Vec<u8>,
     open_frames: u64,
     batches: VecDeque<Batch>,
+    /// Bytes in `batches`.
+    batched_bytes: u64,
+    /// Whether a sender was turned away because the lane held too many bytes.
+    short: bool,
     /// The next batch to hand to the connection.
     cursor: usize,
+    /// The connection that may take batches: one that was replaced gets no more.
+    carrier: u64,
     /// The sequence number of the next frame.
     next: u64,
     /// The last frame that was ever handed to a connection.
     written: u64,
+    /// The last frame that the peer is known to have received.
+    received: u64,
     records: VecDeque<Record>,
     /// The sequence number of the first record.
     base: u64,
@@ -81,6 +95,10 @@ pub(crate) struct Outgoing {
     /// Rejections of the peer's frames, by the sequence number of ours that tells them. Only when
     /// the peer has it may its frame be marked as settled: the mark must not overtake the reason.
     telling: VecDeque<(u64, Receipt)>,
+    /// How many rejections of this lane's frames have come and were passed on, and how many of them
+    /// the peer knows us to have seen.
+    rejections: u64,
+    rejections_told: u64,
 }
 
 #[derive(Debug)]
@@ -88,6 +106,12 @@ struct Batch {
     first: u64,
     frames: u64,
     bytes: Bytes,
+}
+
+impl Batch {
+    fn last(&self) -> u64 {
+        self.first + self.frames - 1
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -105,28 +129,27 @@ enum State {
     Settled,
 }
 
-#[derive(Debug, Default)]
-struct Target {
-    messages: u32,
-    bytes: u64,
-    waiters: WaitList,
-}
-
 impl Outgoing {
     pub(crate) fn new(limits: Limits) -> Self {
         Self {
             limits,
-            ended: false,
+            intake: Intake::All,
             open: Vec::new(),
             open_frames: 0,
             batches: VecDeque::new(),
+            batched_bytes: 0,
+            short: false,
             cursor: 0,
+            carrier: 0,
             next: 1,
             written: 0,
+            received: 0,
             records: VecDeque::new(),
             base: 1,
             targets: BTreeMap::new(),
             telling: VecDeque::new(),
+            rejections: 0,
+            rejections_told: 0,
         }
     }
 
@@ -138,40 +161,20 @@ impl Outgoing {
         ticket: Option<Ticket>,
         budget: &Budget,
     ) -> Result<Pushed, PushRefusal> {
-        if self.ended {
-            return Err(PushRefusal::Ended);
-        }
+        self.check_intake(frame.class)?;
         let bytes = (frame.payload.len() + lane::HEAD_LONGEST) as u64;
-        let mut next = None;
-        if frame.class == Class::Message {
-            let limits = self.limits;
-            let target = self.targets.entry(frame.target).or_default();
-            let is_first = match ticket {
-                Some(ticket) => target.waiters.is_first(ticket),
-                None => target.waiters.is_empty(),
-            };
-            if !is_first || !target.has_room(bytes, limits) || !budget.try_take(bytes) {
-                self.forget_idle(frame.target);
-                return Err(PushRefusal::Full);
-            }
-            target.messages += 1;
-            target.bytes += bytes;
-            if let Some(ticket) = ticket {
-                target.waiters.leave(ticket);
-                next = target.waiters.first();
-            }
-        }
-        let state = match frame.class {
-            Class::Message => State::Message,
-            Class::Answer => State::Answer,
-        };
         let wake_writer = self.open.is_empty();
-        lane::put_payload(
-            frame.class == Class::Answer,
-            frame.target,
-            frame.payload,
-            &mut self.open,
-        );
+        let (state, next) = match frame.class {
+            Class::Message => {
+                let next = self.take_room(frame.target, bytes, ticket, budget)?;
+                // What follows was sent in the knowledge of all rejections so far.
+                self.tell_rejections();
+                (State::Message, next)
+            }
+            Class::Answer => (State::Answer, None),
+        };
+        let is_answer = frame.class == Class::Answer;
+        lane::put_payload(is_answer, frame.target, frame.payload, &mut self.open);
         self.record(Record {
             target: frame.target,
             token: frame.token,
@@ -179,6 +182,51 @@ impl Outgoing {
             state,
         });
         Ok(Pushed { wake_writer, next })
+    }
+
+    fn check_intake(&self, class: Class) -> Result<(), PushRefusal> {
+        match (self.intake, class) {
+            (Intake::All, _) | (Intake::Answers, Class::Answer) => Ok(()),
+            (Intake::Answers, Class::Message) => Err(PushRefusal::Closing),
+            (Intake::Nothing, _) => Err(PushRefusal::Ended),
+        }
+    }
+
+    /// Takes a message's room at its target, in the lane and in the session, or none of them.
+    /// Returns the next waiter that may try.
+    fn take_room(
+        &mut self,
+        target: u64,
+        bytes: u64,
+        ticket: Option<Ticket>,
+        budget: &Budget,
+    ) -> Result<Option<Waker>, PushRefusal> {
+        let (limits, has_lane_room) = (self.limits, self.has_lane_room(bytes));
+        let entry = self.targets.entry(target).or_default();
+        let is_first = match ticket {
+            Some(ticket) => entry.waiters.is_first(ticket),
+            None => entry.waiters.is_empty(),
+        };
+        let may_try = is_first && entry.has_room(bytes, limits);
+        self.short |= may_try && !has_lane_room;
+        if !may_try || !has_lane_room || !budget.try_take(bytes) {
+            self.forget_idle(target);
+            return Err(PushRefusal::Full);
+        }
+        entry.take(bytes);
+        let Some(ticket) = ticket else { return Ok(None) };
+        entry.waiters.leave(ticket);
+        Ok(entry.waiters.first())
+    }
+
+    fn has_lane_room(&self, bytes: u64) -> bool {
+        let held = self.held_bytes();
+        held == 0 || held + bytes <= self.limits.lane_bytes
+    }
+
+    /// Bytes that the peer has not received, as far as this end knows.
+    pub(crate) fn held_bytes(&self) -> u64 {
+        self.batched_bytes + self.open.len() as u64
     }
 
     /// Sends an answer that settles a frame of the peer's once the peer has it: the mark must not
@@ -196,7 +244,7 @@ impl Outgoing {
 
     /// Tells the peer that a frame of its did not run. Returns whether the writer is to be woken.
     pub(crate) fn push_rejection(&mut self, receipt: Receipt, reason: u8) -> bool {
-        if self.ended {
+        if self.intake == Intake::Nothing {
             return false;
         }
         let wake_writer = self.open.is_empty();
@@ -240,19 +288,30 @@ impl Outgoing {
         next
     }
 
-    /// The next bytes for the connection: what queued up since the last call, as one batch.
-    pub(crate) fn poll_batch(&mut self) -> Option<Bytes> {
+    /// The next bytes for a connection: what queued up since the last call, as one batch.
+    ///
+    /// # Errors
+    ///
+    /// When another connection carries the session since.
+    pub(crate) fn poll_batch(&mut self, carrier: u64) -> Result<Option<Bytes>, Replaced> {
+        if carrier != self.carrier {
+            return Err(Replaced);
+        }
+        self.tell_rejections();
         if self.cursor == self.batches.len() && !self.open.is_empty() {
             let capacity = self.open.len();
             let bytes =
                 Bytes::from(std::mem::replace(&mut self.open, Vec::with_capacity(capacity)));
             let frames = std::mem::take(&mut self.open_frames);
+            self.batched_bytes += bytes.len() as u64;
             self.batches.push_back(Batch { first: self.next - frames, frames, bytes });
         }
-        let batch = self.batches.get(self.cursor)?;
+        let Some(batch) = self.batches.get(self.cursor) else { return Ok(None) };
+        let bytes = batch.bytes.clone();
         self.cursor += 1;
-        self.written = self.written.max(batch.first + batch.frames - 1);
-        Some(batch.bytes.clone())
+        self.written = self.written.max(batch.last());
+        self.drop_received();
+        Ok(Some(bytes))
     }
 
     /// Starts over on a new connection, after what the peer says has arrived. Returns the sequence
@@ -261,15 +320,20 @@ impl Outgoing {
     /// # Errors
     ///
     /// When the peer claims to have received what was never sent.
-    pub(crate) fn resume(&mut self, received: u64) -> Result<u64, WireError> {
-        self.drop_received(received)?;
+    pub(crate) fn resume(&mut self, carrier: u64, received: u64) -> Result<u64, WireError> {
+        self.note_received(received)?;
+        self.carrier = carrier;
+        // Nothing was begun on the new connection, so all that has arrived can go.
+        self.cursor = self.batches.len();
+        self.drop_received();
         self.cursor = 0;
         if let Some(batch) = self.batches.front_mut() {
             // Some of the first batch may have arrived: cut it off, frame by frame.
-            while batch.first <= received {
+            while batch.first <= self.received {
                 let (length, head) =
                     varint::take(&batch.bytes)?.expect("a batch holds whole frames");
-                let _arrived = batch.bytes.split_to(head + length as usize);
+                let arrived = batch.bytes.split_to(head + length as usize);
+                self.batched_bytes -= arrived.len() as u64;
                 batch.first += 1;
                 batch.frames -= 1;
             }
@@ -279,26 +343,45 @@ impl Outgoing {
     }
 
     /// Everything up to `up_to` has arrived: its bytes are not needed any more. Returns the peer's
-    /// frames that may be marked as settled now.
+    /// frames that may be marked as settled now; pushes wakers of those who may try now.
     ///
     /// # Errors
     ///
     /// When the peer claims to have received what was never sent.
-    pub(crate) fn handle_received(&mut self, up_to: u64) -> Result<Vec<Receipt>, WireError> {
-        self.drop_received(up_to)?;
+    pub(crate) fn handle_received(
+        &mut self,
+        up_to: u64,
+        wake: &mut Vec<Waker>,
+    ) -> Result<Vec<Receipt>, WireError> {
+        self.note_received(up_to)?;
+        self.drop_received();
+        if std::mem::take(&mut self.short) {
+            self.wake_all(wake);
+        }
         let told = self.telling.partition_point(|(sequence, _)| *sequence <= up_to);
         Ok(self.telling.drain(..told).map(|(_, receipt)| receipt).collect())
     }
 
-    fn drop_received(&mut self, up_to: u64) -> Result<(), WireError> {
+    fn note_received(&mut self, up_to: u64) -> Result<(), WireError> {
         if up_to >= self.next {
             return Err(WireError::Gap { due: self.next - 1, came: up_to });
         }
-        while self.batches.front().is_some_and(|batch| batch.first + batch.frames - 1 <= up_to) {
-            self.batches.pop_front();
-            self.cursor = self.cursor.saturating_sub(1);
-        }
+        self.received = self.received.max(up_to);
         Ok(())
+    }
+
+    /// Frees what has arrived and was handed to this connection. What was not is handed to it all
+    /// the same, since the frames of a stream are counted from its header on: the peer may have got
+    /// them by the connection before, and passes them over.
+    fn drop_received(&mut self) {
+        while let Some(batch) = self.batches.front()
+            && self.cursor > 0
+            && batch.last() <= self.received
+        {
+            self.batched_bytes -= batch.bytes.len() as u64;
+            self.batches.pop_front();
+            self.cursor -= 1;
+        }
     }
 
     /// These frames were handled or rejected: their budget is free again. Pushes wakers of those
@@ -343,12 +426,38 @@ impl Outgoing {
         Some(Unsettled { target, token, written: true })
     }
 
+    /// A rejection has been passed on to the sender. Returns whether the writer is to be woken, to
+    /// tell the peer so.
+    pub(crate) fn rejection_seen(&mut self) -> bool {
+        self.rejections += 1;
+        self.open.is_empty() && self.intake != Intake::Nothing
+    }
+
+    fn tell_rejections(&mut self) {
+        if self.rejections == self.rejections_told || self.intake == Intake::Nothing {
+            return;
+        }
+        self.rejections_told = self.rejections;
+        lane::LaneFrame::Seen { count: self.rejections }.put(&mut self.open);
+        self.record(Record { target: 0, token: 0, bytes: 0, state: State::Answer });
+    }
+
+    /// Takes no more messages; what was taken goes on. Pushes wakers of all who wait.
+    pub(crate) fn close(&mut self, wake: &mut Vec<Waker>) {
+        self.intake = self.intake.max(Intake::Answers);
+        for target in self.targets.values_mut() {
+            wake.append(&mut target.waiters.drain());
+        }
+        self.targets.retain(|_, target| !target.is_idle());
+    }
+
     /// Ends the lane: nothing more is taken, and what is not settled is returned.
     pub(crate) fn end(&mut self, wake: &mut Vec<Waker>) -> Vec<Unsettled> {
-        self.ended = true;
+        self.intake = Intake::Nothing;
         self.open = Vec::new();
         self.open_frames = 0;
         self.batches.clear();
+        self.batched_bytes = 0;
         self.telling.clear();
         self.cursor = 0;
         for target in std::mem::take(&mut self.targets).values_mut() {
@@ -374,6 +483,7 @@ impl Outgoing {
     }
 
     /// Whether nothing waits to be written, to arrive or to be settled.
+    #[cfg(test)]
     pub(crate) fn is_drained(&self) -> bool {
         self.open.is_empty() && self.batches.is_empty() && self.records.is_empty()
     }
@@ -388,8 +498,7 @@ impl Outgoing {
         }
         budget.give_back(bytes.into());
         if let Some(waiting) = self.targets.get_mut(&target) {
-            waiting.messages = waiting.messages.saturating_sub(1);
-            waiting.bytes = waiting.bytes.saturating_sub(bytes.into());
+            waiting.give_back(bytes.into());
             wake.extend(waiting.waiters.first());
         }
         self.forget_idle(target);
@@ -404,7 +513,7 @@ impl Outgoing {
 
     /// Keeps the table of targets to those that are in use.
     fn forget_idle(&mut self, target: u64) {
-        if self.targets.get(&target).is_some_and(|t| t.messages == 0 && t.waiters.is_empty()) {
+        if self.targets.get(&target).is_some_and(Target::is_idle) {
             self.targets.remove(&target);
         }
     }
@@ -419,6 +528,10 @@ pub(crate) struct Frame<'a> {
     pub(crate) payload: &'a [u8],
 }
 
+/// Another connection carries the session: this one is to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Replaced;
+
 /// What a push asks its caller to do.
 #[derive(Debug)]
 pub(crate) struct Pushed {
@@ -426,11 +539,4 @@ pub(crate) struct Pushed {
     pub(crate) wake_writer: bool,
     /// Wake this waiter.
     pub(crate) next: Option<Waker>,
-}
-
-impl Target {
-    fn has_room(&self, bytes: u64, limits: Limits) -> bool {
-        self.messages == 0
-            || self.messages < limits.target_messages && self.bytes + bytes <= limits.target_bytes
-    }
 }

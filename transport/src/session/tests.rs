@@ -1,21 +1,30 @@
 //! Two cores and a connection that is cut at any point: in order, exactly once, every message with
 //! one outcome.
 
-use std::task::Waker;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::Waker,
+};
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 
 use super::{
-    Arrival, Budget, Class, Frame, Incoming, Limits, Outgoing, PushRefusal, Receipt, SendError,
-    Session, Shape,
+    Arrival, Budget, Class, Frame, Incoming, Later, Limits, Outgoing, PushRefusal, Receipt,
+    SendError, Session, Shape,
 };
 use crate::{
     identity::{NodeName, PeerId},
-    wire::lane::LaneFrame,
+    wire::{control::Control, lane::LaneFrame},
 };
 
-const LIMITS: Limits = Limits { target_messages: 4, target_bytes: 400 };
+const LIMITS: Limits = Limits { target_messages: 4, target_bytes: 400, lane_bytes: 600 };
+
+/// The one connection of these tests.
+const CARRIER: u64 = 0;
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -74,12 +83,12 @@ impl Pair {
         match self.outgoing.push(&frame, None, &self.budget) {
             Ok(_) => self.sent.push(token),
             Err(PushRefusal::Full) => assert_eq!(class, Class::Message),
-            Err(PushRefusal::Ended) => panic!("nobody ended it"),
+            Err(refusal) => panic!("nobody ended it: {refusal:?}"),
         }
     }
 
     fn write(&mut self) {
-        if let Some(batch) = self.outgoing.poll_batch() {
+        if let Some(batch) = self.outgoing.poll_batch(CARRIER).expect("not replaced") {
             self.wire.extend_from_slice(&batch);
         }
     }
@@ -118,7 +127,7 @@ impl Pair {
     fn marks(&mut self) {
         let marks = self.incoming.poll_marks();
         if let Some(received) = marks.received {
-            self.outgoing.handle_received(received).expect("our own marks");
+            self.outgoing.handle_received(received, &mut Vec::new()).expect("our own marks");
         }
         if let Some((up_to, ranges)) = marks.settled {
             let mut wake = Vec::new();
@@ -130,7 +139,8 @@ impl Pair {
 
     fn cut(&mut self) {
         self.wire.clear();
-        self.sequence = self.outgoing.resume(self.incoming.received()).expect("our own mark");
+        self.sequence =
+            self.outgoing.resume(CARRIER, self.incoming.received()).expect("our own mark");
         self.incoming.retell();
     }
 
@@ -204,16 +214,20 @@ proptest! {
 }
 
 fn session() -> Session {
+    session_of(6)
+}
+
+fn session_of(messages_limit: u64) -> Session {
     let peer = |name| PeerId { name: NodeName::new(name).expect("a name"), incarnation: 1 };
     let shape = Shape {
         lanes_out: 2,
         lanes_in: 2,
         limits: LIMITS,
-        messages_limit: 6,
+        messages_limit,
         bytes_limit: 10_000,
         frame_limit: 100,
     };
-    Session::new(peer("a"), peer("b"), bytes::Bytes::new(), &shape)
+    Session::new(peer("a"), peer("b"), Bytes::new(), &shape)
 }
 
 #[test]
@@ -228,6 +242,69 @@ fn a_full_target_stalls_itself_and_a_full_session_everybody() {
     assert_eq!(send(3), Ok(()));
     assert_eq!(send(4), Err(SendError::Full), "the session's bound");
     assert_eq!(session.try_send(Class::Answer, 4, 0, b"x"), Ok(()), "answers always pass");
+}
+
+#[test]
+fn a_lane_holds_no_more_bytes_than_its_limit_until_they_have_arrived() {
+    let session = session_of(100);
+    let send = |target| session.try_send(Class::Message, target, 0, &[0; 90]);
+    let mut sent = 0;
+    // Even targets share lane 0.
+    while send(2 * sent).is_ok() {
+        sent += 1;
+    }
+    // 101 bytes each, and room is asked for up to 109.
+    assert_eq!(sent, 5, "600 bytes of the lane");
+    assert_eq!(send(1), Ok(()), "the other lane goes on");
+    let (wake, task) = woken();
+    let mut ticket = None;
+    let poll = |ticket: &mut _| {
+        let task = std::task::Context::from_waker(&task);
+        session.poll_send(2 * sent, 0, &[0; 90], ticket, &task)
+    };
+    assert!(poll(&mut ticket).is_pending());
+    session.poll_batch(CARRIER, 0).expect("not replaced").expect("a batch");
+    assert!(!wake.load(Ordering::Relaxed));
+    session.handle_received(0, sent).expect("a mark");
+    assert!(wake.load(Ordering::Relaxed), "what has arrived makes room, settled or not");
+    assert!(poll(&mut ticket).is_ready());
+}
+
+/// A waker, and whether it was woken.
+fn woken() -> (Arc<AtomicBool>, Waker) {
+    struct Flag(Arc<AtomicBool>);
+    impl std::task::Wake for Flag {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+    let flag = Arc::new(AtomicBool::new(false));
+    (Arc::clone(&flag), Waker::from(Arc::new(Flag(flag))))
+}
+
+#[test]
+fn a_closing_session_takes_answers_and_no_messages() {
+    let session = session();
+    let (wake, task) = woken();
+    for _ in 0..4 {
+        session.try_send(Class::Message, 2, 0, b"x").expect("room");
+    }
+    let mut ticket = None;
+    let mut poll = || {
+        let task = std::task::Context::from_waker(&task);
+        session.poll_send(2, 0, b"x", &mut ticket, &task)
+    };
+    assert!(poll().is_pending());
+    session.close();
+    assert!(wake.load(Ordering::Relaxed), "who waits is told");
+    assert_eq!(poll(), std::task::Poll::Ready(Err(SendError::Closing)));
+    assert!(!session.takes_messages());
+    assert_eq!(session.try_send(Class::Answer, 2, 0, b"x"), Ok(()));
+    assert!(!session.is_closed());
+    session.handle_control(Control::Drained).expect("a frame");
+    assert!(!session.is_closed(), "what this end sent is not settled");
+    session.handle_settled(0, 4, &[]).expect("a mark");
+    assert!(session.is_closed());
 }
 
 #[test]
@@ -260,10 +337,10 @@ fn a_payload_over_the_limit_is_refused() {
 fn a_rejection_is_told_before_its_mark() {
     let session = session();
     assert_eq!(session.handle_frame(1, 1), Ok(Arrival::New));
-    session.reject(Receipt { lane: 1, sequence: 1 }, 7);
+    session.reject(Receipt { lane: 1, sequence: 1 }, 5, 7, Later::Deliver);
     let marks = |session: &Session| {
         let mut out = Vec::new();
-        session.collect_control(&mut out);
+        session.collect_control(CARRIER, &mut out).expect("not replaced");
         out
     };
     assert_eq!(marks(&session), [3, 0, 1, 1], "received, and not settled yet");

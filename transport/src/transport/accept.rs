@@ -8,7 +8,7 @@ use crate::{
     identity::{NodeName, PeerId},
     wire::{
         WireError,
-        handshake::{Greeting, Hello, Refusal, VERSIONS},
+        handshake::{Greeting, Hello, Refusal},
     },
 };
 
@@ -37,11 +37,7 @@ pub(super) async fn run(transport: Transport) {
 
 async fn greet(transport: Transport, incoming: quinn::Incoming) -> Result<(), ConnectError> {
     let connection = incoming.await?;
-    let (mut control, version) = ControlStream::accept(connection).await?;
-    if version.is_err() {
-        let (lowest, highest) = VERSIONS;
-        return Err(control.refuse(Refusal::Version { lowest, highest }).await);
-    }
+    let mut control = ControlStream::accept(connection).await?;
     match control.greeting().await? {
         Greeting::Hello(hello) => welcome(&transport, control, hello).await,
         Greeting::Inquire { cluster, name } => answer(&transport, control, &cluster, &name).await,
@@ -107,10 +103,7 @@ async fn answer(
     }
     let known = {
         let peers = transport.0.peers.borrow();
-        peers.get(name).map_or(0, |entry| {
-            let session = entry.session.as_ref().map_or(0, |session| session.peer().incarnation);
-            session.max(entry.floor.saturating_sub(1))
-        })
+        peers.get(name).map_or(0, |entry| entry.peer.highest())
     };
     let highest = known.max(transport.0.events.highest_incarnation(name));
     control.greet(&Greeting::Known { node: transport.local().clone(), highest }).await?;

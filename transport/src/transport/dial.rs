@@ -21,13 +21,14 @@ pub(super) async fn run(transport: Transport, name: NodeName) {
         let (peer, addr, linked) = {
             let mut peers = transport.0.peers.borrow_mut();
             let Some(entry) = peers.get_mut(&name) else { return };
-            let Some((incarnation, addr)) = entry.wanted else {
+            let Some((incarnation, addr)) = entry.peer.wanted() else {
                 entry.dialling = false;
                 return;
             };
-            (PeerId { name: name.clone(), incarnation }, addr, entry.link.is_some())
+            (PeerId { name: name.clone(), incarnation }, addr, entry.peer.link().is_some())
         };
-        if transport.0.closing.get() {
+        // Only what was begun is brought to its end while the node closes.
+        if transport.0.closing.get() && !transport.knows(&peer) {
             return;
         }
         if linked {

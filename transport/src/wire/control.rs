@@ -30,8 +30,11 @@ pub(crate) enum Control {
     Pause { target: u64 },
     /// The target has room again.
     Resume { target: u64 },
-    /// The session ends once all that was sent before is settled.
+    /// The sender's session takes no more messages, its own or the receiver's: the receiver is to
+    /// answer [`Control::Drained`] once all that it sent is settled.
     Closing,
+    /// All messages that the sender of this sent are settled, and no more will come.
+    Drained,
 }
 
 impl Control {
@@ -63,10 +66,11 @@ impl Control {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::tests::{assert_documented, name_of};
 
     #[test]
     fn golden_bytes_hold_both_ways() {
-        let golden: [(Control, &[u8]); 8] = [
+        let golden: [(Control, &[u8]); 9] = [
             (Control::Received { lane: 1, up_to: 300 }, &[4, 0, 1, 0xac, 2]),
             (
                 Control::Settled { lane: 1, up_to: 7, ranges: vec![(9, 10)] },
@@ -78,11 +82,13 @@ mod tests {
             (Control::Pause { target: 6 }, &[2, 5, 6]),
             (Control::Resume { target: 6 }, &[2, 6, 6]),
             (Control::Closing, &[1, 7]),
+            (Control::Drained, &[1, 8]),
         ];
         for (control, golden) in golden {
             let mut bytes = Vec::new();
             control.put(&mut bytes);
             assert_eq!(bytes, golden, "{control:?}");
+            assert_documented(&name_of(&control), golden);
             assert_eq!(Control::take(&mut BytesMut::from(golden)), Ok(Some(control)));
         }
     }

@@ -1,7 +1,8 @@
 //! The handshake that follows TLS: who is it, of which cluster, speaking which versions.
 //!
-//! The dialler opens the control stream with a preface (magic, lowest and highest protocol version)
-//! and then both sides exchange [`Greeting`]s: `Hello`, `Welcome`, `Ready`; or an `Inquire`, which
+//! The dialler opens the control stream with a preface (magic, lowest and highest protocol version),
+//! the other side answers with its own, and so both know the highest version that both speak. Then
+//! they exchange [`Greeting`]s: `Hello`, `Welcome`, `Ready`; or an `Inquire`, which
 //! `Known` answers; or a `Refused` at any point. A link is up for the dialler when it has read
 //! `Welcome`, and for the other side when it has read `Ready`.
 
@@ -145,8 +146,9 @@ impl std::fmt::Display for Refusal {
         match self {
             Self::Version { lowest, highest } => write!(
                 f,
-                "no protocol version in common: the peer speaks {lowest} to {highest}; upgrade \
-                 the older node"
+                "no protocol version in common: the peer speaks {lowest} to {highest}, this node \
+                 {} to {}; upgrade the older node",
+                VERSIONS.0, VERSIONS.1
             ),
             Self::Cluster { expected } => write!(
                 f,
@@ -208,6 +210,7 @@ impl Greeting {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::tests::{assert_documented, name_of};
 
     fn name(name: &str) -> NodeName {
         NodeName::new(name).expect("a name")
@@ -269,6 +272,11 @@ mod tests {
         ];
         for (greeting, golden) in golden {
             assert_eq!(greeting.to_frame(), golden, "{greeting:?}");
+            let is_one_of_many = matches!(&greeting, Greeting::Refused(refusal)
+                if !matches!(refusal, Refusal::Version { .. }));
+            if !is_one_of_many {
+                assert_documented(&name_of(&greeting), &golden);
+            }
             assert_eq!(Greeting::parse(&golden[4..]), Ok(greeting));
         }
     }

@@ -15,6 +15,7 @@ const REJECTED: u8 = 3;
 const BULK: u8 = 4;
 const FLUSH: u8 = 5;
 const FLUSHED: u8 = 6;
+const SEEN: u8 = 7;
 
 /// A frame on a lane.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +32,9 @@ pub(crate) enum LaneFrame {
     Flush { shard: u64, marker: u64 },
     /// What was refused of a shard before the marker, in order.
     Flushed { marker: u64, refused: Vec<u64> },
+    /// The sender has seen this many rejections of frames of this lane: what follows it was sent
+    /// in their knowledge.
+    Seen { count: u64 },
 }
 
 /// What a message's or answer's frame takes beside its payload, at most.
@@ -73,6 +77,10 @@ impl LaneFrame {
                 varint::put(*marker, &mut body);
                 varint::put(refused.len() as u64, &mut body);
                 refused.iter().for_each(|sequence| varint::put(*sequence, &mut body));
+            }
+            Self::Seen { count } => {
+                body.push(SEEN);
+                varint::put(*count, &mut body);
             }
         }
         varint::put(body.len() as u64, out);
@@ -128,6 +136,7 @@ impl LaneFrame {
                 let refused = (0..count).map(|_| number(&mut body)).collect::<Result<_, _>>()?;
                 Self::Flushed { marker, refused }
             }
+            SEEN => Self::Seen { count: number(&mut body)? },
             kind => return Err(WireError::UnknownKind(kind)),
         };
         if body.is_empty() { Ok(frame) } else { Err(WireError::Malformed) }
@@ -143,6 +152,7 @@ fn number(body: &mut Bytes) -> Result<u64, WireError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::tests::{assert_documented, name_of};
 
     fn golden() -> Vec<(LaneFrame, &'static [u8])> {
         let payload = Bytes::from_static(b"hi");
@@ -160,6 +170,7 @@ mod tests {
             ),
             (LaneFrame::Flush { shard: 5, marker: 6 }, &[3, 5, 5, 6]),
             (LaneFrame::Flushed { marker: 6, refused: vec![1, 130] }, &[6, 6, 6, 2, 1, 0x82, 1]),
+            (LaneFrame::Seen { count: 130 }, &[3, 7, 0x82, 1]),
         ]
     }
 
@@ -169,6 +180,7 @@ mod tests {
             let mut bytes = Vec::new();
             frame.put(&mut bytes);
             assert_eq!(bytes, golden, "{frame:?}");
+            assert_documented(&name_of(&frame), golden);
             let mut bytes = BytesMut::from(golden);
             assert_eq!(LaneFrame::take(&mut bytes, 64), Ok(Some(frame)));
             assert!(bytes.is_empty());

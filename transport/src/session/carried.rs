@@ -1,0 +1,325 @@
+//! A session as the connection sees it that carries it: batches to write, frames that arrived.
+
+use std::{sync::atomic::Ordering, task::Waker};
+
+use bytes::Bytes;
+
+use super::{Arrival, FRAMES_LIMIT, Receipt, Replaced, Session, Unsettled, closing::Closing, lock};
+use crate::wire::{WireError, control::Control, lane::HEAD_LONGEST};
+
+impl Session {
+    /// Whether the layer above is to be told of the session: the first time only.
+    pub(crate) fn introduce(&self) -> bool {
+        !self.0.introduced.swap(true, Ordering::AcqRel)
+    }
+
+    pub(crate) fn lanes_in(&self) -> u16 {
+        self.0.incoming.len() as u16
+    }
+
+    /// The longest frame that may come.
+    pub(crate) fn frame_limit_bytes(&self) -> u64 {
+        (self.0.frame_limit + HEAD_LONGEST) as u64
+    }
+
+    /// Up to where each lane has arrived.
+    pub(crate) fn received(&self) -> Vec<u64> {
+        self.0.incoming.iter().map(|incoming| lock(&incoming.lane).received()).collect()
+    }
+
+    /// A new connection, `carrier`, begins: the peer has received up to `received` on each lane.
+    /// Returns each lane's first sequence number on it. What carried the session before gets
+    /// nothing of it any more.
+    ///
+    /// # Errors
+    ///
+    /// When the peer claims to have received what was never sent, or on other lanes.
+    pub(crate) fn resume(&self, carrier: u64, received: &[u64]) -> Result<Vec<u64>, WireError> {
+        if !received.is_empty() && received.len() != self.0.outgoing.len() {
+            return Err(WireError::Malformed);
+        }
+        let mut control = lock(&self.0.control);
+        control.carrier = carrier;
+        control.frames.clear();
+        control.closing.retell();
+        drop(control);
+        // After the carrier was changed: what carried the session before takes no marks any more.
+        for incoming in &self.0.incoming {
+            lock(&incoming.lane).retell();
+        }
+        self.tell_marks();
+        let received = received.iter().copied().chain(std::iter::repeat(0));
+        let lanes = self.0.outgoing.iter().zip(received);
+        lanes.map(|(out, at)| lock(&out.lane).resume(carrier, at)).collect()
+    }
+
+    /// The next batch of a lane for a connection, if there is one.
+    pub(crate) fn poll_batch(&self, carrier: u64, lane: u16) -> Result<Option<Bytes>, Replaced> {
+        lock(&self.0.outgoing[usize::from(lane)].lane).poll_batch(carrier)
+    }
+
+    /// The next batch of a lane for a connection; waits for one.
+    ///
+    /// # Errors
+    ///
+    /// When another connection carries the session since.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: a batch is handed over when the future is ready.
+    pub(crate) async fn batch(&self, carrier: u64, lane: u16) -> Result<Bytes, Replaced> {
+        let ready = &self.0.outgoing[usize::from(lane)].ready;
+        loop {
+            match self.poll_batch(carrier, lane) {
+                Ok(Some(bytes)) => return Ok(bytes),
+                Ok(None) => ready.notified().await,
+                Err(Replaced) => {
+                    // The word may have been for the one that carries the session now.
+                    ready.notify_one();
+                    return Err(Replaced);
+                }
+            }
+        }
+    }
+
+    /// What the control lane is to write on a connection; waits for something.
+    ///
+    /// # Errors
+    ///
+    /// When another connection carries the session since.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe for marks and frames of the session itself; packets taken and not written are lost.
+    pub(crate) async fn control(&self, carrier: u64) -> Result<Vec<u8>, Replaced> {
+        let ready = &self.0.control_ready;
+        let mut out = Vec::new();
+        loop {
+            if let Err(Replaced) = self.collect_control(carrier, &mut out) {
+                ready.notify_one();
+                return Err(Replaced);
+            }
+            if !out.is_empty() {
+                return Ok(out);
+            }
+            ready.notified().await;
+        }
+    }
+
+    /// Appends what the control lane is to write now.
+    ///
+    /// # Errors
+    ///
+    /// When another connection carries the session since.
+    pub(crate) fn collect_control(&self, carrier: u64, out: &mut Vec<u8>) -> Result<(), Replaced> {
+        let mut control = lock(&self.0.control);
+        if control.carrier != carrier {
+            return Err(Replaced);
+        }
+        for frame in control.frames.drain(..) {
+            frame.put(out);
+        }
+        for packet in control.packets.drain(..) {
+            Control::Packet(packet.to_vec()).put(out);
+        }
+        for frame in control.closing.poll(|| self.is_settled()).into_iter().flatten() {
+            frame.put(out);
+        }
+        // Under the same lock, so that no connection takes marks once it was replaced.
+        if self.0.marks_changed.swap(false, Ordering::AcqRel) {
+            self.collect_marks(out);
+        }
+        Ok(())
+    }
+
+    fn collect_marks(&self, out: &mut Vec<u8>) {
+        for (lane, incoming) in (0..).zip(&self.0.incoming) {
+            let marks = lock(&incoming.lane).poll_marks();
+            if let Some(up_to) = marks.received {
+                Control::Received { lane, up_to }.put(out);
+            }
+            if let Some((up_to, ranges)) = marks.settled {
+                Control::Settled { lane, up_to, ranges }.put(out);
+            }
+        }
+    }
+
+    /// Queues a control frame of the transport's own; beyond the limit it is dropped, since only a
+    /// peer that floods us with pings comes there.
+    pub(crate) fn send_control(&self, frame: Control) {
+        let mut control = lock(&self.0.control);
+        if control.frames.len() < FRAMES_LIMIT {
+            control.frames.push_back(frame);
+        }
+        drop(control);
+        self.0.control_ready.notify_one();
+    }
+
+    /// A frame arrived on a lane.
+    pub(super) fn handle_frame(&self, lane: u16, sequence: u64) -> Result<Arrival, WireError> {
+        let incoming = self.0.incoming.get(usize::from(lane)).ok_or(WireError::Malformed)?;
+        let arrival = lock(&incoming.lane).handle_frame(sequence)?;
+        self.tell_marks();
+        Ok(arrival)
+    }
+
+    /// At this place of its lane, the peer says how many rejections it has seen.
+    pub(super) fn handle_seen(&self, receipt: Receipt, count: u64) -> Result<(), WireError> {
+        let lane = usize::from(receipt.lane);
+        let incoming = self.0.incoming.get(lane).ok_or(WireError::Malformed)?;
+        lock(&incoming.lane).handle_seen(receipt.sequence, count)?;
+        self.settle(receipt);
+        Ok(())
+    }
+
+    /// A control frame arrived. Gives back what is not the session's own business.
+    pub(crate) fn handle_control(&self, frame: Control) -> Result<Option<Control>, WireError> {
+        match frame {
+            Control::Received { lane, up_to } => self.handle_received(lane, up_to)?,
+            Control::Settled { lane, up_to, ranges } => {
+                self.handle_settled(lane, up_to, &ranges)?
+            }
+            Control::Ping(nonce) => self.send_control(Control::Pong(nonce)),
+            Control::Closing => {
+                self.stop_intake(Closing::handle_closing);
+            }
+            Control::Drained => {
+                lock(&self.0.control).closing.handle_drained();
+                self.0.closed_changed.notify_waiters();
+            }
+            // Behind a capability that this release does not offer.
+            Control::Pause { .. } | Control::Resume { .. } => return Err(WireError::Malformed),
+            other @ (Control::Pong(_) | Control::Packet(_)) => return Ok(Some(other)),
+        }
+        Ok(None)
+    }
+
+    pub(super) fn handle_received(&self, lane: u16, up_to: u64) -> Result<(), WireError> {
+        let out = self.0.outgoing.get(usize::from(lane)).ok_or(WireError::Malformed)?;
+        let mut wake = Vec::new();
+        let told = lock(&out.lane).handle_received(up_to, &mut wake)?;
+        told.into_iter().for_each(|receipt| self.settle(receipt));
+        wake.into_iter().for_each(Waker::wake);
+        Ok(())
+    }
+
+    pub(super) fn handle_settled(
+        &self,
+        lane: u16,
+        up_to: u64,
+        ranges: &[(u64, u64)],
+    ) -> Result<(), WireError> {
+        let out = self.0.outgoing.get(usize::from(lane)).ok_or(WireError::Malformed)?;
+        let mut wake = Vec::new();
+        lock(&out.lane).handle_settled(up_to, ranges, &self.0.budget, &mut wake)?;
+        self.wake_waiters(wake);
+        self.look_at_close();
+        Ok(())
+    }
+
+    /// A closing session may have come to its end.
+    fn look_at_close(&self) {
+        if self.0.closing.load(Ordering::Acquire) && self.is_settled() {
+            self.0.control_ready.notify_one();
+            self.0.closed_changed.notify_waiters();
+        }
+    }
+
+    fn wake_waiters(&self, mut wake: Vec<Waker>) {
+        if self.0.budget.take_short() {
+            for out in &self.0.outgoing {
+                lock(&out.lane).wake_all(&mut wake);
+            }
+        }
+        wake.into_iter().for_each(Waker::wake);
+    }
+
+    /// The peer rejected one of our frames. Once its sender has been told,
+    /// [`rejection_seen`](Self::rejection_seen) is to follow.
+    pub(super) fn handle_rejected(
+        &self,
+        lane: u16,
+        sequence: u64,
+    ) -> Result<Option<Unsettled>, WireError> {
+        let out = self.0.outgoing.get(usize::from(lane)).ok_or(WireError::Malformed)?;
+        let mut wake = Vec::new();
+        let rejected = lock(&out.lane).handle_rejected(sequence, &self.0.budget, &mut wake);
+        self.wake_waiters(wake);
+        self.look_at_close();
+        Ok(rejected)
+    }
+
+    /// The sender of a frame on this lane knows that it was rejected.
+    pub(crate) fn rejection_seen(&self, lane: u16) {
+        let Some(out) = self.0.outgoing.get(usize::from(lane)) else { return };
+        if lock(&out.lane).rejection_seen() {
+            out.ready.notify_one();
+        }
+    }
+
+    /// Takes no more messages, of either end, and tells the peer. Answers still pass.
+    pub(crate) fn close(&self) {
+        self.stop_intake(Closing::ask);
+    }
+
+    /// Stops the intake, and then notes why: nobody may say that this end is drained before.
+    fn stop_intake(&self, note: impl FnOnce(&mut Closing)) {
+        let mut wake = Vec::new();
+        for out in &self.0.outgoing {
+            lock(&out.lane).close(&mut wake);
+        }
+        self.0.closing.store(true, Ordering::Release);
+        note(&mut lock(&self.0.control).closing);
+        wake.into_iter().for_each(Waker::wake);
+        self.0.control_ready.notify_one();
+        self.0.closed_changed.notify_waiters();
+    }
+
+    /// Whether the session was closed and nothing is under way any more, either way.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.has_ended()
+            || self.0.closing.load(Ordering::Acquire)
+                && self.is_settled()
+                && lock(&self.0.control).closing.is_peer_drained()
+    }
+
+    /// Waits until [`is_closed`](Self::is_closed).
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: nothing is changed.
+    pub(crate) async fn closed(&self) {
+        loop {
+            let changed = self.0.closed_changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if self.is_closed() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Whether all messages that were sent are settled.
+    fn is_settled(&self) -> bool {
+        self.0.budget.used().0 == 0
+    }
+
+    /// Ends the session; returns what was not settled. A second call returns nothing.
+    pub(crate) fn end(&self) -> Vec<Unsettled> {
+        self.0.ended.store(true, Ordering::Release);
+        let mut wake = Vec::new();
+        let unsettled =
+            self.0.outgoing.iter().flat_map(|out| lock(&out.lane).end(&mut wake)).collect();
+        wake.into_iter().for_each(Waker::wake);
+        self.0.closed_changed.notify_waiters();
+        unsettled
+    }
+
+    /// Whether all that was sent, either way, has arrived and is settled.
+    #[cfg(test)]
+    pub(crate) fn is_drained(&self) -> bool {
+        self.0.outgoing.iter().all(|out| lock(&out.lane).is_drained())
+            && self.0.incoming.iter().all(|incoming| lock(&incoming.lane).is_drained())
+    }
+}

@@ -1,0 +1,44 @@
+//! What one lane has under way to one target, and who waits for room there.
+
+use crate::wait_list::WaitList;
+
+/// Bounds of one lane and one target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Limits {
+    /// Unsettled messages of one target.
+    pub(crate) target_messages: u32,
+    /// Unsettled bytes of one target; one message may exceed it when nothing else is unsettled.
+    pub(crate) target_bytes: u64,
+    /// Bytes of one lane that the peer has not received yet. One message may exceed it when the
+    /// lane holds nothing else.
+    pub(crate) lane_bytes: u64,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Target {
+    pub(super) messages: u32,
+    pub(super) bytes: u64,
+    pub(super) waiters: WaitList,
+}
+
+impl Target {
+    pub(super) fn has_room(&self, bytes: u64, limits: Limits) -> bool {
+        self.messages == 0
+            || self.messages < limits.target_messages && self.bytes + bytes <= limits.target_bytes
+    }
+
+    pub(super) fn take(&mut self, bytes: u64) {
+        self.messages += 1;
+        self.bytes += bytes;
+    }
+
+    pub(super) fn give_back(&mut self, bytes: u64) {
+        self.messages = self.messages.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+
+    /// Whether nothing is under way and nobody waits.
+    pub(super) fn is_idle(&self) -> bool {
+        self.messages == 0 && self.waiters.is_empty()
+    }
+}
