@@ -18,6 +18,7 @@ mod host;
 mod link;
 mod seeded;
 mod trace;
+mod trace_log;
 
 use std::{
     collections::BTreeMap,
@@ -34,9 +35,10 @@ pub use self::{
     host::Host,
     link::Link,
     trace::{Stats, Trace},
+    trace_log::{Difference, Entry, TraceLog},
 };
 use crate::{
-    clock::{TimeSource as _, TokioTime},
+    clock::{Instant, TimeSource as _, TokioTime},
     random::Random,
 };
 
@@ -91,57 +93,93 @@ impl SimulatedNetwork {
 
     /// Changes how packets sent from now on are carried.
     pub fn set_link(&self, link: Link) {
-        self.fabric().set_link(link);
+        self.fabric().set_link(present(), link);
     }
 
     /// Cuts the path between two hosts both ways. What is on its way is lost too.
     pub fn partition(&self, a: IpAddr, b: IpAddr) {
-        self.change(|cuts| cuts.paths.extend(both_ways(a, b)));
+        self.change(format_args!("{a} and {b} are cut"), |cuts| cuts.paths.extend(both_ways(a, b)));
     }
 
     /// Cuts the path from one host to another; the way back stays.
     pub fn partition_one_way(&self, from: IpAddr, to: IpAddr) {
-        self.change(|cuts| _ = cuts.paths.insert((from.to_canonical(), to.to_canonical())));
+        self.change(format_args!("{from} is cut from {to}"), |cuts| {
+            cuts.paths.insert((from.to_canonical(), to.to_canonical()));
+        });
     }
 
     /// Mends the path between two hosts both ways.
     pub fn heal(&self, a: IpAddr, b: IpAddr) {
-        self.change(|cuts| cuts.paths.retain(|path| !both_ways(a, b).contains(path)));
+        self.change(format_args!("{a} and {b} are mended"), |cuts| {
+            cuts.paths.retain(|path| !both_ways(a, b).contains(path));
+        });
     }
 
     /// Mends every path and ends every silence.
     pub fn heal_all(&self) {
-        self.change(|cuts| *cuts = fabric::Cuts::default());
+        self.change(format_args!("all is mended"), |cuts| *cuts = fabric::Cuts::default());
     }
 
     /// Drops all packets to and from a host, which goes on running: nobody is told.
     pub fn silence(&self, ip: IpAddr) {
-        self.change(|cuts| _ = cuts.silent.insert(ip.to_canonical()));
+        self.change(format_args!("{ip} is silent"), |cuts| {
+            cuts.silent.insert(ip.to_canonical());
+        });
     }
 
     /// Ends a host's silence.
     pub fn unsilence(&self, ip: IpAddr) {
-        self.change(|cuts| _ = cuts.silent.remove(&ip.to_canonical()));
+        self.change(format_args!("{ip} is heard"), |cuts| {
+            cuts.silent.remove(&ip.to_canonical());
+        });
     }
 
-    /// The fingerprint of all packets so far.
+    /// Adds a state transition of a layer above to the trace, with its time. What is recorded has
+    /// to be decided by the seed: names, numbers and causes, but no keys and no addresses in memory.
+    ///
+    /// A host's own transitions go through its [`Journal`](crate::socket::Journal), which adds the
+    /// host's address.
+    pub fn record(&self, event: fmt::Arguments<'_>) {
+        // Before the lock: what is shown may look at the network.
+        let event = event.to_string();
+        self.fabric().recorder().event(present(), &event);
+    }
+
+    /// The fingerprint of all that happened so far.
     pub fn trace(&self) -> Trace {
-        self.fabric().trace()
+        self.fabric().recorder().trace()
+    }
+
+    /// Keeps the last `entries` of the trace as text, from now on. Default 0, because each costs an
+    /// allocation: about 150 bytes for as long as it is kept.
+    pub fn keep_log(&self, entries: usize) {
+        self.fabric().recorder().log().keep(entries);
+    }
+
+    /// The entries that were kept.
+    pub fn log(&self) -> TraceLog {
+        self.fabric().recorder().log().clone()
     }
 
     /// What became of all packets so far.
     pub fn stats(&self) -> Stats {
-        self.fabric().stats()
+        self.fabric().recorder().stats()
     }
 
-    fn change(&self, change: impl FnOnce(&mut fabric::Cuts)) {
-        self.fabric().change_cuts(TokioTime.now(), change);
+    fn change(&self, event: fmt::Arguments<'_>, change: impl FnOnce(&mut fabric::Cuts)) {
+        self.fabric().change_cuts(present(), &event.to_string(), change);
     }
 
     /// No waker may be woken or dropped while this is held.
     fn fabric(&self) -> MutexGuard<'_, Fabric> {
         self.0.fabric.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The network's own time, which no host's drift changes; there is none outside of a runtime, where
+/// tokio's clock is the real one.
+fn present() -> Option<Instant> {
+    tokio::runtime::Handle::try_current().is_ok().then(|| TokioTime.now())
 }
 
 fn both_ways(a: IpAddr, b: IpAddr) -> [(IpAddr, IpAddr); 2] {

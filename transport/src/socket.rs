@@ -32,6 +32,50 @@ pub trait Network: Send + Sync + fmt::Debug + 'static {
     fn seed(&self) -> Option<u64> {
         None
     }
+
+    /// Where the layers above record their state transitions, so that two simulated runs can be
+    /// compared by them. Default: nowhere.
+    fn journal(&self) -> Journal {
+        Journal::default()
+    }
+}
+
+/// Takes down the state transitions of one process: links, sessions, views, and why a dial failed.
+/// Clones write to the same place; the default one writes nowhere, at no cost.
+///
+/// # Examples
+///
+/// ```
+/// use actix_cluster_transport::{simulation::SimulatedNetwork, socket::Network};
+///
+/// let network = SimulatedNetwork::new(7);
+/// let journal = network.host([10, 0, 0, 1].into()).journal();
+/// let before = network.trace();
+/// journal.record(format_args!("link to {} is up", "n2"));
+/// assert_ne!(network.trace(), before);
+/// ```
+#[derive(Clone, Default)]
+pub struct Journal(Option<Arc<dyn Fn(fmt::Arguments<'_>) + Send + Sync>>);
+
+impl Journal {
+    /// A journal that hands each transition to `write`.
+    pub fn new(write: impl Fn(fmt::Arguments<'_>) + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(write)))
+    }
+
+    /// Records a transition. What is recorded has to be decided by the seed: names, numbers and
+    /// causes, but no keys and no addresses in memory. Nothing is formatted if nobody reads it.
+    pub fn record(&self, transition: fmt::Arguments<'_>) {
+        if let Some(write) = &self.0 {
+            write(transition);
+        }
+    }
+}
+
+impl fmt::Debug for Journal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Journal").field("is_read", &self.0.is_some()).finish()
+    }
 }
 
 /// Real UDP via tokio.

@@ -19,7 +19,7 @@ use crate::{
     random::Random,
     simulation::{
         link::Link,
-        trace::{Fate, Recorder, Stats, Trace},
+        trace::{Fate, Recorder},
     },
 };
 
@@ -45,7 +45,6 @@ pub(super) struct Fabric {
     ports: BTreeMap<SocketAddr, Port>,
     sequence: u64,
     recorder: Recorder,
-    stats: Stats,
 }
 
 /// Packets that a port holds unread; what arrives at a full queue is dropped.
@@ -63,61 +62,79 @@ impl Fabric {
             ports: BTreeMap::new(),
             sequence: 0,
             recorder: Recorder::default(),
-            stats: Stats::default(),
         }
     }
 
-    pub(super) fn stats(&self) -> Stats {
-        self.stats
+    pub(super) fn recorder(&mut self) -> &mut Recorder {
+        &mut self.recorder
     }
 
-    pub(super) fn trace(&self) -> Trace {
-        self.recorder.trace()
-    }
-
-    pub(super) fn set_link(&mut self, link: Link) {
+    pub(super) fn set_link(&mut self, now: Option<Instant>, link: Link) {
+        self.recorder.event(now, &format!("every link is {link:?}"));
         self.link = link;
     }
 
     /// Changes what is cut from `now` on: what has arrived by then has arrived.
-    pub(super) fn change_cuts(&mut self, now: Instant, change: impl FnOnce(&mut Cuts)) {
-        for port in self.ports.values_mut() {
-            port.settle(now, &self.cuts, &mut self.stats);
-        }
+    pub(super) fn change_cuts(
+        &mut self,
+        now: Option<Instant>,
+        event: &str,
+        change: impl FnOnce(&mut Cuts),
+    ) {
+        self.settle(now);
+        self.recorder.event(now, event);
         change(&mut self.cuts);
     }
 
+    /// Brings all ports up to `now`; without a runtime no time has passed.
+    fn settle(&mut self, now: Option<Instant>) {
+        let Some(now) = now.or(self.recorder.latest()) else { return };
+        for port in self.ports.values_mut() {
+            port.settle(now, &self.cuts, &mut self.recorder);
+        }
+    }
+
     /// Takes a port, any free one for port 0.
-    pub(super) fn open(&mut self, addr: SocketAddr) -> io::Result<SocketAddr> {
+    pub(super) fn open(
+        &mut self,
+        now: Option<Instant>,
+        addr: SocketAddr,
+    ) -> io::Result<SocketAddr> {
         let taken = |port| self.ports.contains_key(&SocketAddr::new(addr.ip(), port));
         let port = match addr.port() {
             0 => (FIRST_FREE_PORT..=u16::MAX).find(|port| !taken(*port)),
             port => Some(port).filter(|port| !taken(*port)),
         };
         let addr = SocketAddr::new(addr.ip(), port.ok_or(io::ErrorKind::AddrInUse)?);
+        self.recorder.event(now, &format!("{addr} opens"));
         self.ports.insert(addr, Port::default());
         Ok(addr)
     }
 
     /// Gives a port back. What it held unread is refused.
-    pub(super) fn close(&mut self, addr: SocketAddr) -> Option<Waker> {
+    pub(super) fn close(&mut self, now: Option<Instant>, addr: SocketAddr) -> Option<Waker> {
+        self.settle(now);
         let port = self.ports.remove(&addr)?;
-        self.stats.refused += (port.on_the_way.len() + port.queue.len()) as u64;
+        self.recorder.event(now, &format!("{addr} closes"));
+        if let Some(now) = now.or(self.recorder.latest()) {
+            for packet in port.queue.iter().chain(port.on_the_way.values()) {
+                self.recorder.ended(now, packet, Fate::Refused);
+            }
+        }
         port.waker
     }
 
     /// Sends a packet on its way; returns who must be woken.
     pub(super) fn send(&mut self, now: Instant, packet: Packet) -> Option<Waker> {
         let fate = self.fate(&packet);
-        self.recorder.record(now, &packet, fate);
-        self.stats.count(fate);
+        self.recorder.sent(now, &packet, fate);
         let copies = match fate {
             Fate::Carried => 1,
             Fate::Duplicated => 2,
-            Fate::Lost | Fate::Cut | Fate::Refused | Fate::Oversized => return None,
+            _ => return None,
         };
         let port = self.ports.get_mut(&packet.destination)?;
-        port.settle(now, &self.cuts, &mut self.stats);
+        port.settle(now, &self.cuts, &mut self.recorder);
         let first = port.arrival();
         for _ in 0..copies {
             let last = port.last_arrivals.entry(packet.source).or_insert(now);
@@ -149,9 +166,9 @@ impl Fabric {
     /// The next packet that has arrived at `addr`.
     pub(super) fn poll_packet(&mut self, now: Instant, addr: SocketAddr) -> Option<Packet> {
         let port = self.ports.get_mut(&addr)?;
-        port.settle(now, &self.cuts, &mut self.stats);
+        port.settle(now, &self.cuts, &mut self.recorder);
         let packet = port.queue.pop_front()?;
-        self.stats.delivered += 1;
+        self.recorder.ended(now, &packet, Fate::Delivered);
         Some(packet)
     }
 
@@ -203,15 +220,15 @@ impl Port {
 
     /// Moves what has arrived by now into the queue. Doing so late gives the same result, as long
     /// as it happens before the queue is read and before the cuts change.
-    fn settle(&mut self, now: Instant, cuts: &Cuts, stats: &mut Stats) {
+    fn settle(&mut self, now: Instant, cuts: &Cuts, recorder: &mut Recorder) {
         while let Some(first) = self.on_the_way.first_entry()
             && first.key().0 <= now
         {
-            let packet = first.remove();
+            let ((arrival, _), packet) = first.remove_entry();
             if cuts.stop(&packet) {
-                stats.cut += 1;
+                recorder.ended(arrival, &packet, Fate::Cut);
             } else if self.queue.len() >= QUEUE_PACKETS {
-                stats.overflowed += 1;
+                recorder.ended(arrival, &packet, Fate::Overflowed);
             } else {
                 self.queue.push_back(packet);
             }

@@ -18,8 +18,8 @@ use quinn::{
 
 use crate::{
     clock::Instant,
-    simulation::{SimulatedNetwork, fabric::Packet},
-    socket::{LocalRuntime, Network, bind_error},
+    simulation::{SimulatedNetwork, fabric::Packet, present},
+    socket::{Journal, LocalRuntime, Network, bind_error},
 };
 
 /// One process on a simulated host. Made by [`SimulatedNetwork::host`], once per start of the
@@ -46,7 +46,11 @@ impl Network for Host {
             return Err(bind_error(addr, io::ErrorKind::AddrNotAvailable.into()));
         }
         let wanted = SocketAddr::new(self.ip, addr.port());
-        let opened = self.network.fabric().open(wanted).map_err(|error| bind_error(addr, error))?;
+        let opened = self
+            .network
+            .fabric()
+            .open(present(), wanted)
+            .map_err(|error| bind_error(addr, error))?;
         Ok(Arc::new(SimulatedSocket {
             network: self.network.clone(),
             addr: opened,
@@ -60,6 +64,12 @@ impl Network for Host {
 
     fn seed(&self) -> Option<u64> {
         Some(self.seed)
+    }
+
+    /// Records into the network's [`Trace`](super::Trace), under the host's address.
+    fn journal(&self) -> Journal {
+        let Self { network, ip, .. } = self.clone();
+        Journal::new(move |event| network.record(format_args!("{ip}: {event}")))
     }
 }
 
@@ -182,7 +192,7 @@ impl AsyncUdpSocket for SimulatedSocket {
 impl Drop for SimulatedSocket {
     fn drop(&mut self) {
         // Bound first, so that the waker is dropped after the lock is released.
-        let waker = self.network.fabric().close(self.addr);
+        let waker = self.network.fabric().close(present(), self.addr);
         drop(waker);
     }
 }

@@ -1,5 +1,7 @@
 //! Real quinn and rustls over the simulated network, in virtual time.
 
+mod trace;
+
 use std::{
     net::{Ipv4Addr, SocketAddr},
     time::Duration,

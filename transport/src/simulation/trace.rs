@@ -1,20 +1,40 @@
 //! What a simulated network saw: a fingerprint to compare runs by, and counts.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
-use crate::{clock::Instant, simulation::fabric::Packet};
+use crate::{
+    clock::Instant,
+    simulation::{
+        fabric::Packet,
+        trace_log::{Entry, TraceLog},
+    },
+};
 
-/// A fingerprint of all packets handed to a network so far: the time since the first of them,
-/// source, destination, length and [fate](Stats) of each, in order.
+/// A fingerprint of all that a network has seen so far, in order, each with the time since the
+/// first:
+///
+/// - of each packet, source, destination, length and [fate](Stats), when it is sent and again when
+///   it ends;
+/// - each change of the world: ports, partitions, silence, clocks, links and processes;
+/// - each state transition that the layers above hand to [`record`](super::SimulatedNetwork::record)
+///   or to a host's [`Journal`](crate::socket::Journal).
 ///
 /// Two runs of one seed compare equal, across processes too, as long as what runs on the network is
 /// decided by the seed as well. Contents are left out: TLS draws its keys from the operating system.
+/// Where two runs part is found by [`TraceLog`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Trace {
     /// Running xxh3-64 hash.
     pub hash: u64,
-    /// Packets hashed.
+    /// Packets sent.
     pub packets: u64,
+    /// Changes and transitions recorded.
+    pub events: u64,
 }
 
 /// Packets by what became of them. Once nothing is on its way or unread, `sent` plus `duplicated`
@@ -40,7 +60,7 @@ pub struct Stats {
     pub overflowed: u64,
 }
 
-/// What becomes of a packet at the moment it is sent.
+/// What becomes of a packet, as far as is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
     Carried,
@@ -49,11 +69,12 @@ pub(super) enum Fate {
     Cut,
     Refused,
     Oversized,
+    Delivered,
+    Overflowed,
 }
 
 impl Stats {
-    pub(super) fn count(&mut self, fate: Fate) {
-        self.sent += 1;
+    fn count(&mut self, fate: Fate) {
         match fate {
             Fate::Carried => {}
             Fate::Duplicated => self.duplicated += 1,
@@ -61,41 +82,97 @@ impl Stats {
             Fate::Cut => self.cut += 1,
             Fate::Refused => self.refused += 1,
             Fate::Oversized => self.oversized += 1,
+            Fate::Delivered => self.delivered += 1,
+            Fate::Overflowed => self.overflowed += 1,
         }
     }
 }
 
-/// A [`Trace`] being made.
+/// A [`Trace`], its [`TraceLog`] and [`Stats`] being made.
 #[derive(Debug, Default)]
 pub(super) struct Recorder {
     start: Option<Instant>,
+    latest: Option<Instant>,
     trace: Trace,
+    stats: Stats,
+    log: TraceLog,
+}
+
+/// What an entry is about; its number is hashed.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Event = 0,
+    Sent = 1,
+    Ended = 2,
 }
 
 impl Recorder {
-    pub(super) fn record(&mut self, now: Instant, packet: &Packet, fate: Fate) {
-        let start = *self.start.get_or_insert(now);
-        let nanos = now.saturating_duration_since(start).as_nanos();
-        tracing::trace!(
-            nanos,
-            source = %packet.source,
-            destination = %packet.destination,
-            bytes = packet.contents.len(),
-            ?fate,
-            "packet"
-        );
-        let mut entry = Vec::with_capacity(64);
-        entry.extend_from_slice(&nanos.to_le_bytes());
-        push_addr(&mut entry, packet.source);
-        push_addr(&mut entry, packet.destination);
-        entry.extend_from_slice(&(packet.contents.len() as u64).to_le_bytes());
-        entry.push(fate as u8);
-        self.trace.hash = xxhash_rust::xxh3::xxh3_64_with_seed(&entry, self.trace.hash);
+    /// A packet was handed to the network.
+    pub(super) fn sent(&mut self, now: Instant, packet: &Packet, fate: Fate) {
         self.trace.packets += 1;
+        self.stats.sent += 1;
+        self.packet(Kind::Sent, now, packet, fate);
+    }
+
+    /// A packet that was on its way, or a copy of it, was there at `at`, or never will be.
+    pub(super) fn ended(&mut self, at: Instant, packet: &Packet, fate: Fate) {
+        self.packet(Kind::Ended, at, packet, fate);
+    }
+
+    fn packet(&mut self, kind: Kind, at: Instant, packet: &Packet, fate: Fate) {
+        self.stats.count(fate);
+        let Packet { source, destination, contents, .. } = packet;
+        let bytes = contents.len();
+        tracing::trace!(%source, %destination, bytes, ?fate, ?kind, "packet");
+        let mut entry = Vec::with_capacity(64);
+        push_addr(&mut entry, *source);
+        push_addr(&mut entry, *destination);
+        entry.extend_from_slice(&(bytes as u64).to_le_bytes());
+        entry.push(fate as u8);
+        let text = format_args!("{kind:?} {source} > {destination} {bytes} bytes {fate:?}");
+        self.entry(kind, Some(at), &entry, text);
+    }
+
+    /// Something happened. Outside of a runtime there is no time: then it happens when the last
+    /// thing did.
+    pub(super) fn event(&mut self, now: Option<Instant>, event: &str) {
+        tracing::trace!(event, "event");
+        self.trace.events += 1;
+        self.entry(Kind::Event, now, event.as_bytes(), format_args!("{event}"));
+    }
+
+    fn entry(&mut self, kind: Kind, at: Option<Instant>, what: &[u8], text: fmt::Arguments<'_>) {
+        let at = self.since_start(at);
+        let mut bytes = Vec::with_capacity(what.len() + 17);
+        bytes.push(kind as u8);
+        bytes.extend_from_slice(&at.as_nanos().to_le_bytes());
+        bytes.extend_from_slice(what);
+        self.trace.hash = xxhash_rust::xxh3::xxh3_64_with_seed(&bytes, self.trace.hash);
+        let hash = self.trace.hash;
+        self.log.push(|number| Entry { number, at, hash, text: text.to_string() });
+    }
+
+    fn since_start(&mut self, at: Option<Instant>) -> Duration {
+        self.latest = self.latest.max(at);
+        let Some(at) = at.or(self.latest) else { return Duration::ZERO };
+        at.saturating_duration_since(*self.start.get_or_insert(at))
+    }
+
+    /// When the last thing happened.
+    pub(super) fn latest(&self) -> Option<Instant> {
+        self.latest
     }
 
     pub(super) fn trace(&self) -> Trace {
         self.trace
+    }
+
+    pub(super) fn stats(&self) -> Stats {
+        self.stats
+    }
+
+    pub(super) fn log(&mut self) -> &mut TraceLog {
+        &mut self.log
     }
 }
 
