@@ -7,15 +7,21 @@
 //! Runs repeat exactly on one current-thread runtime that *starts* paused, with one `LocalSet` per
 //! node, Ed25519 certificates of equal length and no session tickets.
 //!
+//! A [`Process`] is what runs on a host. It can be paused, killed and restarted, and the clock of its
+//! host may drift from the network's.
+//!
 //! ```text
-//!  process killed   socket dropped   port closed: packets are refused
+//!  process killed   tasks dropped    port closed: packets are refused
+//!  process paused   nothing polled   port open: packets queue up, then are dropped
 //!  host gone        silence          packets to and from it vanish
 //!  cable cut        partition        packets on that path vanish, each way apart
 //! ```
 
+mod drift;
 mod fabric;
 mod host;
 mod link;
+mod process;
 mod seeded;
 mod trace;
 mod trace_log;
@@ -27,13 +33,14 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use self::fabric::Fabric;
 pub(crate) use self::seeded::{
     MAX_UDP_PAYLOAD_BYTES, endpoint_config, seeded_client, seeded_server,
 };
+use self::{drift::HostTime, fabric::Fabric};
 pub use self::{
     host::Host,
     link::Link,
+    process::Process,
     trace::{Stats, Trace},
     trace_log::{Difference, Entry, TraceLog},
 };
@@ -64,9 +71,16 @@ pub struct SimulatedNetwork(Arc<Shared>);
 
 struct Shared {
     seed: u64,
-    /// How often [`SimulatedNetwork::host`] was called per address.
-    starts: Mutex<BTreeMap<IpAddr, u64>>,
+    machines: Mutex<BTreeMap<IpAddr, Machine>>,
     fabric: Mutex<Fabric>,
+}
+
+/// What all processes at an address have in common.
+#[derive(Default)]
+struct Machine {
+    /// How often [`SimulatedNetwork::host`] was called.
+    starts: u64,
+    time: HostTime,
 }
 
 impl SimulatedNetwork {
@@ -74,7 +88,7 @@ impl SimulatedNetwork {
     pub fn new(seed: u64) -> Self {
         Self(Arc::new(Shared {
             seed,
-            starts: Mutex::default(),
+            machines: Mutex::default(),
             fabric: Mutex::new(Fabric::new(Random::from_seed(seed))),
         }))
     }
@@ -83,12 +97,32 @@ impl SimulatedNetwork {
     /// how many were started there before, so that a restart repeats no connection id.
     pub fn host(&self, ip: IpAddr) -> Host {
         let ip = ip.to_canonical();
-        let mut starts = self.0.starts.lock().unwrap_or_else(PoisonError::into_inner);
-        let start = starts.entry(ip).or_default();
-        *start += 1;
-        let identity = format!("{ip}#{start}");
+        let mut machines = self.machines();
+        let machine = machines.entry(ip).or_default();
+        machine.starts += 1;
+        let identity = format!("{ip}#{}", machine.starts);
         let seed = xxhash_rust::xxh3::xxh3_64_with_seed(identity.as_bytes(), self.0.seed);
-        Host { network: self.clone(), ip, seed }
+        Host {
+            network: self.clone(),
+            ip,
+            seed,
+            process: machine.starts,
+            time: machine.time.clone(),
+            is_dead: Arc::default(),
+        }
+    }
+
+    /// Makes the clock of the host at `ip` run `ppm` parts per million faster than the network's,
+    /// or slower if negative, from now on; 0, the default, is the network's rate. It is cut to
+    /// -900,000, a tenth, and 9,000,000, ten times. The clock goes on from what it shows.
+    ///
+    /// What goes by [`Host::clock`] follows, and quinn's timers. Packets travel by the network's
+    /// time, and are noticed by it, as tokio's own timers are.
+    pub fn set_clock_rate(&self, ip: IpAddr, ppm: i32) {
+        let ip = ip.to_canonical();
+        self.record(format_args!("the clock of {ip} drifts by {ppm} ppm"));
+        let time = self.machines().entry(ip).or_default().time.clone();
+        time.set_rate(present(), ppm);
     }
 
     /// Changes how packets sent from now on are carried.
@@ -168,6 +202,10 @@ impl SimulatedNetwork {
 
     fn change(&self, event: fmt::Arguments<'_>, change: impl FnOnce(&mut fabric::Cuts)) {
         self.fabric().change_cuts(present(), &event.to_string(), change);
+    }
+
+    fn machines(&self) -> MutexGuard<'_, BTreeMap<IpAddr, Machine>> {
+        self.0.machines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// No waker may be woken or dropped while this is held.

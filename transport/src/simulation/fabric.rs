@@ -32,6 +32,14 @@ pub(super) struct Packet {
     pub(super) contents: Bytes,
 }
 
+/// Which process holds which port: what a killed process leaves behind is no longer its port.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Holder {
+    pub(super) addr: SocketAddr,
+    /// How often the host was started before and with this process.
+    pub(super) process: u64,
+}
+
 /// All of a network but its lock.
 ///
 /// [`send`](Self::send) and the controls may be called at any time, with `now` never going back.
@@ -98,7 +106,7 @@ impl Fabric {
     pub(super) fn open(
         &mut self,
         now: Option<Instant>,
-        addr: SocketAddr,
+        Holder { addr, process }: Holder,
     ) -> io::Result<SocketAddr> {
         let taken = |port| self.ports.contains_key(&SocketAddr::new(addr.ip(), port));
         let port = match addr.port() {
@@ -107,13 +115,15 @@ impl Fabric {
         };
         let addr = SocketAddr::new(addr.ip(), port.ok_or(io::ErrorKind::AddrInUse)?);
         self.recorder.event(now, &format!("{addr} opens"));
-        self.ports.insert(addr, Port::default());
+        self.ports.insert(addr, Port { process, ..Port::default() });
         Ok(addr)
     }
 
     /// Gives a port back. What it held unread is refused.
-    pub(super) fn close(&mut self, now: Option<Instant>, addr: SocketAddr) -> Option<Waker> {
+    pub(super) fn close(&mut self, now: Option<Instant>, holder: Holder) -> Option<Waker> {
+        self.held(holder)?;
         self.settle(now);
+        let addr = holder.addr;
         let port = self.ports.remove(&addr)?;
         self.recorder.event(now, &format!("{addr} closes"));
         if let Some(now) = now.or(self.recorder.latest()) {
@@ -124,8 +134,29 @@ impl Fabric {
         port.waker
     }
 
-    /// Sends a packet on its way; returns who must be woken.
-    pub(super) fn send(&mut self, now: Instant, packet: Packet) -> Option<Waker> {
+    /// Closes all ports of a process.
+    pub(super) fn close_all(
+        &mut self,
+        now: Option<Instant>,
+        ip: IpAddr,
+        process: u64,
+    ) -> Vec<Waker> {
+        let of_process = |(addr, port): (&SocketAddr, &Port)| {
+            (addr.ip() == ip && port.process == process).then_some(*addr)
+        };
+        let closed: Vec<_> = self.ports.iter().filter_map(of_process).collect();
+        closed.into_iter().filter_map(|addr| self.close(now, Holder { addr, process })).collect()
+    }
+
+    /// The port, if it is still the holder's.
+    fn held(&mut self, holder: Holder) -> Option<&mut Port> {
+        self.ports.get_mut(&holder.addr).filter(|port| port.process == holder.process)
+    }
+
+    /// Sends a packet of a port's holder on its way; returns who must be woken. What is left of a
+    /// killed process sends nothing.
+    pub(super) fn send(&mut self, now: Instant, from: Holder, packet: Packet) -> Option<Waker> {
+        self.held(from)?;
         let fate = self.fate(&packet);
         self.recorder.sent(now, &packet, fate);
         let copies = match fate {
@@ -163,23 +194,26 @@ impl Fabric {
         if self.link.duplicates(&mut self.random) { Fate::Duplicated } else { Fate::Carried }
     }
 
-    /// The next packet that has arrived at `addr`.
-    pub(super) fn poll_packet(&mut self, now: Instant, addr: SocketAddr) -> Option<Packet> {
-        let port = self.ports.get_mut(&addr)?;
+    /// The next packet that has arrived.
+    pub(super) fn poll_packet(&mut self, now: Instant, holder: Holder) -> Option<Packet> {
+        let port = self.ports.get_mut(&holder.addr)?;
+        if port.process != holder.process {
+            return None;
+        }
         port.settle(now, &self.cuts, &mut self.recorder);
         let packet = port.queue.pop_front()?;
         self.recorder.ended(now, &packet, Fate::Delivered);
         Some(packet)
     }
 
-    /// When the next packet arrives at `addr`. `waker` is returned by whatever makes that sooner;
+    /// When the next packet arrives. `waker` is returned by whatever makes that sooner;
     /// the one it replaces is handed back, to be dropped outside the lock.
     pub(super) fn poll_arrival(
         &mut self,
-        addr: SocketAddr,
+        holder: Holder,
         waker: Waker,
     ) -> (Option<Instant>, Option<Waker>) {
-        match self.ports.get_mut(&addr) {
+        match self.held(holder) {
             Some(port) => (port.arrival(), port.waker.replace(waker)),
             None => (None, Some(waker)),
         }
@@ -204,6 +238,7 @@ impl Cuts {
 /// One open port.
 #[derive(Debug, Default)]
 struct Port {
+    process: u64,
     /// By arrival, then by the order sent.
     on_the_way: BTreeMap<(Instant, u64), Packet>,
     /// Arrived, unread, at most [`QUEUE_PACKETS`].

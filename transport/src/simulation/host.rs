@@ -6,7 +6,10 @@ use std::{
     io::{self, IoSliceMut},
     net::{IpAddr, SocketAddr},
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
 };
 
@@ -17,8 +20,13 @@ use quinn::{
 };
 
 use crate::{
-    clock::Instant,
-    simulation::{SimulatedNetwork, fabric::Packet, present},
+    clock::{Clock, Instant, TimeSource as _},
+    simulation::{
+        SimulatedNetwork,
+        drift::HostTime,
+        fabric::{Holder, Packet},
+        present,
+    },
     socket::{Journal, LocalRuntime, Network, bind_error},
 };
 
@@ -29,6 +37,10 @@ pub struct Host {
     pub(super) network: SimulatedNetwork,
     pub(super) ip: IpAddr,
     pub(super) seed: u64,
+    /// How often a host was made for this address, with this one.
+    pub(super) process: u64,
+    pub(super) time: HostTime,
+    pub(super) is_dead: Arc<AtomicBool>,
 }
 
 impl Host {
@@ -36,30 +48,54 @@ impl Host {
     pub fn ip(&self) -> IpAddr {
         self.ip
     }
+
+    /// The host's clock, which runs at the rate that
+    /// [`set_clock_rate`](SimulatedNetwork::set_clock_rate) gave it. All that runs on the host has
+    /// to go by it; quinn does by itself.
+    pub fn clock(&self) -> Clock {
+        Clock::new(self.time.clone())
+    }
+
+    /// Closes the process's ports for good.
+    pub(super) fn die(&self) {
+        self.is_dead.store(true, Ordering::Relaxed);
+        // Bound first, so that the wakers are dropped after the lock is released.
+        let wakers = self.network.fabric().close_all(present(), self.ip, self.process);
+        drop(wakers);
+    }
+
+    pub(super) fn record_process(&self, event: &str) {
+        self.network.record(format_args!("process {} on {} {event}", self.process, self.ip));
+    }
 }
 
 impl Network for Host {
     /// Binds a simulated socket. The unspecified address of either family stands for the host's.
+    /// A process that was killed is answered `NotConnected`.
     fn bind(&self, addr: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>> {
         let ip = addr.ip().to_canonical();
         if ip != self.ip && !ip.is_unspecified() {
             return Err(bind_error(addr, io::ErrorKind::AddrNotAvailable.into()));
         }
-        let wanted = SocketAddr::new(self.ip, addr.port());
-        let opened = self
+        if self.is_dead.load(Ordering::Relaxed) {
+            return Err(bind_error(addr, io::ErrorKind::NotConnected.into()));
+        }
+        let process = self.process;
+        let wanted = Holder { addr: SocketAddr::new(self.ip, addr.port()), process };
+        let addr = self
             .network
             .fabric()
             .open(present(), wanted)
             .map_err(|error| bind_error(addr, error))?;
         Ok(Arc::new(SimulatedSocket {
             network: self.network.clone(),
-            addr: opened,
+            holder: Holder { addr, process },
             timer: Mutex::new(None),
         }))
     }
 
     fn runtime(&self) -> Arc<dyn Runtime> {
-        Arc::new(SimulatedRuntime)
+        Arc::new(SimulatedRuntime(self.time.clone()))
     }
 
     fn seed(&self) -> Option<u64> {
@@ -73,13 +109,14 @@ impl Network for Host {
     }
 }
 
-/// [`LocalRuntime`] without real sockets: nothing simulated leaves the process by mistake.
+/// [`LocalRuntime`] by the host's clock, and without real sockets: nothing simulated leaves the
+/// process by mistake.
 #[derive(Debug)]
-struct SimulatedRuntime;
+struct SimulatedRuntime(HostTime);
 
 impl Runtime for SimulatedRuntime {
     fn new_timer(&self, at: Instant) -> Pin<Box<dyn AsyncTimer>> {
-        LocalRuntime.new_timer(at)
+        Box::pin(self.0.timer(at))
     }
 
     fn spawn(&self, future: Pin<Box<dyn Future<Output = ()> + Send>>) {
@@ -91,14 +128,14 @@ impl Runtime for SimulatedRuntime {
     }
 
     fn now(&self) -> Instant {
-        LocalRuntime.now()
+        self.0.now()
     }
 }
 
 /// A bound port. Dropping it closes the port.
 struct SimulatedSocket {
     network: SimulatedNetwork,
-    addr: SocketAddr,
+    holder: Holder,
     /// Set to the next arrival while the receiver waits. Locked before the fabric, never after.
     timer: Mutex<Option<Pin<Box<dyn AsyncTimer>>>>,
 }
@@ -110,7 +147,7 @@ impl SimulatedSocket {
         let mut fabric = self.network.fabric();
         let mut received = 0;
         for (buf, meta) in bufs.iter_mut().zip(meta) {
-            let Some(packet) = fabric.poll_packet(now, self.addr) else { break };
+            let Some(packet) = fabric.poll_packet(now, self.holder) else { break };
             // As the system does, a packet is cut to what the buffer takes.
             let len = packet.contents.len().min(buf.len());
             buf[..len].copy_from_slice(&packet.contents[..len]);
@@ -119,7 +156,7 @@ impl SimulatedSocket {
                 len,
                 stride: len,
                 ecn: packet.ecn,
-                dst_ip: Some(self.addr.ip()),
+                dst_ip: Some(self.holder.addr.ip()),
             };
             received += 1;
         }
@@ -131,7 +168,7 @@ impl SimulatedSocket {
         let mut timer = self.timer.lock().unwrap_or_else(PoisonError::into_inner);
         // The replaced waker is dropped after the fabric's lock is: it may own a task.
         let (arrival, _replaced) =
-            self.network.fabric().poll_arrival(self.addr, cx.waker().clone());
+            self.network.fabric().poll_arrival(self.holder, cx.waker().clone());
         let Some(arrival) = arrival else { return Poll::Pending };
         let timer = timer.get_or_insert_with(|| LocalRuntime.new_timer(arrival));
         timer.as_mut().reset(arrival);
@@ -151,8 +188,9 @@ impl AsyncUdpSocket for SimulatedSocket {
         for contents in transmit.contents.chunks(segment) {
             let woken = self.network.fabric().send(
                 now,
+                self.holder,
                 Packet {
-                    source: self.addr,
+                    source: self.holder.addr,
                     destination: SocketAddr::new(to.ip().to_canonical(), to.port()),
                     ecn: transmit.ecn,
                     contents: Bytes::copy_from_slice(contents),
@@ -181,7 +219,7 @@ impl AsyncUdpSocket for SimulatedSocket {
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        Ok(self.addr)
+        Ok(self.holder.addr)
     }
 
     fn may_fragment(&self) -> bool {
@@ -192,14 +230,14 @@ impl AsyncUdpSocket for SimulatedSocket {
 impl Drop for SimulatedSocket {
     fn drop(&mut self) {
         // Bound first, so that the waker is dropped after the lock is released.
-        let waker = self.network.fabric().close(present(), self.addr);
+        let waker = self.network.fabric().close(present(), self.holder);
         drop(waker);
     }
 }
 
 impl fmt::Debug for SimulatedSocket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SimulatedSocket").field("addr", &self.addr).finish_non_exhaustive()
+        f.debug_struct("SimulatedSocket").field("addr", &self.holder.addr).finish_non_exhaustive()
     }
 }
 

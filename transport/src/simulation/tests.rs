@@ -1,5 +1,7 @@
 //! Real quinn and rustls over the simulated network, in virtual time.
 
+mod drift;
+mod process;
 mod trace;
 
 use std::{
@@ -388,4 +390,14 @@ async fn receive(socket: &dyn quinn::AsyncUdpSocket) -> Vec<u8> {
     .await
     .unwrap();
     buf[..meta[0].len].to_vec()
+}
+
+/// What has arrived by now, if anything.
+fn receive_now(socket: &dyn quinn::AsyncUdpSocket) -> Option<Vec<u8>> {
+    let mut receiving = Box::pin(receive(socket));
+    let mut task = std::task::Context::from_waker(std::task::Waker::noop());
+    match receiving.as_mut().poll(&mut task) {
+        std::task::Poll::Ready(packet) => Some(packet),
+        std::task::Poll::Pending => None,
+    }
 }

@@ -48,23 +48,21 @@ fn the_time_of_a_transition_is_in_the_trace() {
 
 #[test]
 fn the_end_of_a_packet_is_in_the_trace() {
-    let traced = |end: fn(&SimulatedNetwork)| {
+    let traced = |change: fn(&mut fabric::Cuts)| {
         let network = SimulatedNetwork::new(1);
         paused().block_on(async {
             let [a, b] = [SERVER, CLIENT].map(|ip| network.host(ip).bind((ip, PORT).into()));
             let (a, b) = (a.unwrap(), b.unwrap());
             a.try_send(&transmit(b.local_addr().unwrap(), b"packet")).unwrap();
-            end(&network);
+            network.fabric().change_cuts(present(), "something changes", change);
             Clock::default().sleep(Duration::from_secs(1)).await;
-            network.fabric().poll_packet(present().unwrap(), b.local_addr().unwrap());
+            _ = receive_now(&*b);
         });
         (network.trace(), network.stats())
     };
     let (read, stats) = traced(|_| ());
     assert_eq!((stats.delivered, stats.cut), (1, 0));
-    let (cut, stats) = traced(|network| {
-        network.fabric().change_cuts(present(), "", |cuts| _ = cuts.silent.insert(CLIENT));
-    });
+    let (cut, stats) = traced(|cuts| _ = cuts.silent.insert(CLIENT));
     assert_eq!((stats.delivered, stats.cut), (0, 1));
     assert_ne!(read, cut);
 }
