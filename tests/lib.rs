@@ -1,7 +1,7 @@
 //! A whole cluster on one thread: real QUIC over a simulated network, in paused time, under a seed.
 //!
 //! Each node has its own `LocalSet`s for its arbiters and its cluster's thread, all inside one that
-//! belongs to the node, so that dropping it is what killing a process is.
+//! belongs to the node's [`Process`], so that pausing and killing that one stops all of them.
 
 #![expect(clippy::disallowed_methods, reason = "a test plays the world outside of the seams")]
 
@@ -14,10 +14,11 @@ use std::{
 };
 
 use actix_cluster::{
-    ClusterConfig, Node, NodeBuilder, StartError, node::LocalThreads,
-    transport::simulation::SimulatedNetwork,
+    ClusterConfig, Node, NodeBuilder, StartError,
+    node::LocalThreads,
+    transport::simulation::{Host, Process, SimulatedNetwork},
 };
-use tokio::{sync::oneshot, task::JoinHandle};
+use tokio::sync::oneshot;
 
 /// The environment variable that chooses other worlds.
 pub const SEEDS: &str = "ACTIX_CLUSTER_SEEDS_OF_TESTS";
@@ -45,7 +46,7 @@ pub struct SimulatedNode {
     pub node: Node,
     /// The host it runs on.
     pub host: u8,
-    process: JoinHandle<()>,
+    process: Process,
 }
 
 /// The address of a host.
@@ -72,7 +73,12 @@ impl World {
 
     /// The configuration of the node on a host, which joins through the first host.
     pub fn config_of(&self, host: u8) -> ClusterConfig {
-        self.config.clone().network(self.network.host(ip(host))).bind(addr(host)).seed(addr(1))
+        self.config_on(&self.network.host(ip(host)))
+    }
+
+    fn config_on(&self, host: &Host) -> ClusterConfig {
+        let bind = SocketAddr::new(host.ip(), PORT);
+        self.config.clone().network(host.clone()).bind(bind).seed(addr(1))
     }
 
     /// Starts the node `n<host>`, with what `build` adds.
@@ -81,21 +87,19 @@ impl World {
         host: u8,
         build: impl FnOnce(NodeBuilder) -> NodeBuilder,
     ) -> Result<SimulatedNode, StartError> {
+        let machine = self.network.host(ip(host));
         let builder = Node::builder()
             .name(&format!("n{host}"))
             .arbiters(NonZeroUsize::new(ARBITERS).expect("not zero"))
             .threads(LocalThreads)
             .seed(self.seed ^ u64::from(host))
-            .cluster(self.config_of(host));
+            .clock(machine.clock())
+            .cluster(self.config_on(&machine));
         let builder = build(builder);
         let (started, node) = oneshot::channel();
-        let process = tokio::task::spawn_local(async move {
-            let threads = tokio::task::LocalSet::new();
-            let life = async move {
-                let _ = started.send(builder.start().await);
-                pending::<()>().await;
-            };
-            threads.run_until(life).await;
+        let process = Process::start_on(machine, async move |_| {
+            let _ = started.send(builder.start().await);
+            pending::<()>().await;
         });
         let node = node.await.expect("the process lives")?;
         Ok(SimulatedNode { node, host, process })
@@ -114,8 +118,18 @@ impl World {
 impl SimulatedNode {
     /// Ends the node as SIGKILL ends a process: nothing of it runs any more, its port is closed.
     pub async fn kill(self) {
-        self.process.abort();
-        let _ = self.process.await;
+        self.process.kill();
+    }
+
+    /// Stops the node as SIGSTOP stops a process: its arbiters and its cluster's thread stand still,
+    /// and packets queue up in its port.
+    pub fn pause(&self) {
+        self.process.pause();
+    }
+
+    /// Lets a paused node go on, with all that has become due meanwhile.
+    pub fn resume(&self) {
+        self.process.resume();
     }
 
     /// Waits until the node sees so many members.
