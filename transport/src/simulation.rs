@@ -28,8 +28,8 @@ mod trace_log;
 
 use std::{
     collections::BTreeMap,
-    fmt,
-    net::IpAddr,
+    fmt, io,
+    net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -125,9 +125,31 @@ impl SimulatedNetwork {
         time.set_rate(present(), ppm);
     }
 
-    /// Changes how packets sent from now on are carried.
+    /// Changes how packets sent from now on are carried, other than on paths with a link of their
+    /// own.
     pub fn set_link(&self, link: Link) {
         self.fabric().set_link(present(), link);
+    }
+
+    /// Gives the paths between two hosts, both ways, a link of their own from now on.
+    pub fn set_link_between(&self, a: IpAddr, b: IpAddr, link: Link) {
+        let mut fabric = self.fabric();
+        for path in both_ways(a, b) {
+            fabric.set_own_link(present(), path, link.clone());
+        }
+    }
+
+    /// Moves the socket that is bound to `addr` to another port, as a NAT does that has lost its
+    /// mapping: from now on its packets come from the address returned, what is sent to that reaches
+    /// it, and what is sent to the address it was seen at before is dropped. The socket itself goes
+    /// on reporting `addr`.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` when no socket is bound to `addr`, `AddrInUse` when the port is taken or 0.
+    pub fn rebind(&self, addr: SocketAddr, port: u16) -> io::Result<SocketAddr> {
+        let addr = SocketAddr::new(addr.ip().to_canonical(), addr.port());
+        self.fabric().rebind(present(), addr, port)
     }
 
     /// Cuts the path between two hosts both ways. What is on its way is lost too.

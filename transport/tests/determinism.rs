@@ -36,7 +36,7 @@ fn one_seed_gives_one_trace_in_every_process() {
     let second = play_in_a_process("storm", 1);
     assert_eq!(first_difference(&first, &second), None);
     assert!(first.len() > 1_000, "{} lines are no storm", first.len());
-    for event in ["is cut", "pauses", "is killed", "drifts", "link up", "Lost"] {
+    for event in ["is cut", "pauses", "is killed", "drifts", "rebound", "link up", "Lost"] {
         assert!(first.iter().any(|line| line.contains(event)), "{event} did not happen");
     }
 }
@@ -141,6 +141,9 @@ async fn storm(network: SimulatedNetwork) {
     pass(2_000).await;
     nodes[1].0.kill();
     pass(1_000).await;
+    network.rebind(addr(1), 7001).expect("a free port");
+    pass(2_000).await;
+    network.rebind(addr(1), 7000).expect("its own port");
     second.set(2);
     nodes[1] = world.start(2, 2).await;
     tokio::task::spawn_local(talk(nodes[1].1.clone(), second));

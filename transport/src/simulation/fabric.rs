@@ -32,6 +32,16 @@ pub(super) struct Packet {
     pub(super) contents: Bytes,
 }
 
+impl Packet {
+    fn path(&self) -> (IpAddr, IpAddr) {
+        (self.source.ip(), self.destination.ip())
+    }
+
+    fn ip_bytes(&self) -> usize {
+        self.contents.len() + if self.destination.is_ipv4() { 28 } else { 48 }
+    }
+}
+
 /// Which process holds which port: what a killed process leaves behind is no longer its port.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Holder {
@@ -49,7 +59,13 @@ pub(super) struct Holder {
 pub(super) struct Fabric {
     random: Random,
     link: Link,
+    /// From and to, where it is not `link`.
+    own_links: BTreeMap<(IpAddr, IpAddr), Link>,
+    /// From and to, until when packets that were sent are still leaving.
+    busy_paths: BTreeMap<(IpAddr, IpAddr), Instant>,
     cuts: Cuts,
+    /// Which port answers at an address that is not its own.
+    mapped: BTreeMap<SocketAddr, SocketAddr>,
     ports: BTreeMap<SocketAddr, Port>,
     sequence: u64,
     recorder: Recorder,
@@ -66,6 +82,9 @@ impl Fabric {
         Self {
             random,
             link: Link::default(),
+            own_links: BTreeMap::new(),
+            busy_paths: BTreeMap::new(),
+            mapped: BTreeMap::new(),
             cuts: Cuts::default(),
             ports: BTreeMap::new(),
             sequence: 0,
@@ -80,6 +99,53 @@ impl Fabric {
     pub(super) fn set_link(&mut self, now: Option<Instant>, link: Link) {
         self.recorder.event(now, &format!("every link is {link:?}"));
         self.link = link;
+    }
+
+    pub(super) fn set_own_link(
+        &mut self,
+        now: Option<Instant>,
+        (from, to): (IpAddr, IpAddr),
+        link: Link,
+    ) {
+        self.recorder.event(now, &format!("the link from {from} to {to} is {link:?}"));
+        self.own_links.insert((from, to), link);
+    }
+
+    fn link(&self, packet: &Packet) -> &Link {
+        self.own_links.get(&packet.path()).unwrap_or(&self.link)
+    }
+
+    /// Makes a port be seen at another port of its address.
+    pub(super) fn rebind(
+        &mut self,
+        now: Option<Instant>,
+        addr: SocketAddr,
+        port: u16,
+    ) -> io::Result<SocketAddr> {
+        self.settle(now);
+        let seen = SocketAddr::new(addr.ip(), port);
+        let is_taken = seen != addr && self.is_taken(seen);
+        let Some(port) = self.ports.get_mut(&addr) else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        if is_taken || seen.port() == 0 {
+            return Err(io::ErrorKind::AddrInUse.into());
+        }
+        if let Some(old) = port.seen_at.replace(seen) {
+            self.mapped.remove(&old);
+        }
+        self.mapped.insert(seen, addr);
+        self.recorder.event(now, &format!("{addr} is rebound to {seen}"));
+        Ok(seen)
+    }
+
+    fn is_taken(&self, addr: SocketAddr) -> bool {
+        self.ports.contains_key(&addr) || self.mapped.contains_key(&addr)
+    }
+
+    /// Who holds the port that is seen at an address.
+    fn holder(&self, seen: SocketAddr) -> Option<SocketAddr> {
+        self.mapped.get(&seen).copied().or_else(|| self.ports.contains_key(&seen).then_some(seen))
     }
 
     /// Changes what is cut from `now` on: what has arrived by then has arrived.
@@ -108,7 +174,7 @@ impl Fabric {
         now: Option<Instant>,
         Holder { addr, process }: Holder,
     ) -> io::Result<SocketAddr> {
-        let taken = |port| self.ports.contains_key(&SocketAddr::new(addr.ip(), port));
+        let taken = |port| self.is_taken(SocketAddr::new(addr.ip(), port));
         let port = match addr.port() {
             0 => (FIRST_FREE_PORT..=u16::MAX).find(|port| !taken(*port)),
             port => Some(port).filter(|port| !taken(*port)),
@@ -125,6 +191,9 @@ impl Fabric {
         self.settle(now);
         let addr = holder.addr;
         let port = self.ports.remove(&addr)?;
+        if let Some(seen) = port.seen_at {
+            self.mapped.remove(&seen);
+        }
         self.recorder.event(now, &format!("{addr} closes"));
         if let Some(now) = now.or(self.recorder.latest()) {
             for packet in port.queue.iter().chain(port.on_the_way.values()) {
@@ -155,21 +224,25 @@ impl Fabric {
 
     /// Sends a packet of a port's holder on its way; returns who must be woken. What is left of a
     /// killed process sends nothing.
-    pub(super) fn send(&mut self, now: Instant, from: Holder, packet: Packet) -> Option<Waker> {
-        self.held(from)?;
-        let fate = self.fate(&packet);
+    pub(super) fn send(&mut self, now: Instant, from: Holder, mut packet: Packet) -> Option<Waker> {
+        packet.source = self.held(from)?.seen_at.unwrap_or(from.addr);
+        let departure = self.departure(now, &packet);
+        let fate = departure.err().unwrap_or_else(|| self.fate_on_the_wire(&packet));
         self.recorder.sent(now, &packet, fate);
         let copies = match fate {
             Fate::Carried => 1,
             Fate::Duplicated => 2,
             _ => return None,
         };
-        let port = self.ports.get_mut(&packet.destination)?;
+        let link = self.own_links.get(&packet.path()).unwrap_or(&self.link);
+        let holder = self.mapped.get(&packet.destination).unwrap_or(&packet.destination);
+        let port = self.ports.get_mut(holder)?;
+        let departure = departure.unwrap_or(now);
         port.settle(now, &self.cuts, &mut self.recorder);
         let first = port.arrival();
         for _ in 0..copies {
             let last = port.last_arrivals.entry(packet.source).or_insert(now);
-            let arrival = self.link.arrival(now, &mut self.random, last);
+            let arrival = link.arrival(departure, &mut self.random, last);
             self.sequence += 1;
             port.on_the_way.insert((arrival, self.sequence), packet.clone());
         }
@@ -177,21 +250,38 @@ impl Fabric {
         if port.arrival() == first { None } else { port.waker.take() }
     }
 
-    fn fate(&mut self, packet: &Packet) -> Fate {
-        let headers = if packet.destination.is_ipv4() { 28 } else { 48 };
-        if packet.contents.len() + headers > self.link.mtu_bytes {
-            return Fate::Oversized;
+    /// When a packet has left its sender, or what became of it before.
+    fn departure(&mut self, now: Instant, packet: &Packet) -> Result<Instant, Fate> {
+        const MANY: usize = 1024;
+        let link = self.link(packet);
+        if packet.ip_bytes() > link.mtu_bytes {
+            return Err(Fate::Oversized);
         }
         if self.cuts.stop(packet) {
-            return Fate::Cut;
+            return Err(Fate::Cut);
         }
-        if !self.ports.contains_key(&packet.destination) {
-            return Fate::Refused;
+        let Some(holder) = self.holder(packet.destination) else { return Err(Fate::Refused) };
+        if self.ports[&holder].seen_at.is_some_and(|seen| seen != packet.destination) {
+            return Err(Fate::Unmapped);
         }
-        if self.link.loses(&mut self.random) {
+        let busy_until = self.busy_paths.get(&packet.path()).copied();
+        let departure =
+            link.departure(now, packet.ip_bytes(), busy_until).ok_or(Fate::Congested)?;
+        if departure > now {
+            self.busy_paths.insert(packet.path(), departure);
+        }
+        if self.busy_paths.len() > MANY {
+            self.busy_paths.retain(|_, until| *until > now);
+        }
+        Ok(departure)
+    }
+
+    fn fate_on_the_wire(&mut self, packet: &Packet) -> Fate {
+        let link = self.own_links.get(&packet.path()).unwrap_or(&self.link);
+        if link.loses(&mut self.random) {
             return Fate::Lost;
         }
-        if self.link.duplicates(&mut self.random) { Fate::Duplicated } else { Fate::Carried }
+        if link.duplicates(&mut self.random) { Fate::Duplicated } else { Fate::Carried }
     }
 
     /// The next packet that has arrived.
@@ -239,6 +329,8 @@ impl Cuts {
 #[derive(Debug, Default)]
 struct Port {
     process: u64,
+    /// The address that the others see, if it was rebound.
+    seen_at: Option<SocketAddr>,
     /// By arrival, then by the order sent.
     on_the_way: BTreeMap<(Instant, u64), Packet>,
     /// Arrived, unread, at most [`QUEUE_PACKETS`].
@@ -262,6 +354,8 @@ impl Port {
             let ((arrival, _), packet) = first.remove_entry();
             if cuts.stop(&packet) {
                 recorder.ended(arrival, &packet, Fate::Cut);
+            } else if self.seen_at.is_some_and(|seen| seen != packet.destination) {
+                recorder.ended(arrival, &packet, Fate::Unmapped);
             } else if self.queue.len() >= QUEUE_PACKETS {
                 recorder.ended(arrival, &packet, Fate::Overflowed);
             } else {

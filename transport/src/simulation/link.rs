@@ -1,6 +1,6 @@
 //! What a link does to the packets it carries.
 
-use std::time::Duration;
+use std::{num::NonZeroU64, time::Duration};
 
 use crate::{clock::Instant, random::Random};
 
@@ -25,6 +25,14 @@ pub struct Link {
     /// Largest IP packet carried, headers included; longer ones vanish, as path MTU discovery
     /// expects. Default 9,000 bytes. Below 1,280 no QUIC connection comes up.
     pub mtu_bytes: usize,
+    /// Bytes per second, IP headers included, that pass from one host to another; what comes faster
+    /// queues up behind one another, whatever socket sent it. Each direction has its own. Default
+    /// `None`, no limit.
+    pub bandwidth_bytes: Option<NonZeroU64>,
+    /// Bytes that wait for their turn at most; a packet that would exceed that is dropped. Default
+    /// 256 KiB: a quarter of a second at 1 MiB per second. Less than a few packets starves a
+    /// connection, much more delays it before it notices. No meaning without a bandwidth.
+    pub queue_bytes: u64,
 }
 
 impl Default for Link {
@@ -36,6 +44,8 @@ impl Default for Link {
             duplicate: 0.0,
             reorder: 0.0,
             mtu_bytes: 9_000,
+            bandwidth_bytes: None,
+            queue_bytes: 256 << 10,
         }
     }
 }
@@ -49,9 +59,33 @@ impl Link {
         happens(random, self.duplicate)
     }
 
-    /// When a packet sent now arrives, given when the last one on its path does.
-    pub(super) fn arrival(&self, now: Instant, random: &mut Random, last: &mut Instant) -> Instant {
-        let direct = now + self.latency + up_to(random, self.jitter);
+    /// When a packet sent now has left a path that is busy till then; none if the queue has no room
+    /// for it.
+    pub(super) fn departure(
+        &self,
+        now: Instant,
+        bytes: usize,
+        busy_until: Option<Instant>,
+    ) -> Option<Instant> {
+        let Some(rate) = self.bandwidth_bytes else { return Some(now) };
+        let waits = busy_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
+        let rate = u128::from(rate.get());
+        let queued = waits.as_nanos() * rate / NANOS + bytes as u128;
+        if !waits.is_zero() && queued > self.queue_bytes.into() {
+            return None;
+        }
+        let passes = (bytes as u128 * NANOS).div_ceil(rate);
+        Some(now + waits + Duration::from_nanos(u64::try_from(passes).unwrap_or(u64::MAX)))
+    }
+
+    /// When a packet that leaves then arrives, given when the last one on its path does.
+    pub(super) fn arrival(
+        &self,
+        departure: Instant,
+        random: &mut Random,
+        last: &mut Instant,
+    ) -> Instant {
+        let direct = departure + self.latency + up_to(random, self.jitter);
         if happens(random, self.reorder) {
             return direct + up_to(random, self.latency * 4);
         }
@@ -59,6 +93,8 @@ impl Link {
         *last
     }
 }
+
+const NANOS: u128 = 1_000_000_000;
 
 fn happens(random: &mut Random, share: f64) -> bool {
     // 53 bits are what a double holds exactly. No share, no draw.

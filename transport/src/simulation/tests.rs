@@ -1,6 +1,7 @@
 //! Real quinn and rustls over the simulated network, in virtual time.
 
 mod drift;
+mod paths;
 mod process;
 mod trace;
 
@@ -149,9 +150,10 @@ fn what_is_sent_is_accounted_for() {
         network.partition(CLIENT, SERVER);
         link.client.closed().await;
     });
-    let Stats { sent, duplicated, delivered, lost, cut, refused, oversized, overflowed } =
-        run.stats;
-    assert_eq!(sent + duplicated, delivered + lost + cut + refused + oversized + overflowed);
+    let Stats { sent, duplicated, delivered, lost, cut, refused, oversized, .. } = run.stats;
+    let Stats { overflowed, congested, unmapped, .. } = run.stats;
+    let ended = delivered + lost + cut + refused + oversized + overflowed + congested + unmapped;
+    assert_eq!(sent + duplicated, ended);
     assert_eq!(sent, run.trace.packets);
 }
 

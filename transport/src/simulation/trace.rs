@@ -58,6 +58,10 @@ pub struct Stats {
     pub oversized: u64,
     /// Arrived at a full receive queue.
     pub overflowed: u64,
+    /// Dropped at the tail of a link's full queue.
+    pub congested: u64,
+    /// For an address that a socket had before it was rebound.
+    pub unmapped: u64,
 }
 
 /// What becomes of a packet, as far as is known.
@@ -71,6 +75,8 @@ pub(super) enum Fate {
     Oversized,
     Delivered,
     Overflowed,
+    Congested,
+    Unmapped,
 }
 
 impl Stats {
@@ -84,6 +90,8 @@ impl Stats {
             Fate::Oversized => self.oversized += 1,
             Fate::Delivered => self.delivered += 1,
             Fate::Overflowed => self.overflowed += 1,
+            Fate::Congested => self.congested += 1,
+            Fate::Unmapped => self.unmapped += 1,
         }
     }
 }
