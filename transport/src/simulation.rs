@@ -1,7 +1,7 @@
 //! An in-memory network under real quinn and rustls, decided by one seed.
 //!
 //! Packets take a latency, may be lost, doubled or overtaken, and stop at partitions, silent hosts
-//! and closed ports. Arrival is a matter of tokio's timers, so with paused time a second of traffic
+//! and closed ports; links may be narrow and sockets rebound, as behind a NAT. Arrival is a matter of tokio's timers, so with paused time a second of traffic
 //! takes as long as its computation.
 //!
 //! Runs repeat exactly on one current-thread runtime that *starts* paused, with one `LocalSet` per

@@ -4,11 +4,19 @@
 //! and nowhere else; the tasks belong to the `LocalSet` of the node that asked for them.
 //! Knows no session, no certificate and no peer.
 
-use std::{error::Error, fmt, future::Future, io, net::SocketAddr, pin::Pin, sync::Arc};
+use std::{
+    error::Error,
+    fmt,
+    future::Future,
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    pin::Pin,
+    sync::Arc,
+};
 
 use quinn::{AsyncTimer, AsyncUdpSocket, Runtime, TokioRuntime};
 
-use crate::clock::Instant;
+use crate::clock::{Instant, Sleep};
 #[cfg(doc)]
 use crate::simulation::SimulatedNetwork;
 
@@ -33,12 +41,44 @@ pub trait Network: Send + Sync + fmt::Debug + 'static {
         None
     }
 
+    /// Asks whether anybody holds the port at `to`, with a packet that QUIC ignores. A process that
+    /// was killed is told from a host that is gone this way: the system refuses for the one, nobody
+    /// answers for the other. A process that hangs holds its port. Packets get lost, firewalls keep
+    /// refusals back: silence proves nothing, and a refusal is sent by whoever has the address now.
+    ///
+    /// `patience` is how long to wait, usually a sleep of the caller's clock of a few round trips.
+    ///
+    /// # Errors
+    ///
+    /// What the system answers when the packet can't be sent, such as an unreachable network.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: dropping the future ends the probe.
+    fn probe(&self, to: SocketAddr, patience: Sleep) -> Probe;
+
     /// Where the layers above record their state transitions, so that two simulated runs can be
     /// compared by them. Default: nowhere.
     fn journal(&self) -> Journal {
         Journal::default()
     }
 }
+
+/// The end of a [`Network::probe`].
+pub type Probe = Pin<Box<dyn Future<Output = io::Result<Sign>> + Send>>;
+
+/// What a [`Network::probe`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Sign {
+    /// The host says that nobody holds the port.
+    Refused,
+    /// Nothing came back in time: the port is held, or the host is gone, or a packet was lost.
+    Silent,
+}
+
+/// What a probe sends: too short for any QUIC packet, so that endpoints drop it unanswered.
+pub(crate) const PROBE: &[u8] = &[0];
 
 /// Takes down the state transitions of one process: links, sessions, views, and why a dial failed.
 /// Clones write to the same place; the default one writes nowhere, at no cost.
@@ -55,7 +95,9 @@ pub trait Network: Send + Sync + fmt::Debug + 'static {
 /// assert_ne!(network.trace(), before);
 /// ```
 #[derive(Clone, Default)]
-pub struct Journal(Option<Arc<dyn Fn(fmt::Arguments<'_>) + Send + Sync>>);
+pub struct Journal(Option<Arc<Write>>);
+
+type Write = dyn Fn(fmt::Arguments<'_>) + Send + Sync;
 
 impl Journal {
     /// A journal that hands each transition to `write`.
@@ -97,6 +139,38 @@ impl Network for Udp {
 
     fn runtime(&self) -> Arc<dyn Runtime> {
         Arc::new(LocalRuntime)
+    }
+
+    /// Sends from a connected socket of its own, which the system tells of a refusal.
+    fn probe(&self, to: SocketAddr, patience: Sleep) -> Probe {
+        Box::pin(async move {
+            tokio::select! {
+                biased;
+                sign = refusal(to) => sign,
+                () = patience => Ok(Sign::Silent),
+            }
+        })
+    }
+}
+
+/// Ends when a port refuses, and never if it does not.
+async fn refusal(to: SocketAddr) -> io::Result<Sign> {
+    let any: IpAddr = match to {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let socket = tokio::net::UdpSocket::bind((any, 0)).await?;
+    socket.connect(to).await?;
+    let mut heard = socket.send(PROBE).await;
+    loop {
+        match heard {
+            // Whoever answers holds the port.
+            Ok(_) => heard = socket.recv(&mut [0]).await,
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                return Ok(Sign::Refused);
+            }
+            Err(error) => return Err(error),
+        }
     }
 }
 
@@ -177,5 +251,17 @@ mod tests {
     async fn a_dropped_socket_frees_its_port() {
         let addr = Udp.bind(([127, 0, 0, 1], 0).into()).unwrap().local_addr().unwrap();
         Udp.bind(addr).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_closed_port_on_loopback_refuses_and_an_open_one_is_silent() {
+        let clock = crate::Clock::default();
+        let socket = Udp.bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let addr = socket.local_addr().unwrap();
+        let short = std::time::Duration::from_millis(50);
+        assert_eq!(Udp.probe(addr, clock.sleep(short)).await.unwrap(), Sign::Silent);
+        drop(socket);
+        let long = std::time::Duration::from_secs(60);
+        assert_eq!(Udp.probe(addr, clock.sleep(long)).await.unwrap(), Sign::Refused);
     }
 }

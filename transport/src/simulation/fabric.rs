@@ -250,6 +250,30 @@ impl Fabric {
         if port.arrival() == first { None } else { port.waker.take() }
     }
 
+    /// As [`send`](Self::send), for a holder that is told of a refusal: by an empty packet from the
+    /// port that refused, which takes as long there and back as packets on that path do.
+    pub(super) fn probe(&mut self, now: Instant, from: Holder, packet: Packet) -> Option<Waker> {
+        let (there, back) = (packet.destination, self.held(from)?.seen_at.unwrap_or(from.addr));
+        let is_refused = !self.cuts.stop(&packet) && self.holder(there).is_none();
+        let refusal =
+            Packet { source: there, destination: back, ecn: None, contents: Bytes::new() };
+        let [way_there, way_back] = [&packet, &refusal].map(|packet| self.link(packet).clone());
+        let woken = self.send(now, from, packet);
+        let is_lost = way_there.loses(&mut self.random) || way_back.loses(&mut self.random);
+        if !is_refused || is_lost {
+            return woken;
+        }
+        // Nothing else that is on its way keeps its order with these.
+        let arrives = way_there.arrival(now, &mut self.random, &mut now.clone());
+        let answered = way_back.arrival(arrives, &mut self.random, &mut now.clone());
+        self.sequence += 1;
+        let sequence = self.sequence;
+        self.recorder.sent(now, &refusal, Fate::Carried);
+        let port = self.held(from)?;
+        port.on_the_way.insert((answered, sequence), refusal);
+        port.waker.take()
+    }
+
     /// When a packet has left its sender, or what became of it before.
     fn departure(&mut self, now: Instant, packet: &Packet) -> Result<Instant, Fate> {
         const MANY: usize = 1024;

@@ -20,14 +20,14 @@ use quinn::{
 };
 
 use crate::{
-    clock::{Clock, Instant, TimeSource as _},
+    clock::{Clock, Instant, Sleep, TimeSource as _},
     simulation::{
         SimulatedNetwork,
         drift::HostTime,
         fabric::{Holder, Packet},
         present,
     },
-    socket::{Journal, LocalRuntime, Network, bind_error},
+    socket::{Journal, LocalRuntime, Network, PROBE, Probe, Sign, bind_error},
 };
 
 /// One process on a simulated host. Made by [`SimulatedNetwork::host`], once per start of the
@@ -56,6 +56,28 @@ impl Host {
         Clock::new(self.time.clone())
     }
 
+    fn open(&self, addr: SocketAddr) -> io::Result<SimulatedSocket> {
+        let ip = addr.ip().to_canonical();
+        if ip != self.ip && !ip.is_unspecified() {
+            return Err(bind_error(addr, io::ErrorKind::AddrNotAvailable.into()));
+        }
+        if self.is_dead.load(Ordering::Relaxed) {
+            return Err(bind_error(addr, io::ErrorKind::NotConnected.into()));
+        }
+        let process = self.process;
+        let wanted = Holder { addr: SocketAddr::new(self.ip, addr.port()), process };
+        let addr = self
+            .network
+            .fabric()
+            .open(present(), wanted)
+            .map_err(|error| bind_error(addr, error))?;
+        Ok(SimulatedSocket {
+            network: self.network.clone(),
+            holder: Holder { addr, process },
+            timer: Mutex::new(None),
+        })
+    }
+
     /// Closes the process's ports for good.
     pub(super) fn die(&self) {
         self.is_dead.store(true, Ordering::Relaxed);
@@ -73,29 +95,26 @@ impl Network for Host {
     /// Binds a simulated socket. The unspecified address of either family stands for the host's.
     /// A process that was killed is answered `NotConnected`.
     fn bind(&self, addr: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>> {
-        let ip = addr.ip().to_canonical();
-        if ip != self.ip && !ip.is_unspecified() {
-            return Err(bind_error(addr, io::ErrorKind::AddrNotAvailable.into()));
-        }
-        if self.is_dead.load(Ordering::Relaxed) {
-            return Err(bind_error(addr, io::ErrorKind::NotConnected.into()));
-        }
-        let process = self.process;
-        let wanted = Holder { addr: SocketAddr::new(self.ip, addr.port()), process };
-        let addr = self
-            .network
-            .fabric()
-            .open(present(), wanted)
-            .map_err(|error| bind_error(addr, error))?;
-        Ok(Arc::new(SimulatedSocket {
-            network: self.network.clone(),
-            holder: Holder { addr, process },
-            timer: Mutex::new(None),
-        }))
+        Ok(Arc::new(self.open(addr)?))
     }
 
     fn runtime(&self) -> Arc<dyn Runtime> {
         Arc::new(SimulatedRuntime(self.time.clone()))
+    }
+
+    /// The host of a closed port refuses, paused or not, unless it is silent; the refusal takes the
+    /// way back, on which it can be late, lost or cut.
+    fn probe(&self, to: SocketAddr, patience: Sleep) -> Probe {
+        let bound = self.open((self.ip, 0).into());
+        let to = SocketAddr::new(to.ip().to_canonical(), to.port());
+        Box::pin(async move {
+            let socket = bound?;
+            tokio::select! {
+                biased;
+                () = socket.refusal(to) => Ok(Sign::Refused),
+                () = patience => Ok(Sign::Silent),
+            }
+        })
     }
 
     fn seed(&self) -> Option<u64> {
@@ -173,6 +192,33 @@ impl SimulatedSocket {
         let timer = timer.get_or_insert_with(|| LocalRuntime.new_timer(arrival));
         timer.as_mut().reset(arrival);
         timer.as_mut().poll(cx)
+    }
+}
+
+impl SimulatedSocket {
+    /// Ends when the port at `to` refuses a packet, and never if it does not.
+    async fn refusal(&self, to: SocketAddr) {
+        let packet = Packet {
+            source: self.holder.addr,
+            destination: to,
+            ecn: None,
+            contents: Bytes::from_static(PROBE),
+        };
+        let woken = self.network.fabric().probe(LocalRuntime.now(), self.holder, packet);
+        if let Some(waker) = woken {
+            waker.wake();
+        }
+        std::future::poll_fn(|task| {
+            loop {
+                let now = LocalRuntime.now();
+                let arrived = self.network.fabric().poll_packet(now, self.holder);
+                if arrived.is_some_and(|packet| packet.source == to && packet.contents.is_empty()) {
+                    return Poll::Ready(());
+                }
+                std::task::ready!(self.poll_arrival(task));
+            }
+        })
+        .await;
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod drift;
 mod paths;
+mod probes;
 mod process;
 mod trace;
 
