@@ -31,7 +31,7 @@ use crate::{
     peer::{Over, Peer},
     session::{Inbound, Session, Unsettled},
     simulation::{MAX_UDP_PAYLOAD_BYTES, endpoint_config, seeded_client, seeded_server},
-    socket::Network,
+    socket::{Journal, Network},
     wire::{
         control::Control,
         handshake::{Hello, Refusal},
@@ -80,6 +80,7 @@ pub struct Bound {
     endpoint: quinn::Endpoint,
     client: quinn::ClientConfig,
     addr: SocketAddr,
+    journal: Journal,
 }
 
 /// Why an endpoint could not be bound.
@@ -130,6 +131,7 @@ struct Shared {
     endpoint: quinn::Endpoint,
     client: quinn::ClientConfig,
     addr: SocketAddr,
+    journal: Journal,
     local: PeerId,
     info: Bytes,
     events: Rc<dyn Events>,
@@ -188,7 +190,7 @@ impl Bound {
         )
         .map_err(failed)?;
         let addr = endpoint.local_addr().map_err(failed)?;
-        Ok(Self { config, clock, random, endpoint, client, addr })
+        Ok(Self { config, clock, random, endpoint, client, addr, journal: network.journal() })
     }
 
     /// The address that was bound.
@@ -199,7 +201,7 @@ impl Bound {
     /// Begins to accept peers, as this incarnation. `info` is what peers are told of the layer
     /// above.
     pub fn open(self, incarnation: u64, info: Bytes, events: Rc<dyn Events>) -> Transport {
-        let Self { config, clock, random, endpoint, client, addr } = self;
+        let Self { config, clock, random, endpoint, client, addr, journal } = self;
         let local = PeerId { name: config.node.clone(), incarnation };
         let transport = Transport(Rc::new(Shared {
             config,
@@ -208,6 +210,7 @@ impl Bound {
             endpoint,
             client,
             addr,
+            journal,
             local,
             info,
             events,
@@ -354,6 +357,11 @@ impl Transport {
         self.0.tasks.borrow_mut().abort_all();
     }
 
+    /// Takes a state transition down, for who plays the run again.
+    fn record(&self, transition: fmt::Arguments<'_>) {
+        self.0.journal.record(format_args!("{}: {transition}", self.0.local));
+    }
+
     fn spawn(&self, task: impl Future<Output = ()> + 'static) {
         let mut tasks = self.0.tasks.borrow_mut();
         while tasks.try_join_next().is_some() {}
@@ -377,6 +385,8 @@ impl Transport {
         }
         if let Some(session) = session {
             let unsettled = session.end();
+            let count = unsettled.len();
+            self.record(format_args!("session with {} ends, {count} unsettled", session.peer()));
             self.0.events.session_ended(&session, unsettled);
         }
     }
@@ -479,6 +489,7 @@ impl Transport {
             replaced.end(REPLACED);
         }
         tracing::info!(node = %self.0.local, peer = %session.peer(), first, "link up");
+        self.record(format_args!("link with {} is up, first: {first}", session.peer()));
         let events = Rc::clone(&self.0.events);
         events.link_up(session, first);
         self.0.changed.notify_waiters();
@@ -502,6 +513,7 @@ impl Transport {
 
     fn link_ended(&self, session: &Session, id: u64, end: &LinkEnd) {
         tracing::info!(node = %self.0.local, peer = %session.peer(), %end, "link down");
+        self.record(format_args!("link with {} is down: {end}", session.peer()));
         let mut peers = self.0.peers.borrow_mut();
         let entry = peers.get_mut(&session.peer().name);
         let carried = entry.is_some_and(|entry| entry.peer.link_ended(id));

@@ -42,6 +42,7 @@ pub(super) async fn run(transport: Transport, name: NodeName) {
             }
             Err(error) => {
                 tracing::debug!(node = %transport.local(), %peer, %error, "dial failed");
+                transport.record(format_args!("dial of {peer} failed: {error}"));
                 transport.0.events.dial_failed(&peer, &error);
                 let pause = transport.0.random.borrow_mut().jittered(wait);
                 wait = (wait * 2).min(transport.0.config.redial_longest);
