@@ -4,6 +4,8 @@
 //! and nowhere else; the tasks belong to the `LocalSet` of the node that asked for them.
 //! Knows no session, no certificate and no peer.
 
+mod faulty;
+
 use std::{
     error::Error,
     fmt,
@@ -16,13 +18,15 @@ use std::{
 
 use quinn::{AsyncTimer, AsyncUdpSocket, Runtime, TokioRuntime};
 
+pub use self::faulty::{Faulty, Way};
 use crate::clock::{Instant, Sleep};
 #[cfg(doc)]
 use crate::simulation::SimulatedNetwork;
 
 /// Where an endpoint's packets go.
 ///
-/// [`Udp`] is the real one; [`SimulatedNetwork`] makes one per simulated host.
+/// [`Udp`] is the real one, [`Faulty`] lets it fail in tests; [`SimulatedNetwork`] makes one per
+/// simulated host.
 pub trait Network: Send + Sync + fmt::Debug + 'static {
     /// Binds a socket; port 0 picks a free one. Dropping the socket closes the port.
     ///
