@@ -51,3 +51,14 @@ held_on_every_network! {
     refusals::another_node_than_the_one_dialled_is_refused,
     refusals::an_incarnation_that_is_over_is_refused,
 }
+
+/// Today's wrong behaviour: the writer of a replaced connection may take a batch before it is
+/// stopped. The next connection goes on without it, so a message is lost, and those after it are
+/// taken for others. When this fails, put the claim into the list above.
+#[test]
+#[should_panic(expected = "it never came to hold: settled")]
+fn a_replaced_connection_takes_a_batch_with_it() {
+    use conformance::{delivery, world};
+    let claim = delivery::a_busy_sender_loses_nothing_when_its_connection_is_replaced;
+    world::hold(world::Kind::Simulated, claim);
+}

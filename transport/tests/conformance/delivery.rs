@@ -1,6 +1,6 @@
 //! Order, and each message once, whatever becomes of connections.
 
-use std::time::Duration;
+use std::{task::Poll, time::Duration};
 
 use actix_cluster_transport::{Class, Random, SendError, Session};
 
@@ -136,6 +136,45 @@ async fn tell_bursts(session: &Session) {
     for burst in 0..20 {
         tell_all(session, burst * 20..burst * 20 + 20, Duration::ZERO).await;
         last(Duration::from_millis(1)).await;
+    }
+}
+
+pub(crate) async fn a_busy_sender_loses_nothing_when_its_connection_is_replaced(world: World) {
+    let rounds = if world.kind == Kind::Simulated { 24 } else { 6 };
+    for round in 0..rounds {
+        // The lower name's connection is kept, so the one that comes first is replaced.
+        let b = world.start(&format!("b{round}")).await;
+        let a = world.start(&format!("a{round}")).await;
+        b.connect(&a);
+        last(Duration::from_millis(round / 4)).await;
+        a.connect(&b);
+        let to_a = b.session_from(&a).await;
+        let to_b = a.session_from(&b).await;
+        // On the thread of the connection, between its own turns.
+        let there = b.spawn(tell_busily(to_a.clone()));
+        let back = a.spawn(tell_busily(to_b.clone()));
+        there.await.expect("sent");
+        back.await.expect("sent");
+        settled(&[&to_a, &to_b]).await;
+        assert_all_arrived(&b, &to_a, &a, 3_000);
+        assert_all_arrived(&a, &to_b, &b, 3_000);
+    }
+}
+
+/// Sends 3,000 numbers, one at each turn of the task.
+async fn tell_busily(session: Session) {
+    for number in 0..3_000 {
+        tell(&session, target_of(number), number).await;
+        let mut turns = 0;
+        let turn = std::future::poll_fn(|task| {
+            turns += 1;
+            task.waker().wake_by_ref();
+            if turns > 1 { Poll::Ready(()) } else { Poll::Pending }
+        });
+        turn.await;
+        if number % 150 == 149 {
+            last(Duration::from_millis(1)).await;
+        }
     }
 }
 

@@ -185,6 +185,19 @@ impl Member {
         self.process.run(move |transport| transport.connect(&peer, addr));
     }
 
+    /// Runs a task within this node's process; the receiver hears of its end.
+    #[expect(clippy::disallowed_methods, reason = "the process owns it")]
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + 'static) -> oneshot::Receiver<()> {
+        let (ended, end) = oneshot::channel();
+        self.process.run(move |_| {
+            tokio::task::spawn_local(async move {
+                task.await;
+                let _ = ended.send(());
+            });
+        });
+        end
+    }
+
     pub(crate) fn is_linked(&self, other: &Self) -> bool {
         self.transport.is_linked(other.id())
     }
