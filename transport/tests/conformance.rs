@@ -30,6 +30,7 @@ held_on_every_network! {
     delivery::cuts_of_any_length_lose_and_repeat_nothing,
     delivery::a_session_goes_on_with_the_next_connection,
     delivery::when_both_dial_one_connection_is_kept_and_nothing_is_lost,
+    delivery::a_busy_sender_loses_nothing_when_its_connection_is_replaced,
     delivery::a_flapping_connection_loses_and_repeats_nothing,
     delivery::a_way_that_is_cut_in_one_direction_loses_nothing,
     delivery::a_connection_that_one_side_has_given_up_loses_nothing,
@@ -50,15 +51,4 @@ held_on_every_network! {
     refusals::settings_that_differ_are_refused_by_field,
     refusals::another_node_than_the_one_dialled_is_refused,
     refusals::an_incarnation_that_is_over_is_refused,
-}
-
-/// Today's wrong behaviour: the writer of a replaced connection may take a batch before it is
-/// stopped. The next connection goes on without it, so a message is lost, and those after it are
-/// taken for others. When this fails, put the claim into the list above.
-#[test]
-#[should_panic(expected = "it never came to hold: settled")]
-fn a_replaced_connection_takes_a_batch_with_it() {
-    use conformance::{delivery, world};
-    let claim = delivery::a_busy_sender_loses_nothing_when_its_connection_is_replaced;
-    world::hold(world::Kind::Simulated, claim);
 }

@@ -264,6 +264,25 @@ fn a_cut_longer_than_the_idle_timeout_loses_and_repeats_nothing() {
 }
 
 #[test]
+fn a_connection_that_migrates_goes_on() {
+    simulate(|| async {
+        let world = World::new(40);
+        let (a, b) = world.pair();
+        let session = a.session(&b).await;
+        for round in 0..5 {
+            for number in 0..100 {
+                tell(&session, 1, round * 100 + number).await;
+            }
+            // As a router does that forgets who was behind which of its ports.
+            world.network.rebind(a.transport.addr(), 9_000 + round as u16).expect("a free port");
+        }
+        until(|| session.unsettled() == (0, 0)).await;
+        assert_eq!(b.numbers(), (0..500).collect::<Vec<_>>());
+        assert_eq!(a.seen.links.get(), 1, "on the same connection");
+    });
+}
+
+#[test]
 fn when_both_dial_one_connection_is_kept_and_nothing_is_lost() {
     for seed in 0..20 {
         simulate(|| async move {

@@ -50,6 +50,8 @@ impl LaneReader {
         // What is longer than a payload may be is refused by its length, before it is read.
         let limit = session.frame_limit_bytes();
         while let Some(frame) = LaneFrame::take(&mut self.bytes, limit)? {
+            // What breaks the protocol has not been received.
+            check(&frame)?;
             if session.handle_frame(place.lane, place.sequence)? == Arrival::New {
                 take_frame(session, place, frame, arrived)?;
             }
@@ -85,12 +87,19 @@ fn take_frame(
             arrived.rejected.push((lane, unsettled, reason));
         }
         LaneFrame::Seen { count } => session.handle_seen(ticket, count)?,
-        // Behind capabilities that this release does not offer.
-        LaneFrame::Bulk { .. } | LaneFrame::Flush { .. } | LaneFrame::Flushed { .. } => {
-            return Err(WireError::Malformed);
-        }
+        LaneFrame::Bulk { .. } | LaneFrame::Flush { .. } | LaneFrame::Flushed { .. } => {}
     }
     Ok(())
+}
+
+/// Kinds behind capabilities that this release does not offer are refused.
+fn check(frame: &LaneFrame) -> Result<(), WireError> {
+    match frame {
+        LaneFrame::Bulk { .. } | LaneFrame::Flush { .. } | LaneFrame::Flushed { .. } => {
+            Err(WireError::Malformed)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Appends the bytes that open a lane's stream.

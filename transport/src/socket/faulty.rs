@@ -30,7 +30,8 @@ use quinn::{
     udp::{RecvMeta, Transmit},
 };
 
-use super::Network;
+use super::{Journal, Network, Probe, Sign};
+use crate::clock::Sleep;
 
 /// A network whose packets can be made to vanish: to test on real sockets what a service does when
 /// its connections break. Clones are the same network.
@@ -168,6 +169,23 @@ impl Network for Faulty {
 
     fn seed(&self) -> Option<u64> {
         self.0.network.seed()
+    }
+
+    /// As the network below, unless the way to or from the address is cut: then all is silent.
+    fn probe(&self, to: SocketAddr, patience: Sleep) -> Probe {
+        let cuts = lock(&self.0.cuts);
+        if cuts.out.catches(to) || cuts.into.catches(to) {
+            return Box::pin(async move {
+                patience.await;
+                Ok(Sign::Silent)
+            });
+        }
+        drop(cuts);
+        self.0.network.probe(to, patience)
+    }
+
+    fn journal(&self) -> Journal {
+        self.0.network.journal()
     }
 }
 

@@ -10,8 +10,8 @@ use std::{
 };
 
 use actix_cluster_transport::{
-    Bound, Class, Clock, ClusterName, ConnectError, Events, Inbound, NodeName, PeerId, Random,
-    Receipt, Refusal, Session, Transport, TransportConfig, Unsettled,
+    Bound, Class, Clock, ClusterName, ConnectError, Events, Inbound, Later, NodeName, PeerId,
+    Random, Receipt, Refusal, Session, Transport, TransportConfig, Unsettled,
     development::Authority,
     simulation::SimulatedNetwork,
     socket::{Faulty, Network, Udp, Way},
@@ -349,7 +349,7 @@ impl Events for Seen {
             match self.habit.get() {
                 Habit::Settle => session.settle(ticket),
                 Habit::Hold => self.held.borrow_mut().push((session.clone(), ticket)),
-                Habit::Reject(reason) => session.reject(ticket, reason),
+                Habit::Reject(reason) => session.reject(ticket, target, reason, Later::Deliver),
                 Habit::Answer => session.answer(ticket, target, &payload).expect("it is taken"),
             }
         }

@@ -14,7 +14,7 @@ use rustls::{
     version::TLS13,
 };
 
-use super::wire::{ACCEPTOR_ANSWERS, Greeting, Hello, preface};
+use super::wire::{Greeting, Hello, preface};
 
 /// An endpoint that can dial and be dialled, with a certificate of the cluster's authority.
 pub(crate) struct Fake {
@@ -112,11 +112,9 @@ impl Fake {
     /// A control stream after the exchange of prefaces, with this range of versions.
     pub(crate) async fn greet(&self, addr: SocketAddr, versions: (u16, u16)) -> Line {
         let mut line = self.open(addr, &preface(versions.0, versions.1)).await;
-        if ACCEPTOR_ANSWERS {
-            let mut answer = [0; 8];
-            line.recv.read_exact(&mut answer).await.expect("a preface");
-            assert_eq!(answer, preface(1, 1));
-        }
+        let mut answer = [0; 8];
+        line.recv.read_exact(&mut answer).await.expect("a preface");
+        assert_eq!(answer, preface(1, 1));
         line
     }
 
@@ -139,9 +137,7 @@ impl Fake {
         let mut theirs = [0; 8];
         line.recv.read_exact(&mut theirs).await.expect("a preface");
         assert_eq!(theirs, preface(1, 1));
-        if ACCEPTOR_ANSWERS {
-            line.write(&preface(1, 1)).await;
-        }
+        line.write(&preface(1, 1)).await;
         match line.hear().await {
             Greeting::Hello(hello) => (line, hello),
             greeting => panic!("{greeting:?}"),

@@ -2,9 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Whether an acceptor answers a preface with its own, before the dialler greets.
-pub(crate) const ACCEPTOR_ANSWERS: bool = false;
-
 /// Close codes of a connection.
 pub(crate) const REFUSED: u64 = 1;
 pub(crate) const PROTOCOL: u64 = 3;

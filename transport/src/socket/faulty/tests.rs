@@ -155,3 +155,16 @@ async fn a_cut_counts_each_segment() {
     a.socket.try_send(&transmit).unwrap();
     assert_eq!(a.network.vanished(), 3);
 }
+
+#[tokio::test]
+async fn a_probe_over_a_cut_way_finds_silence() {
+    let (a, b) = (end(), end());
+    let closed = b.addr;
+    drop(b);
+    a.network.cut_peer(Way::In, closed);
+    let cut = a.network.probe(closed, Box::pin(std::future::ready(())));
+    assert_eq!(cut.await.unwrap(), Sign::Silent);
+    a.network.heal();
+    let healed = a.network.probe(closed, Box::pin(std::future::pending()));
+    assert_eq!(healed.await.unwrap(), Sign::Refused);
+}
