@@ -6,7 +6,7 @@ use crate::{
     identity::{ClusterName, NodeName},
     session::{Limits, Shape},
     tls::Credentials,
-    wire::handshake::LANES_LIMIT,
+    wire::handshake::{Accepts, LANES_LIMIT},
 };
 
 /// What a transport needs to know. The defaults suit nodes of one data centre.
@@ -47,14 +47,30 @@ pub struct TransportConfig {
     /// [`target_messages`](Self::target_messages). Default 65,536.
     pub session_messages: u64,
     /// The most unsettled bytes of one session, at least [`target_bytes`](Self::target_bytes).
-    /// Default 64 MiB. What is not yet received is kept for retransmission within it.
+    /// Default 64 MiB. Each node tells its peers that it takes as many of theirs, and the lower
+    /// limit of two holds between them; a peer that sends more is cut off.
     pub session_bytes: u64,
     /// The most message bytes of one lane that the peer has not received, at least 64 KiB. Default
     /// 16 MiB. They are kept to be sent again if the connection breaks; a stuck lane takes no more
     /// of the session's bytes than this. A larger message goes alone.
     pub lane_bytes: u64,
-    /// The longest payload of one frame, in bytes, up to 64 MiB. Default 16 MiB.
-    pub frame_limit: usize,
+    /// The most bytes of answers that one peer has not received. Default 64 MiB.
+    ///
+    /// Beyond half of it the peer's messages wait before they are delivered, so that it is given no
+    /// more to ask for; at the bound [`Session::answer`](crate::Session::answer) fails for all but
+    /// short answers. Only a peer that takes its answers more slowly than it asks comes there.
+    pub answer_bytes: u64,
+    /// The longest payload of a message or an answer, in bytes, 1 KiB to 1 GiB. Default 64 MiB. The
+    /// lower limit of two nodes holds between them.
+    pub message_limit: usize,
+    /// Payloads longer than this, 1 KiB to 1 MiB, travel as bulk, on streams of their own, so that
+    /// they do not hold up others on their lane. Default 64 KiB.
+    pub bulk_over: usize,
+    /// How many bulk messages of one peer may come in at once, 1 to 16. Default 2.
+    ///
+    /// More share the path among them and take longer each; together they leave less of the
+    /// connection's window to short messages.
+    pub bulk_streams: u16,
 }
 
 impl TransportConfig {
@@ -81,12 +97,16 @@ impl TransportConfig {
             session_messages: 65_536,
             session_bytes: 64 * 1024 * 1024,
             lane_bytes: 16 * 1024 * 1024,
-            frame_limit: 16 * 1024 * 1024,
+            answer_bytes: 64 * 1024 * 1024,
+            message_limit: 64 * 1024 * 1024,
+            bulk_over: 64 * 1024,
+            bulk_streams: 2,
         }
     }
 
-    /// The sizes of a session with a peer that receives on so many lanes.
-    pub(crate) fn shape(&self, lanes_out: u16) -> Shape {
+    /// The sizes of a session with a peer that receives on so many lanes, and takes so much.
+    pub(crate) fn shape(&self, lanes_out: u16, peer_accepts: Accepts) -> Shape {
+        let longest = usize::try_from(peer_accepts.longest).unwrap_or(usize::MAX);
         Shape {
             lanes_out,
             lanes_in: self.lanes.get(),
@@ -95,9 +115,22 @@ impl TransportConfig {
                 target_bytes: self.target_bytes,
                 lane_bytes: self.lane_bytes,
             },
-            messages_limit: self.session_messages,
-            bytes_limit: self.session_bytes,
-            frame_limit: self.frame_limit,
+            messages_limit: self.session_messages.min(peer_accepts.messages),
+            bytes_limit: self.session_bytes.min(peer_accepts.bytes),
+            answer_bytes: self.answer_bytes,
+            accepts: self.accepts(),
+            message_limit: self.message_limit.min(longest),
+            bulk_over: self.bulk_over,
+            bulk_streams: self.bulk_streams,
+        }
+    }
+
+    /// What this node takes of each peer: as much as it sends itself.
+    pub(crate) fn accepts(&self) -> Accepts {
+        Accepts {
+            messages: self.session_messages,
+            bytes: self.session_bytes,
+            longest: self.message_limit as u64,
         }
     }
 
@@ -158,11 +191,24 @@ impl TransportConfig {
             &self.lane_bytes,
             "at least 65536 bytes",
         )?;
+        check("answer_bytes", self.answer_bytes > 0, &self.answer_bytes, "at least 1")?;
         check(
-            "frame_limit",
-            (1_024..=64 * 1024 * 1024).contains(&self.frame_limit),
-            &self.frame_limit,
-            "1 KiB to 64 MiB",
+            "message_limit",
+            (1_024..=1024 * 1024 * 1024).contains(&self.message_limit),
+            &self.message_limit,
+            "1 KiB to 1 GiB",
+        )?;
+        check(
+            "bulk_over",
+            (1_024..=BULK_OVER_LIMIT).contains(&self.bulk_over),
+            &self.bulk_over,
+            "1 KiB to 1 MiB",
+        )?;
+        check(
+            "bulk_streams",
+            (1..=BULK_STREAMS_LIMIT).contains(&self.bulk_streams),
+            &self.bulk_streams,
+            "1 to 16",
         )?;
         check(
             "node",
@@ -172,6 +218,12 @@ impl TransportConfig {
         )
     }
 }
+
+/// The most that may travel on a lane, so that a lane's frame is never longer.
+pub(crate) const BULK_OVER_LIMIT: usize = 1024 * 1024;
+
+/// The most bulk messages that come in at once.
+pub(crate) const BULK_STREAMS_LIMIT: u16 = 16;
 
 /// A setting that breaks its rule.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -80,6 +80,18 @@ impl From<WireError> for ConnectError {
     }
 }
 
+impl ConnectError {
+    /// Closes the connection that failed so, if it is still open, and tells the peer why.
+    pub(crate) fn close(&self, connection: &quinn::Connection) {
+        match self {
+            Self::Wire(error) => connection.close(PROTOCOL.into(), error.to_string().as_bytes()),
+            Self::TimedOut => connection.close(PROTOCOL.into(), b"the handshake took too long"),
+            // It is closed already.
+            _ => {}
+        }
+    }
+}
+
 /// The control stream of one connection, while the two greet.
 #[derive(Debug)]
 pub(crate) struct ControlStream {

@@ -3,15 +3,16 @@
 //! The tasks only move bytes; what they mean is decided by the session. When one of them fails, all
 //! end, and the session waits for its next connection.
 
-use std::rc::Rc;
+use std::{cell::RefCell, collections::BTreeSet, rc::Rc};
 
 use bytes::{Bytes, BytesMut};
 use quinn::{Connection, ReadError, RecvStream, SendStream, WriteError};
 use tokio::{sync::Notify, task::JoinSet};
 
 use crate::{
+    config::BULK_STREAMS_LIMIT,
     greet::{ControlStream, PROTOCOL},
-    session::{Arrived, LaneReader, Replaced, Session, put_header},
+    session::{Arrived, Errand, Replaced, Session, StreamReader, put_bulk_header, put_header},
     transport::Events,
     wire::{WireError, control::Control},
 };
@@ -37,8 +38,18 @@ impl std::fmt::Display for LinkEnd {
     }
 }
 
-/// How much of a lane's stream is read at a time.
+/// How much of a stream is read at a time.
 const READ_BYTES: usize = 64 * 1024;
+
+/// How much of a bulk message is handed over at a time.
+const BULK_CHUNK_BYTES: usize = 64 * 1024;
+
+/// Control goes first, then lanes, which have 0, then bulk.
+const CONTROL_PRIORITY: i32 = 1;
+const BULK_PRIORITY: i32 = -1;
+
+/// The code that a bulk message's stream is reset with, when its sender gives it up.
+const CANCELLED: u32 = 6;
 
 pub(crate) struct Link {
     pub(crate) connection: Connection,
@@ -66,8 +77,14 @@ impl Link {
         }
         let ControlStream { send, recv, .. } = control;
         tasks.spawn_local(write_control(send, session.clone(), carrier));
-        tasks.spawn_local(read_control(recv, session.clone(), Rc::clone(&events), pong));
-        let mut readers = 0;
+        tasks.spawn_local(read_control(
+            recv,
+            connection.clone(),
+            session.clone(),
+            Rc::clone(&events),
+            pong,
+        ));
+        let lanes = Rc::<RefCell<BTreeSet<u16>>>::default();
         let end = loop {
             tokio::select! {
                 biased;
@@ -82,11 +99,13 @@ impl Link {
                     None => break LinkEnd::Stopped,
                 },
                 stream = connection.accept_uni() => match stream {
-                    Ok(stream) if readers < session.lanes_in() => {
-                        readers += 1;
-                        tasks.spawn_local(read_lane(stream, session.clone(), Rc::clone(&events)));
+                    // As many as were allowed can be open at once.
+                    Ok(stream) => {
+                        let (events, lanes) = (Rc::clone(&events), Rc::clone(&lanes));
+                        let reader = StreamReader::new(carrier);
+                        let read = read_stream(stream, session.clone(), events, reader, lanes);
+                        tasks.spawn_local(read);
                     }
-                    Ok(_) => break LinkEnd::Wire(WireError::Malformed),
                     Err(error) => break LinkEnd::Lost(error),
                 },
             }
@@ -122,19 +141,31 @@ async fn write_lane(
     }
 }
 
-async fn read_lane(
+/// Reads one stream of the peer's. Those of lanes never end before their connection.
+async fn read_stream(
     mut stream: RecvStream,
     session: Session,
     events: Rc<dyn Events>,
+    mut reader: StreamReader,
+    lanes: Rc<RefCell<BTreeSet<u16>>>,
 ) -> Result<(), LinkEnd> {
-    let mut reader = LaneReader::default();
     let mut arrived = Arrived::default();
     loop {
-        let bytes = read(&mut stream).await?;
+        let bytes = match read(&mut stream).await? {
+            Read::Bytes(bytes) => bytes,
+            Read::End => return reader.handle_end(&session).map_err(LinkEnd::Wire),
+            Read::GivenUp => return Ok(()),
+        };
+        let lane_before = reader.lane();
         let read = reader.handle_bytes(&session, &bytes, &mut arrived);
         // Even if the stream broke the protocol after it: what has arrived has arrived.
         pass_on(&session, &*events, &mut arrived);
         read.map_err(LinkEnd::Wire)?;
+        if let (None, Some(lane)) = (lane_before, reader.lane())
+            && !lanes.borrow_mut().insert(lane)
+        {
+            return Err(LinkEnd::Wire(WireError::Malformed));
+        }
     }
 }
 
@@ -157,7 +188,7 @@ async fn write_control(
     carrier: u64,
 ) -> Result<(), LinkEnd> {
     // Above every lane; an error says that the stream is gone, which the next write tells.
-    let _ = stream.set_priority(1);
+    let _ = stream.set_priority(CONTROL_PRIORITY);
     loop {
         let bytes = session.control(carrier).await.map_err(|Replaced| LinkEnd::Stopped)?;
         stream.write_all(&bytes).await.map_err(write_end)?;
@@ -166,28 +197,87 @@ async fn write_control(
 
 async fn read_control(
     mut stream: RecvStream,
+    connection: Connection,
     session: Session,
     events: Rc<dyn Events>,
     pong: Rc<Notify>,
 ) -> Result<(), LinkEnd> {
     let mut bytes = BytesMut::new();
+    let mut arrived = Arrived::default();
+    // Bulk messages that the peer has asked for. They end with the connection, or when dropped.
+    let mut writers = JoinSet::new();
+    session.release(&mut arrived);
+    pass_on(&session, &*events, &mut arrived);
     loop {
-        bytes.extend_from_slice(&read(&mut stream).await?);
+        match read(&mut stream).await? {
+            Read::Bytes(more) => bytes.extend_from_slice(&more),
+            Read::End | Read::GivenUp => return Err(LinkEnd::Wire(WireError::Malformed)),
+        }
         while let Some(frame) = Control::take(&mut bytes).map_err(LinkEnd::Wire)? {
-            match session.handle_control(frame).map_err(LinkEnd::Wire)? {
-                Some(Control::Packet(packet)) => events.packet(session.peer(), &packet),
-                Some(Control::Pong(_)) => pong.notify_waiters(),
-                _ => {}
+            let errand = session.handle_control(frame, &mut arrived);
+            pass_on(&session, &*events, &mut arrived);
+            match errand.map_err(LinkEnd::Wire)? {
+                Some(Errand::Packet(packet)) => events.packet(session.peer(), &packet),
+                Some(Errand::Pong) => pong.notify_waiters(),
+                Some(Errand::Write { id, from, bytes }) => {
+                    while writers.try_join_next().is_some() {}
+                    if writers.len() >= usize::from(BULK_STREAMS_LIMIT) {
+                        return Err(LinkEnd::Wire(WireError::OverBudget));
+                    }
+                    let bulk = Bulk { id, from, bytes };
+                    writers.spawn_local(write_bulk(connection.clone(), session.clone(), bulk));
+                }
+                None => {}
             }
         }
     }
 }
 
-async fn read(stream: &mut RecvStream) -> Result<Bytes, LinkEnd> {
+/// What is left of a bulk message.
+struct Bulk {
+    id: u64,
+    from: u64,
+    bytes: Bytes,
+}
+
+/// Writes a bulk message below all lanes. If the connection breaks, the peer asks again on the next.
+async fn write_bulk(connection: Connection, session: Session, bulk: Bulk) {
+    let Bulk { id, from, mut bytes } = bulk;
+    let Ok(mut stream) = connection.open_uni().await else { return };
+    let _ = stream.set_priority(BULK_PRIORITY);
+    let mut header = Vec::new();
+    put_bulk_header(id, from, &mut header);
+    if stream.write_all(&header).await.is_err() {
+        return;
+    }
+    while !bytes.is_empty() {
+        if !session.wants_bulk(id) {
+            // Given up by its sender: what comes of it would be thrown away.
+            let _ = stream.reset(CANCELLED.into());
+            return;
+        }
+        let chunk = bytes.split_to(bytes.len().min(BULK_CHUNK_BYTES));
+        if stream.write_chunk(chunk).await.is_err() {
+            return;
+        }
+    }
+    let _ = stream.finish();
+}
+
+/// What a stream had to say.
+enum Read {
+    Bytes(Bytes),
+    End,
+    /// Its sender wants it to be forgotten.
+    GivenUp,
+}
+
+async fn read(stream: &mut RecvStream) -> Result<Read, LinkEnd> {
     match stream.read_chunk(READ_BYTES, true).await {
-        Ok(Some(chunk)) => Ok(chunk.bytes),
-        // Lanes end with their connection, never before.
-        Ok(None) | Err(ReadError::Reset(_)) => Err(LinkEnd::Wire(WireError::Malformed)),
+        Ok(Some(chunk)) => Ok(Read::Bytes(chunk.bytes)),
+        Ok(None) => Ok(Read::End),
+        Err(ReadError::Reset(code)) if code == CANCELLED.into() => Ok(Read::GivenUp),
+        Err(ReadError::Reset(_)) => Err(LinkEnd::Wire(WireError::Malformed)),
         Err(ReadError::ConnectionLost(error)) => Err(LinkEnd::Lost(error)),
         Err(_) => Err(LinkEnd::Stopped),
     }

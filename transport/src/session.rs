@@ -10,10 +10,13 @@
 //! hold of a session.
 
 mod budget;
+mod bulk;
 mod carried;
 mod closing;
 mod incoming;
+mod inflow;
 mod outgoing;
+mod parking;
 mod reader;
 mod refusals;
 mod target;
@@ -21,11 +24,11 @@ mod target;
 mod tests;
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll},
 };
@@ -33,16 +36,25 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::Notify;
 
-use self::closing::Closing;
 pub use self::outgoing::{Class, Unsettled};
 pub(crate) use self::{
     budget::Budget,
+    carried::Errand,
     incoming::{Arrival, Incoming},
     outgoing::{Frame, Outgoing, PushRefusal, Replaced},
-    reader::{Arrived, LaneReader, put_header},
+    reader::{Arrived, StreamReader, put_bulk_header, put_header},
     target::Limits,
 };
-use crate::{identity::PeerId, wait_list::Ticket, wire::control::Control};
+use self::{
+    bulk::{BulkOut, Gone},
+    closing::Closing,
+    inflow::Inflow,
+};
+use crate::{
+    identity::PeerId,
+    wait_list::Ticket,
+    wire::{control::Control, handshake::Accepts},
+};
 
 /// How many packets of the layer above may wait for the control lane; the oldest goes first.
 pub const PACKETS_LIMIT: usize = 1_024;
@@ -68,13 +80,16 @@ pub struct Inbound {
 pub struct Receipt {
     pub(crate) lane: u16,
     pub(crate) sequence: u64,
+    /// What it takes of what this end said it would hold.
+    pub(crate) bytes: u32,
 }
 
 /// Why a frame was not taken. It was not sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SendError {
-    /// The target or the session has too much unsettled.
+    /// The target, its lane or the session has too much under way; or, for an answer, too many
+    /// answers wait for the peer.
     Full,
     /// One of the two nodes is closing, and takes no more messages; answers still pass.
     Closing,
@@ -129,13 +144,18 @@ struct Inner {
     peer: PeerId,
     /// What the peer's layer above said at the handshake.
     info: Bytes,
-    frame_limit: usize,
+    shape: Shape,
     budget: Budget,
     outgoing: Box<[Out]>,
     incoming: Box<[In]>,
     control: Mutex<ControlQueue>,
     control_ready: Notify,
     marks_changed: AtomicBool,
+    held: Held,
+    bulk_out: Mutex<BulkOut>,
+    inflow: Mutex<Inflow>,
+    /// Whether anything may be parked, or coming in as a bulk message.
+    is_inflow_busy: AtomicBool,
     /// Whether one end is closing.
     closing: AtomicBool,
     /// Told whenever a closing session may have come to its end.
@@ -162,8 +182,19 @@ struct ControlQueue {
     packets: VecDeque<Bytes>,
     frames: VecDeque<Control>,
     closing: Closing,
+    /// Targets that have no room now.
+    paused: BTreeSet<u64>,
+    /// Those of which the peer is to be told.
+    paused_changed: BTreeSet<u64>,
     /// The connection that may take what is here.
     carrier: u64,
+}
+
+/// Messages of the peer's that have arrived and are not settled.
+#[derive(Default)]
+struct Held {
+    messages: AtomicU64,
+    bytes: AtomicU64,
 }
 
 /// Sizes of a session.
@@ -172,9 +203,18 @@ pub(crate) struct Shape {
     pub(crate) lanes_out: u16,
     pub(crate) lanes_in: u16,
     pub(crate) limits: Limits,
+    /// What may be sent and not settled.
     pub(crate) messages_limit: u64,
     pub(crate) bytes_limit: u64,
-    pub(crate) frame_limit: usize,
+    pub(crate) answer_bytes: u64,
+    /// What is taken of the peer.
+    pub(crate) accepts: Accepts,
+    /// The longest payload that the peer takes.
+    pub(crate) message_limit: usize,
+    /// Longer payloads travel on streams of their own.
+    pub(crate) bulk_over: usize,
+    /// How many of them may come in at once.
+    pub(crate) bulk_streams: u16,
 }
 
 impl Session {
@@ -184,13 +224,17 @@ impl Session {
             local,
             peer,
             info,
-            frame_limit: shape.frame_limit,
-            budget: Budget::new(shape.messages_limit, shape.bytes_limit),
+            shape: *shape,
+            budget: Budget::new(shape.messages_limit, shape.bytes_limit, shape.answer_bytes),
             outgoing: (0..shape.lanes_out).map(|_| out()).collect(),
             incoming: (0..shape.lanes_in).map(|_| In::default()).collect(),
             control: Mutex::default(),
             control_ready: Notify::new(),
             marks_changed: AtomicBool::new(false),
+            held: Held::default(),
+            bulk_out: Mutex::default(),
+            inflow: Mutex::new(Inflow::new(shape)),
+            is_inflow_busy: AtomicBool::new(false),
             closing: AtomicBool::new(false),
             closed_changed: Notify::new(),
             introduced: AtomicBool::new(false),
@@ -245,7 +289,7 @@ impl Session {
         token: u64,
         payload: &[u8],
     ) -> Result<(), SendError> {
-        self.push(&Frame { class, target, token, payload }, None)
+        self.push(&Frame { class, target, token, payload, bulk: None }, None, None)
     }
 
     /// Sends a message, or waits in the line of its target: `ticket` is the sender's place, kept
@@ -262,8 +306,8 @@ impl Session {
         ticket: &mut Option<Ticket>,
         task: &Context<'_>,
     ) -> Poll<Result<(), SendError>> {
-        let frame = Frame { class: Class::Message, target, token, payload };
-        match self.push(&frame, *ticket) {
+        let frame = Frame { class: Class::Message, target, token, payload, bulk: None };
+        match self.push(&frame, *ticket, None) {
             Err(SendError::Full) => {}
             done => {
                 *ticket = None;
@@ -276,7 +320,7 @@ impl Session {
             return Poll::Ready(Err(SendError::Full));
         }
         // Room may have come between the two: only then is nobody left to wake this sender.
-        match self.push(&frame, *ticket) {
+        match self.push(&frame, *ticket, None) {
             Err(SendError::Full) => Poll::Pending,
             done => {
                 *ticket = None;
@@ -297,7 +341,9 @@ impl Session {
     pub fn settle(&self, receipt: Receipt) {
         let Some(incoming) = self.0.incoming.get(usize::from(receipt.lane)) else { return };
         let mut lane = lock(&incoming.lane);
-        lane.settle(receipt.sequence);
+        if lane.settle(receipt.sequence) {
+            self.let_go(receipt);
+        }
         if incoming.refuses.load(Ordering::Relaxed) {
             incoming.refuses.store(lane.refuses(), Ordering::Release);
         }
@@ -313,6 +359,9 @@ impl Session {
             Later::Deliver => None,
             Later::Reject(reason) => Some(reason),
         };
+        // The sender takes it off its budget once it reads the rejection.
+        self.let_go(receipt);
+        let receipt = Receipt { bytes: 0, ..receipt };
         // Under one lock, so that rejections are counted in the order in which they are sent.
         let mut outgoing = lock(&out.lane);
         let wake_writer = outgoing.push_rejection(receipt, reason);
@@ -345,23 +394,42 @@ impl Session {
     ///
     /// [`SendError`]: nothing was sent, and the frame is not settled.
     pub fn answer(&self, receipt: Receipt, target: u64, payload: &[u8]) -> Result<(), SendError> {
-        let limit = self.0.frame_limit;
-        if payload.len() > limit {
-            return Err(SendError::TooLong { limit });
+        let frame = Frame { class: Class::Answer, target, token: 0, payload, bulk: None };
+        self.push(&frame, None, Some(receipt))
+    }
+
+    /// Tells the peer that a target has no room: it is to send it nothing more until
+    /// [`resume_target`](Self::resume_target). What it has sent already still comes.
+    ///
+    /// Without it the target's share of the peer's budget bounds what comes; with it, more of that
+    /// budget is left to others.
+    pub fn pause_target(&self, target: u64) {
+        self.change_pause(target, |paused| paused.insert(target));
+    }
+
+    /// Tells the peer that a target has room again.
+    pub fn resume_target(&self, target: u64) {
+        self.change_pause(target, |paused| paused.remove(&target));
+    }
+
+    fn change_pause(&self, target: u64, change: impl FnOnce(&mut BTreeSet<u64>) -> bool) {
+        let mut control = lock(&self.0.control);
+        if change(&mut control.paused) {
+            control.paused_changed.insert(target);
+            drop(control);
+            self.0.control_ready.notify_one();
         }
-        // On the lane whose marks the receipt is waiting for.
-        let out = self.out(target);
-        let frame = Frame { class: Class::Answer, target, token: 0, payload };
-        let pushed = lock(&out.lane).push_settling(&frame, receipt, &self.0.budget);
-        match pushed {
-            Ok(pushed) => {
-                if pushed.wake_writer {
-                    out.ready.notify_one();
-                }
-                Ok(())
-            }
-            Err(refusal) => Err(refusal.into()),
+    }
+
+    /// Gives up a bulk message that was sent with this token, if it has not arrived as a whole: it
+    /// ends *rejected* with `reason` then, and as it would have otherwise. Returns whether it was
+    /// found on its way; shorter messages never are.
+    pub fn cancel(&self, token: u64, reason: u8) -> bool {
+        let cancelled = lock(&self.0.bulk_out).cancel(token, reason);
+        if let Some(id) = cancelled {
+            self.send_control(Control::Cancelled { id, reason });
         }
+        cancelled.is_some()
     }
 
     /// Sends a packet, best effort: it is lost with the connection, or when too many wait.
@@ -375,24 +443,50 @@ impl Session {
         self.0.control_ready.notify_one();
     }
 
-    fn push(&self, frame: &Frame<'_>, ticket: Option<Ticket>) -> Result<(), SendError> {
-        let limit = self.0.frame_limit;
-        if frame.payload.len() > limit {
+    /// Sends a frame; an answer may settle one of the peer's.
+    fn push(
+        &self,
+        frame: &Frame<'_>,
+        ticket: Option<Ticket>,
+        settles: Option<Receipt>,
+    ) -> Result<(), SendError> {
+        let Shape { message_limit: limit, bulk_over, .. } = self.0.shape;
+        let length = frame.payload.len();
+        if length > limit {
             return Err(SendError::TooLong { limit });
         }
+        let bulk = (length > bulk_over).then(|| lock(&self.0.bulk_out).next_id());
         let out = self.out(frame.target);
-        let pushed = lock(&out.lane).push(frame, ticket, &self.0.budget);
-        match pushed {
-            Ok(pushed) => {
-                if pushed.wake_writer {
-                    out.ready.notify_one();
-                }
-                if let Some(next) = pushed.next {
-                    next.wake();
-                }
-                Ok(())
+        let mut lane = lock(&out.lane);
+        let pushed = lane.push(&Frame { bulk, ..*frame }, ticket, &self.0.budget)?;
+        match (bulk, settles) {
+            // Under the lane's lock, so that nobody can ask for it before it is there.
+            (Some(id), settles) => {
+                let place = (self.lane_of(frame.target), pushed.sequence);
+                let payload = Bytes::copy_from_slice(frame.payload);
+                let is_answer = frame.class == Class::Answer;
+                let answer_bytes = if is_answer { frame.bytes() } else { 0 };
+                let gone = Gone { answer_bytes, settles };
+                lock(&self.0.bulk_out).keep(id, place, frame.token, payload, gone);
             }
-            Err(refusal) => Err(refusal.into()),
+            (None, Some(receipt)) => lane.settle_when_received(receipt),
+            (None, None) => {}
+        }
+        drop(lane);
+        if pushed.wake_writer {
+            out.ready.notify_one();
+        }
+        if let Some(next) = pushed.next {
+            next.wake();
+        }
+        Ok(())
+    }
+
+    /// A message of the peer's is settled, or about to be.
+    fn let_go(&self, receipt: Receipt) {
+        if receipt.bytes > 0 {
+            self.0.held.messages.fetch_sub(1, Ordering::AcqRel);
+            self.0.held.bytes.fetch_sub(receipt.bytes.into(), Ordering::AcqRel);
         }
     }
 

@@ -24,7 +24,7 @@ use tokio::{sync::Notify, task::JoinSet};
 
 use crate::{
     Clock, Random,
-    config::{ConfigError, TransportConfig},
+    config::{BULK_STREAMS_LIMIT, ConfigError, TransportConfig},
     greet::{CLOSED, ConnectError, ControlStream, FORGOTTEN, REPLACED},
     identity::{NodeName, PeerId},
     link::{Link, LinkEnd},
@@ -34,7 +34,7 @@ use crate::{
     socket::{Journal, Network},
     wire::{
         control::Control,
-        handshake::{Hello, Refusal},
+        handshake::{Accepts, Hello, LANES_LIMIT, Refusal},
     },
 };
 
@@ -228,20 +228,28 @@ impl Bound {
 /// How many handshakes may be under way at once.
 const HANDSHAKES_LIMIT: usize = 256;
 
+/// What one stream may have under way.
+const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
+
+/// How many streams' windows may be under way to a peer: all that it can have.
+const WINDOWS_OUT: u64 = LANES_LIMIT as u64 + BULK_STREAMS_LIMIT as u64 + 1;
+
 /// QUIC settings that suit nodes of a cluster. Sources are the facts measured in
 /// `docs/performance.md`.
 fn quic_config(config: &TransportConfig) -> quinn::TransportConfig {
     let mut quic = quinn::TransportConfig::default();
+    let streams = u32::from(config.lanes.get()) + u32::from(config.bulk_streams);
     let idle =
         quinn::IdleTimeout::try_from(config.idle_timeout).expect("the configuration was validated");
     quic.max_idle_timeout(Some(idle))
         .keep_alive_interval(Some(config.keep_alive))
         .initial_rtt(Duration::from_millis(30))
         .max_concurrent_bidi_streams(1u8.into())
-        .max_concurrent_uni_streams(u32::from(config.lanes.get()).into())
-        .stream_receive_window((1024u32 * 1024).into())
-        .receive_window((16u32 * 1024 * 1024).into())
-        .send_window(8 * 1024 * 1024)
+        .max_concurrent_uni_streams(streams.into())
+        .stream_receive_window(STREAM_WINDOW_BYTES.into())
+        // Room for every stream's window, so that none that is stuck stalls another.
+        .receive_window((STREAM_WINDOW_BYTES * (streams + 1)).into())
+        .send_window(u64::from(STREAM_WINDOW_BYTES) * WINDOWS_OUT)
         .datagram_receive_buffer_size(None);
     let mut discovery = quinn::MtuDiscoveryConfig::default();
     // Ten segments of this size are what one GSO call carries.
@@ -402,6 +410,7 @@ impl Transport {
             to: peer.cloned(),
             capabilities: 0,
             lanes: self.0.config.lanes.get(),
+            accepts: self.0.config.accepts(),
             resume,
             info: self.0.info.to_vec(),
         }
@@ -429,13 +438,19 @@ impl Transport {
         if matches!(hello.node.incarnation, 0 | u64::MAX) {
             return Err(Refusal::Protocol);
         }
-        if hello.lanes == 0 || hello.lanes > crate::wire::handshake::LANES_LIMIT {
+        if hello.lanes == 0 || hello.lanes > LANES_LIMIT {
+            return Err(Refusal::Protocol);
+        }
+        let Accepts { messages, bytes, longest } = hello.accepts;
+        if [messages, bytes, longest].contains(&0) {
             return Err(Refusal::Protocol);
         }
         let floor =
             self.0.peers.borrow().get(&hello.node.name).map_or(0, |entry| entry.peer.floor());
         if hello.node.incarnation < floor {
-            return Err(Refusal::Stale { known: floor - 1 });
+            let known =
+                self.0.peers.borrow().get(&hello.node.name).map_or(0, |entry| entry.peer.highest());
+            return Err(Refusal::Stale { known });
         }
         self.0.events.admit(&hello.node, &hello.info)
     }
@@ -451,7 +466,7 @@ impl Transport {
         let mut peers = self.0.peers.borrow_mut();
         let entry = peers.entry(hello.node.name.clone()).or_default();
         entry.peer.session_or_else(|| {
-            let shape = self.0.config.shape(hello.lanes);
+            let shape = self.0.config.shape(hello.lanes, hello.accepts);
             let info = Bytes::copy_from_slice(&hello.info);
             Session::new(self.0.local.clone(), hello.node.clone(), info, &shape)
         })

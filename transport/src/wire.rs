@@ -33,6 +33,8 @@ pub enum WireError {
         /// The one that came.
         came: u64,
     },
+    /// More unsettled messages than this end said it would take.
+    OverBudget,
     /// Not our protocol at all.
     Magic,
 }
@@ -46,6 +48,7 @@ impl fmt::Display for WireError {
             Self::UnknownKind(kind) => write!(f, "unknown kind of frame {kind}"),
             Self::Malformed => f.write_str("malformed frame"),
             Self::Gap { due, came } => write!(f, "frame {came} came where {due} was due"),
+            Self::OverBudget => f.write_str("more is unsettled than was allowed"),
             Self::Magic => f.write_str("the peer speaks another protocol"),
         }
     }

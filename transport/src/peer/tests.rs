@@ -8,22 +8,26 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use self::world::{CLOSES, Fate, Message, Step, World};
+use self::world::{CLOSES, Fate, Message, STREAMS, Step, TARGETS, World};
 
 fn step() -> impl Strategy<Value = Step> {
     let (pick, side) = (any::<usize>(), 0usize..2);
-    let (stream, bytes) = (0u16..3, prop_oneof![1usize..40, Just(1_000)]);
+    let (stream, bytes) = (0..STREAMS, prop_oneof![1usize..40, Just(1_000)]);
     prop_oneof![
         2 => side.clone().prop_map(Step::Dial),
         6 => pick.prop_map(Step::Advance),
-        6 => (side.clone(), 0u64..4, 0usize..60)
+        6 => (side.clone(), 0..TARGETS, 0usize..60)
             .prop_map(|(side, target, length)| Step::Send { side, target, length }),
-        1 => side.clone().prop_map(Step::Answer),
+        1 => (side.clone(), prop_oneof![Just(0usize), Just(60)])
+            .prop_map(|(side, length)| Step::Answer { side, length }),
+        1 => (side.clone(), 1u64..8).prop_map(|(side, back)| Step::Cancel { side, back }),
+        1 => (side.clone(), 0..TARGETS).prop_map(|(side, target)| Step::Pause { side, target }),
+        1 => (side.clone(), 0..TARGETS).prop_map(|(side, target)| Step::Unpause { side, target }),
         12 => (pick, side.clone(), stream.clone(), bytes.clone())
             .prop_map(|(conn, from, stream, bytes)| Step::Write { conn, from, stream, bytes }),
         12 => (pick, side.clone(), stream, bytes)
             .prop_map(|(conn, to, stream, bytes)| Step::Arrive { conn, to, stream, bytes }),
-        12 => (side.clone(), 0u16..3).prop_map(|(from, stream)| Step::Pump { from, stream }),
+        12 => (side.clone(), 0..STREAMS).prop_map(|(from, stream)| Step::Pump { from, stream }),
         4 => (side.clone(), pick, any::<bool>())
             .prop_map(|(side, pick, answer)| Step::Settle { side, pick, answer }),
         2 => (side.clone(), pick, any::<bool>())
@@ -121,6 +125,11 @@ fn verify(world: &World) {
         if !message.sender_died {
             assert!(handled + rejected + unknown >= 1, "{token} has no outcome: {message:?}");
         }
+    }
+    let incarnations = world.nodes.each_ref().map(|node| node.id.incarnation);
+    for (token, (path, arrived)) in &world.answers {
+        let lasts = *path == incarnations;
+        assert!(*arrived == 1 || *arrived == 0 && !lasts, "answer {token} came {arrived} times");
     }
     verify_that_no_repeat_could_reorder(&world.messages);
 }

@@ -1,4 +1,5 @@
-//! How much one session may have unsettled, over all its lanes.
+//! How much one session may have under way, over all its lanes: messages that are not settled, and
+//! answers that have not arrived.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -11,16 +12,24 @@ pub(crate) struct Budget {
     bytes_limit: u64,
     /// Whether somebody was turned away since the last look.
     short: AtomicBool,
+    answer_bytes: AtomicU64,
+    answer_bytes_limit: u64,
 }
 
+/// Answers of up to so many bytes always pass: each ends a message that was accepted, and so their
+/// number is bounded.
+pub(crate) const SHORT_ANSWER_BYTES: u64 = 64;
+
 impl Budget {
-    pub(crate) fn new(messages_limit: u64, bytes_limit: u64) -> Self {
+    pub(crate) fn new(messages_limit: u64, bytes_limit: u64, answer_bytes_limit: u64) -> Self {
         Self {
             messages: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             messages_limit,
             bytes_limit,
             short: AtomicBool::new(false),
+            answer_bytes: AtomicU64::new(0),
+            answer_bytes_limit,
         }
     }
 
@@ -35,6 +44,27 @@ impl Budget {
             self.give_back(bytes);
         }
         fits
+    }
+
+    /// Takes an answer of `bytes`, if there is room.
+    pub(crate) fn try_take_answer(&self, bytes: u64) -> bool {
+        let before = self.answer_bytes.fetch_add(bytes, Ordering::AcqRel);
+        let fits =
+            bytes <= SHORT_ANSWER_BYTES || before == 0 || before + bytes <= self.answer_bytes_limit;
+        if !fits {
+            self.give_back_answers(bytes);
+        }
+        fits
+    }
+
+    /// Answers of so many bytes have arrived.
+    pub(crate) fn give_back_answers(&self, bytes: u64) {
+        self.answer_bytes.fetch_sub(bytes, Ordering::AcqRel);
+    }
+
+    /// Whether so many answers wait for the peer that it should be given nothing more to ask.
+    pub(crate) fn has_many_answers(&self) -> bool {
+        self.answer_bytes.load(Ordering::Acquire) > self.answer_bytes_limit / 2
     }
 
     pub(crate) fn give_back(&self, bytes: u64) {

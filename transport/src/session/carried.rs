@@ -4,8 +4,32 @@ use std::{sync::atomic::Ordering, task::Waker};
 
 use bytes::Bytes;
 
-use super::{Arrival, FRAMES_LIMIT, Receipt, Replaced, Session, Unsettled, closing::Closing, lock};
-use crate::wire::{WireError, control::Control, lane::HEAD_LONGEST};
+use super::{
+    Arrival, Arrived, FRAMES_LIMIT, Inflow, Receipt, Replaced, Session, Unsettled,
+    closing::Closing, lock,
+};
+use crate::{
+    config::BULK_OVER_LIMIT,
+    wire::{WireError, control::Control, lane::HEAD_LONGEST},
+};
+
+/// What a control frame asks of the connection.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Errand {
+    /// A ping was answered.
+    Pong,
+    /// For the layer above.
+    Packet(Vec<u8>),
+    /// These bytes of a bulk message are to be written on a stream of their own.
+    Write {
+        /// Its number.
+        id: u64,
+        /// The place of the first byte.
+        from: u64,
+        /// All that is left of it.
+        bytes: Bytes,
+    },
+}
 
 impl Session {
     /// Whether the layer above is to be told of the session: the first time only.
@@ -13,13 +37,9 @@ impl Session {
         !self.0.introduced.swap(true, Ordering::AcqRel)
     }
 
-    pub(crate) fn lanes_in(&self) -> u16 {
-        self.0.incoming.len() as u16
-    }
-
-    /// The longest frame that may come.
-    pub(crate) fn frame_limit_bytes(&self) -> u64 {
-        (self.0.frame_limit + HEAD_LONGEST) as u64
+    /// The longest frame that may come on a lane.
+    pub(super) fn frame_limit_bytes(&self) -> u64 {
+        self.0.shape.accepts.longest.min(BULK_OVER_LIMIT as u64) + HEAD_LONGEST as u64
     }
 
     /// Up to where each lane has arrived.
@@ -42,20 +62,31 @@ impl Session {
         control.carrier = carrier;
         control.frames.clear();
         control.closing.retell();
+        control.paused_changed = control.paused.clone();
         drop(control);
         // After the carrier was changed: what carried the session before takes no marks any more.
         for incoming in &self.0.incoming {
             lock(&incoming.lane).retell();
         }
         self.tell_marks();
+        lock(&self.0.inflow).bulks.resume(carrier);
+        for (id, reason) in lock(&self.0.bulk_out).cancelled() {
+            self.send_control(Control::Cancelled { id, reason });
+        }
         let received = received.iter().copied().chain(std::iter::repeat(0));
         let lanes = self.0.outgoing.iter().zip(received);
-        lanes.map(|(out, at)| lock(&out.lane).resume(carrier, at)).collect()
+        let mut wake = Vec::new();
+        let resume = |(out, at): (&super::Out, u64)| {
+            lock(&out.lane).resume(carrier, at, &self.0.budget, &mut wake)
+        };
+        let first = lanes.map(resume).collect();
+        wake.into_iter().for_each(Waker::wake);
+        first
     }
 
     /// The next batch of a lane for a connection, if there is one.
     pub(crate) fn poll_batch(&self, carrier: u64, lane: u16) -> Result<Option<Bytes>, Replaced> {
-        lock(&self.0.outgoing[usize::from(lane)].lane).poll_batch(carrier)
+        lock(&self.0.outgoing[usize::from(lane)].lane).poll_batch(carrier, &self.0.budget)
     }
 
     /// The next batch of a lane for a connection; waits for one.
@@ -125,6 +156,15 @@ impl Session {
         for frame in control.closing.poll(|| self.is_settled()).into_iter().flatten() {
             frame.put(out);
         }
+        for target in std::mem::take(&mut control.paused_changed) {
+            let is_paused = control.paused.contains(&target);
+            let frame =
+                if is_paused { Control::Pause { target } } else { Control::Resume { target } };
+            frame.put(out);
+        }
+        while let Some((id, from)) = self.poll_pull() {
+            Control::Pull { id, from }.put(out);
+        }
         // Under the same lock, so that no connection takes marks once it was replaced.
         if self.0.marks_changed.swap(false, Ordering::AcqRel) {
             self.collect_marks(out);
@@ -172,32 +212,46 @@ impl Session {
         Ok(())
     }
 
-    /// A control frame arrived. Gives back what is not the session's own business.
-    pub(crate) fn handle_control(&self, frame: Control) -> Result<Option<Control>, WireError> {
+    /// A control frame arrived. Says what is to be done that is not the session's own business.
+    pub(crate) fn handle_control(
+        &self,
+        frame: Control,
+        arrived: &mut Arrived,
+    ) -> Result<Option<Errand>, WireError> {
         match frame {
             Control::Received { lane, up_to } => self.handle_received(lane, up_to)?,
             Control::Settled { lane, up_to, ranges } => {
                 self.handle_settled(lane, up_to, &ranges)?
             }
             Control::Ping(nonce) => self.send_control(Control::Pong(nonce)),
-            Control::Closing => {
-                self.stop_intake(Closing::handle_closing);
-            }
+            Control::Pong(_) => return Ok(Some(Errand::Pong)),
+            Control::Packet(packet) => return Ok(Some(Errand::Packet(packet))),
+            Control::Pause { target } => self.handle_pause(target, true),
+            Control::Resume { target } => self.handle_pause(target, false),
+            Control::Closing => self.stop_intake(Closing::handle_closing),
             Control::Drained => {
                 lock(&self.0.control).closing.handle_drained();
                 self.0.closed_changed.notify_waiters();
             }
-            // Behind a capability that this release does not offer.
-            Control::Pause { .. } | Control::Resume { .. } => return Err(WireError::Malformed),
-            other @ (Control::Pong(_) | Control::Packet(_)) => return Ok(Some(other)),
+            Control::Pull { id, from } => return Ok(self.handle_pull(id, from)),
+            Control::Got { id } => self.handle_got(id),
+            Control::Cancelled { id, reason } => self.handle_cancelled(id, reason, arrived),
         }
+        self.release(arrived);
         Ok(None)
+    }
+
+    fn handle_pause(&self, target: u64, is_paused: bool) {
+        let out = &self.0.outgoing[usize::from(self.lane_of(target))];
+        let mut wake = Vec::new();
+        lock(&out.lane).handle_pause(target, is_paused, &mut wake);
+        wake.into_iter().for_each(Waker::wake);
     }
 
     pub(super) fn handle_received(&self, lane: u16, up_to: u64) -> Result<(), WireError> {
         let out = self.0.outgoing.get(usize::from(lane)).ok_or(WireError::Malformed)?;
         let mut wake = Vec::new();
-        let told = lock(&out.lane).handle_received(up_to, &mut wake)?;
+        let told = lock(&out.lane).handle_received(up_to, &self.0.budget, &mut wake)?;
         told.into_iter().for_each(|receipt| self.settle(receipt));
         wake.into_iter().for_each(Waker::wake);
         Ok(())
@@ -213,6 +267,10 @@ impl Session {
         let mut wake = Vec::new();
         lock(&out.lane).handle_settled(up_to, ranges, &self.0.budget, &mut wake)?;
         self.wake_waiters(wake);
+        self.settle_bulks(lane, |sequence| {
+            sequence <= up_to
+                || ranges.iter().any(|(first, last)| (*first..=*last).contains(&sequence))
+        });
         self.look_at_close();
         Ok(())
     }
@@ -245,6 +303,7 @@ impl Session {
         let mut wake = Vec::new();
         let rejected = lock(&out.lane).handle_rejected(sequence, &self.0.budget, &mut wake);
         self.wake_waiters(wake);
+        self.settle_bulks(lane, |settled| settled == sequence);
         self.look_at_close();
         Ok(rejected)
     }
@@ -312,6 +371,8 @@ impl Session {
         let unsettled =
             self.0.outgoing.iter().flat_map(|out| lock(&out.lane).end(&mut wake)).collect();
         wake.into_iter().for_each(Waker::wake);
+        lock(&self.0.bulk_out).clear();
+        *lock(&self.0.inflow) = Inflow::new(&self.0.shape);
         self.0.closed_changed.notify_waiters();
         unsettled
     }

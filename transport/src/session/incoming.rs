@@ -57,15 +57,15 @@ impl Incoming {
         Ok(Arrival::New)
     }
 
-    /// A frame was handled or rejected.
-    pub(crate) fn settle(&mut self, sequence: u64) {
+    /// A frame was handled or rejected. Returns whether it was not settled before.
+    pub(crate) fn settle(&mut self, sequence: u64) -> bool {
         if sequence <= self.settled {
-            return;
+            return false;
         }
         let (mut first, mut last) = (sequence, sequence);
         if let Some((&before, &end)) = self.ranges.range(..=sequence).next_back() {
             if end >= sequence {
-                return;
+                return false;
             }
             if end + 1 == sequence {
                 self.ranges.remove(&before);
@@ -86,6 +86,7 @@ impl Incoming {
             self.ranges.insert(first, last);
             self.ranges_changed = true;
         }
+        true
     }
 
     /// A frame is rejected; with a reason for those that follow to its target, if they are to be

@@ -73,6 +73,8 @@ pub(crate) struct Outgoing {
     intake: Intake,
     open: Vec<u8>,
     open_frames: u64,
+    /// Bytes of answers in `open`.
+    open_answers: u64,
     batches: VecDeque<Batch>,
     /// Bytes in `batches`.
     batched_bytes: u64,
@@ -106,6 +108,8 @@ struct Batch {
     first: u64,
     frames: u64,
     bytes: Bytes,
+    /// Bytes of answers among them.
+    answers: u64,
 }
 
 impl Batch {
@@ -136,6 +140,7 @@ impl Outgoing {
             intake: Intake::All,
             open: Vec::new(),
             open_frames: 0,
+            open_answers: 0,
             batches: VecDeque::new(),
             batched_bytes: 0,
             short: false,
@@ -162,26 +167,37 @@ impl Outgoing {
         budget: &Budget,
     ) -> Result<Pushed, PushRefusal> {
         self.check_intake(frame.class)?;
-        let bytes = (frame.payload.len() + lane::HEAD_LONGEST) as u64;
+        let bytes = frame.bytes();
         let wake_writer = self.open.is_empty();
+        let is_answer = frame.class == Class::Answer;
         let (state, next) = match frame.class {
             Class::Message => {
-                let next = self.take_room(frame.target, bytes, ticket, budget)?;
+                let next = self.take_room(frame, ticket, budget)?;
                 // What follows was sent in the knowledge of all rejections so far.
                 self.tell_rejections();
                 (State::Message, next)
             }
-            Class::Answer => (State::Answer, None),
+            Class::Answer if budget.try_take_answer(bytes) => (State::Answer, None),
+            Class::Answer => return Err(PushRefusal::Full),
         };
-        let is_answer = frame.class == Class::Answer;
-        lane::put_payload(is_answer, frame.target, frame.payload, &mut self.open);
+        let Frame { target, payload, bulk, .. } = *frame;
+        match bulk {
+            Some(id) => {
+                let length = payload.len() as u64;
+                lane::LaneFrame::Bulk { answer: is_answer, target, id, length }.put(&mut self.open);
+            }
+            None => {
+                lane::put_payload(is_answer, target, payload, &mut self.open);
+                self.open_answers += if is_answer { bytes } else { 0 };
+            }
+        }
         self.record(Record {
             target: frame.target,
             token: frame.token,
             bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
             state,
         });
-        Ok(Pushed { wake_writer, next })
+        Ok(Pushed { wake_writer, next, sequence: self.next - 1 })
     }
 
     fn check_intake(&self, class: Class) -> Result<(), PushRefusal> {
@@ -196,12 +212,14 @@ impl Outgoing {
     /// Returns the next waiter that may try.
     fn take_room(
         &mut self,
-        target: u64,
-        bytes: u64,
+        frame: &Frame<'_>,
         ticket: Option<Ticket>,
         budget: &Budget,
     ) -> Result<Option<Waker>, PushRefusal> {
-        let (limits, has_lane_room) = (self.limits, self.has_lane_room(bytes));
+        let (target, bytes) = (frame.target, frame.bytes());
+        // Of a bulk message the lane itself carries next to nothing.
+        let lane_bytes = if frame.bulk.is_some() { 0 } else { bytes };
+        let (limits, has_lane_room) = (self.limits, self.has_lane_room(lane_bytes));
         let entry = self.targets.entry(target).or_default();
         let is_first = match ticket {
             Some(ticket) => entry.waiters.is_first(ticket),
@@ -229,17 +247,10 @@ impl Outgoing {
         self.batched_bytes + self.open.len() as u64
     }
 
-    /// Sends an answer that settles a frame of the peer's once the peer has it: the mark must not
-    /// overtake it.
-    pub(crate) fn push_settling(
-        &mut self,
-        frame: &Frame<'_>,
-        receipt: Receipt,
-        budget: &Budget,
-    ) -> Result<Pushed, PushRefusal> {
-        let pushed = self.push(frame, None, budget)?;
+    /// The answer that was pushed last settles a frame of the peer's, once the peer has it: the mark
+    /// must not overtake it.
+    pub(crate) fn settle_when_received(&mut self, receipt: Receipt) {
         self.telling.push_back((self.next - 1, receipt));
-        Ok(pushed)
     }
 
     /// Tells the peer that a frame of its did not run. Returns whether the writer is to be woken.
@@ -248,7 +259,7 @@ impl Outgoing {
             return false;
         }
         let wake_writer = self.open.is_empty();
-        let Receipt { lane, sequence } = receipt;
+        let Receipt { lane, sequence, .. } = receipt;
         lane::LaneFrame::Rejected { lane, sequence, reason }.put(&mut self.open);
         self.telling.push_back((self.next, receipt));
         self.record(Record { target: 0, token: 0, bytes: 0, state: State::Answer });
@@ -293,7 +304,11 @@ impl Outgoing {
     /// # Errors
     ///
     /// When another connection carries the session since.
-    pub(crate) fn poll_batch(&mut self, carrier: u64) -> Result<Option<Bytes>, Replaced> {
+    pub(crate) fn poll_batch(
+        &mut self,
+        carrier: u64,
+        budget: &Budget,
+    ) -> Result<Option<Bytes>, Replaced> {
         if carrier != self.carrier {
             return Err(Replaced);
         }
@@ -303,14 +318,15 @@ impl Outgoing {
             let bytes =
                 Bytes::from(std::mem::replace(&mut self.open, Vec::with_capacity(capacity)));
             let frames = std::mem::take(&mut self.open_frames);
+            let answers = std::mem::take(&mut self.open_answers);
             self.batched_bytes += bytes.len() as u64;
-            self.batches.push_back(Batch { first: self.next - frames, frames, bytes });
+            self.batches.push_back(Batch { first: self.next - frames, frames, bytes, answers });
         }
         let Some(batch) = self.batches.get(self.cursor) else { return Ok(None) };
         let bytes = batch.bytes.clone();
         self.cursor += 1;
         self.written = self.written.max(batch.last());
-        self.drop_received();
+        self.drop_received(budget);
         Ok(Some(bytes))
     }
 
@@ -320,12 +336,23 @@ impl Outgoing {
     /// # Errors
     ///
     /// When the peer claims to have received what was never sent.
-    pub(crate) fn resume(&mut self, carrier: u64, received: u64) -> Result<u64, WireError> {
+    pub(crate) fn resume(
+        &mut self,
+        carrier: u64,
+        received: u64,
+        budget: &Budget,
+        wake: &mut Vec<Waker>,
+    ) -> Result<u64, WireError> {
         self.note_received(received)?;
+        // The receiver says anew what is paused.
+        for target in self.targets.values_mut().filter(|target| target.is_paused) {
+            target.is_paused = false;
+            wake.extend(target.waiters.first());
+        }
         self.carrier = carrier;
         // Nothing was begun on the new connection, so all that has arrived can go.
         self.cursor = self.batches.len();
-        self.drop_received();
+        self.drop_received(budget);
         self.cursor = 0;
         if let Some(batch) = self.batches.front_mut() {
             // Some of the first batch may have arrived: cut it off, frame by frame.
@@ -351,10 +378,11 @@ impl Outgoing {
     pub(crate) fn handle_received(
         &mut self,
         up_to: u64,
+        budget: &Budget,
         wake: &mut Vec<Waker>,
     ) -> Result<Vec<Receipt>, WireError> {
         self.note_received(up_to)?;
-        self.drop_received();
+        self.drop_received(budget);
         if std::mem::take(&mut self.short) {
             self.wake_all(wake);
         }
@@ -373,12 +401,13 @@ impl Outgoing {
     /// Frees what has arrived and was handed to this connection. What was not is handed to it all
     /// the same, since the frames of a stream are counted from its header on: the peer may have got
     /// them by the connection before, and passes them over.
-    fn drop_received(&mut self) {
+    fn drop_received(&mut self, budget: &Budget) {
         while let Some(batch) = self.batches.front()
             && self.cursor > 0
             && batch.last() <= self.received
         {
             self.batched_bytes -= batch.bytes.len() as u64;
+            budget.give_back_answers(batch.answers);
             self.batches.pop_front();
             self.cursor -= 1;
         }
@@ -426,6 +455,16 @@ impl Outgoing {
         Some(Unsettled { target, token, written: true })
     }
 
+    /// The receiver has no room for a target now, or has again. Pushes the waker of who may try.
+    pub(crate) fn handle_pause(&mut self, target: u64, is_paused: bool, wake: &mut Vec<Waker>) {
+        // Of a target that has nothing under way, nothing fills the receiver.
+        let Some(entry) = self.targets.get_mut(&target) else { return };
+        entry.is_paused = is_paused;
+        if !is_paused {
+            wake.extend(entry.waiters.first());
+        }
+    }
+
     /// A rejection has been passed on to the sender. Returns whether the writer is to be woken, to
     /// tell the peer so.
     pub(crate) fn rejection_seen(&mut self) -> bool {
@@ -456,6 +495,7 @@ impl Outgoing {
         self.intake = Intake::Nothing;
         self.open = Vec::new();
         self.open_frames = 0;
+        self.open_answers = 0;
         self.batches.clear();
         self.batched_bytes = 0;
         self.telling.clear();
@@ -526,6 +566,15 @@ pub(crate) struct Frame<'a> {
     pub(crate) target: u64,
     pub(crate) token: u64,
     pub(crate) payload: &'a [u8],
+    /// Its number, if it travels on a stream of its own.
+    pub(crate) bulk: Option<u64>,
+}
+
+impl Frame<'_> {
+    /// What it takes of the budgets.
+    pub(crate) fn bytes(&self) -> u64 {
+        (self.payload.len() + lane::HEAD_LONGEST) as u64
+    }
 }
 
 /// Another connection carries the session: this one is to end.
@@ -539,4 +588,6 @@ pub(crate) struct Pushed {
     pub(crate) wake_writer: bool,
     /// Wake this waiter.
     pub(crate) next: Option<Waker>,
+    /// Its place in the lane.
+    pub(crate) sequence: u64,
 }

@@ -1,4 +1,4 @@
-//! The bytes of one lane's stream, turned into what they ask for.
+//! The bytes of one stream, turned into what they ask for.
 //!
 //! Invariant: a frame's place in its lane is counted here, from the stream's header on, and what
 //! came before on another connection is passed over; so each frame is looked at once.
@@ -7,7 +7,11 @@
 use bytes::{Buf as _, BytesMut};
 
 use super::{Arrival, Class, Inbound, Receipt, Session, Unsettled};
-use crate::wire::{WireError, lane::LaneFrame, varint};
+use crate::wire::{
+    WireError,
+    lane::{BULK_STREAM, HEAD_LONGEST, LaneFrame},
+    varint,
+};
 
 /// What arrived and is to be passed on, in order.
 #[derive(Debug, Default)]
@@ -18,15 +22,49 @@ pub(crate) struct Arrived {
     pub(crate) rejected: Vec<(u16, Option<Unsettled>, u8)>,
 }
 
-/// Reads one lane's stream.
-#[derive(Debug, Default)]
-pub(crate) struct LaneReader {
+/// Reads one stream.
+#[derive(Debug)]
+pub(crate) struct StreamReader {
+    /// The connection it belongs to.
+    carrier: u64,
     bytes: BytesMut,
-    /// The lane, and the sequence number of the next frame; once the header has come.
-    place: Option<Receipt>,
+    /// Once the header has come.
+    kind: Option<Kind>,
 }
 
-impl LaneReader {
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    /// A lane, and the sequence number of the next frame.
+    Lane(Receipt),
+    /// A bulk message.
+    Bulk(u64),
+}
+
+impl StreamReader {
+    pub(crate) fn new(carrier: u64) -> Self {
+        Self { carrier, bytes: BytesMut::new(), kind: None }
+    }
+
+    /// Which lane it carries; `None` for a bulk message, or while that is not known.
+    pub(crate) fn lane(&self) -> Option<u16> {
+        match self.kind {
+            Some(Kind::Lane(place)) => Some(place.lane),
+            Some(Kind::Bulk(_)) | None => None,
+        }
+    }
+
+    /// The stream has come to its end.
+    ///
+    /// # Errors
+    ///
+    /// When it is a lane's, which ends with its connection only, or ends in the middle.
+    pub(crate) fn handle_end(&self, session: &Session) -> Result<(), WireError> {
+        match self.kind {
+            Some(Kind::Bulk(id)) if !session.awaits_bulk(self.carrier, id) => Ok(()),
+            _ => Err(WireError::Malformed),
+        }
+    }
+
     /// More bytes came.
     ///
     /// # Errors
@@ -39,55 +77,87 @@ impl LaneReader {
         bytes: &[u8],
         arrived: &mut Arrived,
     ) -> Result<(), WireError> {
+        if let Some(Kind::Bulk(id)) = self.kind {
+            return session.handle_bulk_bytes(self.carrier, id, bytes, arrived);
+        }
         self.bytes.extend_from_slice(bytes);
-        let mut place = match self.place {
-            Some(place) => place,
+        let kind = match self.kind {
+            Some(kind) => kind,
             None => match take_header(&mut self.bytes)? {
-                Some(place) => place,
+                Some((kind, from)) => {
+                    if let Kind::Bulk(id) = kind {
+                        session.begin_bulk(self.carrier, id, from)?;
+                    }
+                    kind
+                }
                 None => return Ok(()),
             },
         };
-        // What is longer than a payload may be is refused by its length, before it is read.
-        let limit = session.frame_limit_bytes();
-        while let Some(frame) = LaneFrame::take(&mut self.bytes, limit)? {
-            // What breaks the protocol has not been received.
-            check(&frame)?;
-            if session.handle_frame(place.lane, place.sequence)? == Arrival::New {
-                take_frame(session, place, frame, arrived)?;
+        self.kind = Some(kind);
+        match kind {
+            Kind::Lane(place) => {
+                let next = read_lane(&mut self.bytes, session, place, arrived)?;
+                self.kind = Some(Kind::Lane(next));
+                Ok(())
             }
-            place.sequence += 1;
+            Kind::Bulk(id) => {
+                let bytes = std::mem::take(&mut self.bytes);
+                session.handle_bulk_bytes(self.carrier, id, &bytes, arrived)
+            }
         }
-        self.place = Some(place);
-        Ok(())
     }
+}
+
+/// Takes all whole frames. Returns the place of the next one.
+fn read_lane(
+    bytes: &mut BytesMut,
+    session: &Session,
+    mut place: Receipt,
+    arrived: &mut Arrived,
+) -> Result<Receipt, WireError> {
+    // What is longer than a frame may be is refused by its length, before it is read.
+    let limit = session.frame_limit_bytes();
+    while let Some(frame) = LaneFrame::take(bytes, limit)? {
+        // What breaks the protocol has not been received.
+        check(&frame)?;
+        if session.handle_frame(place.lane, place.sequence)? == Arrival::New {
+            take_frame(session, place, frame, arrived)?;
+        }
+        place.sequence += 1;
+    }
+    Ok(place)
 }
 
 fn take_frame(
     session: &Session,
-    ticket: Receipt,
+    place: Receipt,
     frame: LaneFrame,
     arrived: &mut Arrived,
 ) -> Result<(), WireError> {
     match frame {
-        LaneFrame::Message { target, payload } => match session.refusal(ticket, target) {
-            // Its sender has not seen yet that an earlier one did not run.
-            Some(reason) => session.reject(ticket, target, reason, super::Later::Reject(reason)),
-            None => {
-                let class = Class::Message;
-                arrived.frames.push(Inbound { ticket, class, target, payload });
-            }
-        },
+        LaneFrame::Message { target, payload } => {
+            let ticket = session.hold(place, payload.len() as u64)?;
+            let class = Class::Message;
+            session.offer(Inbound { ticket, class, target, payload }, &mut arrived.frames);
+        }
         LaneFrame::Answer { target, payload } => {
-            session.settle(ticket);
-            arrived.frames.push(Inbound { ticket, class: Class::Answer, target, payload });
+            session.settle(place);
+            arrived.frames.push(Inbound { ticket: place, class: Class::Answer, target, payload });
+        }
+        LaneFrame::Bulk { answer: false, target, id, length } => {
+            let ticket = session.hold(place, length)?;
+            session.expect_bulk(id, length, ticket, Class::Message, target)?;
+        }
+        LaneFrame::Bulk { answer: true, target, id, length } => {
+            session.expect_bulk(id, length, place, Class::Answer, target)?;
         }
         LaneFrame::Rejected { lane, sequence, reason } => {
-            session.settle(ticket);
+            session.settle(place);
             let unsettled = session.handle_rejected(lane, sequence)?;
             arrived.rejected.push((lane, unsettled, reason));
         }
-        LaneFrame::Seen { count } => session.handle_seen(ticket, count)?,
-        LaneFrame::Bulk { .. } | LaneFrame::Flush { .. } | LaneFrame::Flushed { .. } => {}
+        LaneFrame::Seen { count } => session.handle_seen(place, count)?,
+        LaneFrame::Flush { .. } | LaneFrame::Flushed { .. } => {}
     }
     Ok(())
 }
@@ -95,9 +165,7 @@ fn take_frame(
 /// Kinds behind capabilities that this release does not offer are refused.
 fn check(frame: &LaneFrame) -> Result<(), WireError> {
     match frame {
-        LaneFrame::Bulk { .. } | LaneFrame::Flush { .. } | LaneFrame::Flushed { .. } => {
-            Err(WireError::Malformed)
-        }
+        LaneFrame::Flush { .. } | LaneFrame::Flushed { .. } => Err(WireError::Malformed),
         _ => Ok(()),
     }
 }
@@ -108,10 +176,28 @@ pub(crate) fn put_header(lane: u16, first: u64, out: &mut Vec<u8>) {
     varint::put(first, out);
 }
 
-fn take_header(bytes: &mut BytesMut) -> Result<Option<Receipt>, WireError> {
+/// Appends the bytes that open a bulk message's stream.
+pub(crate) fn put_bulk_header(id: u64, from: u64, out: &mut Vec<u8>) {
+    varint::put(BULK_STREAM, out);
+    varint::put(id, out);
+    varint::put(from, out);
+}
+
+/// Takes the header: what the stream carries, and the place of a bulk message's first byte.
+fn take_header(bytes: &mut BytesMut) -> Result<Option<(Kind, u64)>, WireError> {
     let Some((lane, a)) = varint::take(bytes)? else { return Ok(None) };
-    let Some((sequence, b)) = varint::take(&bytes[a..])? else { return Ok(None) };
-    bytes.advance(a + b);
-    let lane = u16::try_from(lane).map_err(|_| WireError::Malformed)?;
-    Ok(Some(Receipt { lane, sequence }))
+    let Some((second, b)) = varint::take(&bytes[a..])? else { return Ok(None) };
+    if lane != BULK_STREAM {
+        bytes.advance(a + b);
+        let lane = u16::try_from(lane).map_err(|_| WireError::Malformed)?;
+        return Ok(Some((Kind::Lane(Receipt { lane, sequence: second, bytes: 0 }), 0)));
+    }
+    let Some((from, c)) = varint::take(&bytes[a + b..])? else { return Ok(None) };
+    bytes.advance(a + b + c);
+    Ok(Some((Kind::Bulk(second), from)))
+}
+
+/// What a message takes of the budgets, from its payload's length.
+pub(super) fn budget_bytes(length: u64) -> u64 {
+    length + HEAD_LONGEST as u64
 }

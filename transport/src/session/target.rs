@@ -19,10 +19,15 @@ pub(super) struct Target {
     pub(super) messages: u32,
     pub(super) bytes: u64,
     pub(super) waiters: WaitList,
+    /// The receiver has no room for it now.
+    pub(super) is_paused: bool,
 }
 
 impl Target {
     pub(super) fn has_room(&self, bytes: u64, limits: Limits) -> bool {
+        if self.is_paused {
+            return false;
+        }
         self.messages == 0
             || self.messages < limits.target_messages && self.bytes + bytes <= limits.target_bytes
     }
@@ -37,7 +42,7 @@ impl Target {
         self.bytes = self.bytes.saturating_sub(bytes);
     }
 
-    /// Whether nothing is under way and nobody waits.
+    /// Whether nothing is under way and nobody waits. If so, a pause has no meaning any more.
     pub(super) fn is_idle(&self) -> bool {
         self.messages == 0 && self.waiters.is_empty()
     }

@@ -13,12 +13,12 @@ use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 
 use super::{
-    Arrival, Budget, Class, Frame, Incoming, Later, Limits, Outgoing, PushRefusal, Receipt,
-    SendError, Session, Shape,
+    Arrival, Arrived, Budget, Class, Frame, Inbound, Incoming, Later, Limits, Outgoing,
+    PushRefusal, Receipt, SendError, Session, Shape,
 };
 use crate::{
     identity::{NodeName, PeerId},
-    wire::{control::Control, lane::LaneFrame},
+    wire::{control::Control, handshake::Accepts, lane::LaneFrame},
 };
 
 const LIMITS: Limits = Limits { target_messages: 4, target_bytes: 400, lane_bytes: 600 };
@@ -66,7 +66,7 @@ impl Pair {
         Self {
             outgoing: Outgoing::new(LIMITS),
             incoming: Incoming::default(),
-            budget: Budget::new(8, 800),
+            budget: Budget::new(8, 800, 1_000_000),
             wire: BytesMut::new(),
             sequence: 1,
             sent: Vec::new(),
@@ -79,7 +79,7 @@ impl Pair {
         let token = self.sent.len() as u64 + 1;
         let mut payload = token.to_le_bytes().to_vec();
         payload.resize(8 + length, 0);
-        let frame = Frame { class, target, token, payload: &payload };
+        let frame = Frame { class, target, token, payload: &payload, bulk: None };
         match self.outgoing.push(&frame, None, &self.budget) {
             Ok(_) => self.sent.push(token),
             Err(PushRefusal::Full) => assert_eq!(class, Class::Message),
@@ -88,7 +88,8 @@ impl Pair {
     }
 
     fn write(&mut self) {
-        if let Some(batch) = self.outgoing.poll_batch(CARRIER).expect("not replaced") {
+        if let Some(batch) = self.outgoing.poll_batch(CARRIER, &self.budget).expect("not replaced")
+        {
             self.wire.extend_from_slice(&batch);
         }
     }
@@ -111,7 +112,7 @@ impl Pair {
                 self.arrived.push(token);
                 match frame {
                     LaneFrame::Message { .. } => self.unsettled.push(sequence),
-                    _ => self.incoming.settle(sequence),
+                    _ => _ = self.incoming.settle(sequence),
                 }
             }
         }
@@ -127,7 +128,9 @@ impl Pair {
     fn marks(&mut self) {
         let marks = self.incoming.poll_marks();
         if let Some(received) = marks.received {
-            self.outgoing.handle_received(received, &mut Vec::new()).expect("our own marks");
+            self.outgoing
+                .handle_received(received, &self.budget, &mut Vec::new())
+                .expect("our own marks");
         }
         if let Some((up_to, ranges)) = marks.settled {
             let mut wake = Vec::new();
@@ -139,8 +142,9 @@ impl Pair {
 
     fn cut(&mut self) {
         self.wire.clear();
-        self.sequence =
-            self.outgoing.resume(CARRIER, self.incoming.received()).expect("our own mark");
+        let received = self.incoming.received();
+        let resumed = self.outgoing.resume(CARRIER, received, &self.budget, &mut Vec::new());
+        self.sequence = resumed.expect("our own mark");
         self.incoming.retell();
     }
 
@@ -225,7 +229,11 @@ fn session_of(messages_limit: u64) -> Session {
         limits: LIMITS,
         messages_limit,
         bytes_limit: 10_000,
-        frame_limit: 100,
+        answer_bytes: 400,
+        accepts: Accepts { messages: 6, bytes: 10_000, longest: 2_000 },
+        message_limit: 2_000,
+        bulk_over: 100,
+        bulk_streams: 1,
     };
     Session::new(peer("a"), peer("b"), Bytes::new(), &shape)
 }
@@ -301,7 +309,7 @@ fn a_closing_session_takes_answers_and_no_messages() {
     assert!(!session.takes_messages());
     assert_eq!(session.try_send(Class::Answer, 2, 0, b"x"), Ok(()));
     assert!(!session.is_closed());
-    session.handle_control(Control::Drained).expect("a frame");
+    session.handle_control(Control::Drained, &mut Arrived::default()).expect("a frame");
     assert!(!session.is_closed(), "what this end sent is not settled");
     session.handle_settled(0, 4, &[]).expect("a mark");
     assert!(session.is_closed());
@@ -328,16 +336,16 @@ fn waiters_of_a_target_are_served_in_order() {
 #[test]
 fn a_payload_over_the_limit_is_refused() {
     let session = session();
-    assert_eq!(session.try_send(Class::Answer, 1, 0, &[0; 100]), Ok(()));
-    let refused = session.try_send(Class::Answer, 1, 0, &[0; 101]);
-    assert_eq!(refused, Err(SendError::TooLong { limit: 100 }));
+    assert_eq!(session.try_send(Class::Message, 1, 0, &[0; 2_000]), Ok(()));
+    let refused = session.try_send(Class::Message, 2, 0, &[0; 2_001]);
+    assert_eq!(refused, Err(SendError::TooLong { limit: 2_000 }));
 }
 
 #[test]
 fn a_rejection_is_told_before_its_mark() {
     let session = session();
     assert_eq!(session.handle_frame(1, 1), Ok(Arrival::New));
-    session.reject(Receipt { lane: 1, sequence: 1 }, 5, 7, Later::Deliver);
+    session.reject(Receipt { lane: 1, sequence: 1, bytes: 0 }, 5, 7, Later::Deliver);
     let marks = |session: &Session| {
         let mut out = Vec::new();
         session.collect_control(CARRIER, &mut out).expect("not replaced");
@@ -347,6 +355,96 @@ fn a_rejection_is_told_before_its_mark() {
     // The peer has the rejection, which is the first frame of lane 1.
     session.handle_received(1, 1).expect("a mark");
     assert_eq!(marks(&session), [4, 1, 1, 1, 0], "settled now");
+}
+
+#[test]
+fn a_bulk_answer_settles_its_message_once_all_of_it_has_arrived() {
+    let session = session();
+    assert_eq!(session.handle_frame(1, 1), Ok(Arrival::New));
+    let receipt = Receipt { lane: 1, sequence: 1, bytes: 0 };
+    assert_eq!(session.answer(receipt, 5, &[0; 150]), Ok(()));
+    session.handle_received(1, 1).expect("a mark");
+    let settled = |session: &Session| {
+        let mut out = Vec::new();
+        session.collect_control(CARRIER, &mut out).expect("not replaced");
+        out.windows(5).any(|frame| frame == [4, 1, 1, 1, 0])
+    };
+    assert!(!settled(&session), "only its place has arrived");
+    session.handle_control(Control::Got { id: 1 }, &mut Arrived::default()).expect("a frame");
+    assert!(settled(&session));
+}
+
+#[test]
+fn pauses_are_told_and_told_again_on_a_new_connection() {
+    let told = |session: &Session, carrier| {
+        let mut out = Vec::new();
+        session.collect_control(carrier, &mut out).expect("not replaced");
+        out
+    };
+    let session = session();
+    session.pause_target(9);
+    session.pause_target(9);
+    assert_eq!(told(&session, CARRIER), [2, 5, 9]);
+    assert_eq!(told(&session, CARRIER), []);
+    session.resume(1, &[]).expect("our own");
+    assert_eq!(told(&session, 1)[..3], [2, 5, 9]);
+    session.resume_target(9);
+    assert_eq!(told(&session, 1), [2, 6, 9]);
+    session.resume(2, &[]).expect("our own");
+    assert!(!told(&session, 2).starts_with(&[2, 5, 9]), "there is nothing to say of it");
+}
+
+#[test]
+fn a_paused_target_takes_nothing_and_stalls_nobody_until_it_is_resumed() {
+    let session = session();
+    let control = |frame| session.handle_control(frame, &mut Arrived::default());
+    let send = |target| session.try_send(Class::Message, target, 0, b"x");
+    assert_eq!(send(2), Ok(()));
+    control(Control::Pause { target: 2 }).expect("a frame");
+    assert_eq!(send(2), Err(SendError::Full));
+    assert_eq!(send(4), Ok(()), "on the same lane");
+    assert_eq!(session.try_send(Class::Answer, 2, 0, b"x"), Ok(()), "answers always pass");
+    let (wake, task) = woken();
+    let mut ticket = None;
+    let task = std::task::Context::from_waker(&task);
+    assert!(session.poll_send(2, 0, b"x", &mut ticket, &task).is_pending());
+    control(Control::Resume { target: 2 }).expect("a frame");
+    assert!(wake.load(Ordering::Relaxed));
+    assert!(session.poll_send(2, 0, b"x", &mut ticket, &task).is_ready());
+    // A pause of what has nothing under way is nothing, and takes no memory.
+    control(Control::Pause { target: 7 }).expect("a frame");
+    assert_eq!(send(7), Ok(()));
+}
+
+#[test]
+fn answers_are_bounded_and_hold_up_messages_before_they_come_there() {
+    let session = session();
+    let mut arrived = Arrived::default();
+    let message = |sequence| Inbound {
+        ticket: Receipt { lane: 0, sequence, bytes: 0 },
+        class: Class::Message,
+        target: sequence,
+        payload: Bytes::new(),
+    };
+    let answer = |length: usize| session.try_send(Class::Answer, 1, 0, &vec![0; length]);
+    session.offer(message(1), &mut arrived.frames);
+    assert_eq!(arrived.frames.len(), 1);
+    for _ in 0..3 {
+        assert_eq!(answer(90), Ok(()));
+    }
+    // 327 of 400 bytes: more than half.
+    session.offer(message(2), &mut arrived.frames);
+    assert_eq!(arrived.frames.len(), 1, "it waits");
+    assert_eq!(answer(90), Err(SendError::Full));
+    for _ in 0..10 {
+        assert_eq!(answer(30), Ok(()), "short ones pass: each ends a message");
+    }
+    session.poll_batch(CARRIER, 1).expect("not replaced").expect("a batch");
+    let received = Control::Received { lane: 1, up_to: 13 };
+    session.handle_control(received, &mut arrived).expect("a mark");
+    let sequences: Vec<_> = arrived.frames.iter().map(|frame| frame.ticket.sequence).collect();
+    assert_eq!(sequences, [1, 2]);
+    assert_eq!(answer(90), Ok(()));
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::Transport;
 use crate::{
+    clock::Sleep,
     greet::{ConnectError, ControlStream},
     identity::{NodeName, PeerId},
     wire::{
@@ -19,15 +20,11 @@ const LIFE_PATIENCE: Duration = Duration::from_secs(1);
 pub(super) async fn run(transport: Transport) {
     while let Some(incoming) = transport.0.endpoint.accept().await {
         let from = incoming.remote_address();
-        let handshake = greet(transport.clone(), incoming);
-        let (clock, patience) = (transport.0.clock.clone(), transport.0.config.handshake_timeout);
+        let patience = transport.0.config.handshake_timeout + LIFE_PATIENCE;
+        let too_long = transport.0.clock.sleep(patience);
+        let theirs = transport.clone();
         transport.spawn(async move {
-            let error = tokio::select! {
-                biased;
-                greeted = handshake => greeted.err(),
-                () = clock.sleep(patience + LIFE_PATIENCE) => Some(ConnectError::TimedOut),
-            };
-            if let Some(error) = error {
+            if let Err(error) = handshake(theirs, incoming, too_long).await {
                 let remedy = std::error::Error::source(&error).map(ToString::to_string);
                 tracing::warn!(%from, %error, remedy, "peer refused");
             }
@@ -35,8 +32,28 @@ pub(super) async fn run(transport: Transport) {
     }
 }
 
-async fn greet(transport: Transport, incoming: quinn::Incoming) -> Result<(), ConnectError> {
-    let connection = incoming.await?;
+async fn handshake(
+    transport: Transport,
+    incoming: quinn::Incoming,
+    mut too_long: Sleep,
+) -> Result<(), ConnectError> {
+    let connection = tokio::select! {
+        biased;
+        connection = incoming => connection?,
+        () = &mut too_long => return Err(ConnectError::TimedOut),
+    };
+    let greeted = tokio::select! {
+        biased;
+        greeted = greet(transport, connection.clone()) => greeted,
+        () = too_long => Err(ConnectError::TimedOut),
+    };
+    if let Err(error) = &greeted {
+        error.close(&connection);
+    }
+    greeted
+}
+
+async fn greet(transport: Transport, connection: quinn::Connection) -> Result<(), ConnectError> {
     let mut control = ControlStream::accept(connection).await?;
     match control.greeting().await? {
         Greeting::Hello(hello) => welcome(&transport, control, hello).await,

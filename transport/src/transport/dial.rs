@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::{Bound, Transport, accept::marks_for};
 use crate::{
-    Clock,
+    clock::Sleep,
     greet::{CLOSED, ConnectError, ControlStream},
     identity::{NodeName, PeerId},
     wire::handshake::{Greeting, Refusal},
@@ -62,8 +62,8 @@ async fn dial(
     addr: SocketAddr,
 ) -> Result<impl Future<Output = ()> + use<>, ConnectError> {
     let shared = &transport.0;
-    in_time(&shared.clock, shared.config.handshake_timeout, async {
-        let connection = connect(&shared.endpoint, &shared.client, addr).await?;
+    let patience = shared.clock.sleep(shared.config.handshake_timeout);
+    in_time(patience, connect(&shared.endpoint, &shared.client, addr), async |connection| {
         let mut control = ControlStream::open(connection).await?;
         control.greet(&Greeting::Hello(transport.hello(Some(&peer.name)))).await?;
         let welcome = match control.greeting().await? {
@@ -71,7 +71,8 @@ async fn dial(
             _ => return Err(control.refuse(Refusal::Protocol).await),
         };
         if welcome.node.name != peer.name {
-            return Err(control.refuse(Refusal::WrongNode { here: peer.name.clone() }).await);
+            let here = welcome.node.name;
+            return Err(control.refuse(Refusal::WrongNode { here }).await);
         }
         if let Err(refusal) = transport.check(&welcome, &control) {
             return Err(control.refuse(refusal).await);
@@ -103,16 +104,26 @@ async fn connect(
     Ok(connecting.await?)
 }
 
+/// Connects and greets in time, or tells the peer why not.
 async fn in_time<T>(
-    clock: &Clock,
-    patience: std::time::Duration,
-    work: impl Future<Output = Result<T, ConnectError>>,
+    mut patience: Sleep,
+    connect: impl Future<Output = Result<quinn::Connection, ConnectError>>,
+    greet: impl AsyncFnOnce(quinn::Connection) -> Result<T, ConnectError>,
 ) -> Result<T, ConnectError> {
-    tokio::select! {
+    let connection = tokio::select! {
         biased;
-        done = work => done,
-        () = clock.sleep(patience) => Err(ConnectError::TimedOut),
+        connection = connect => connection?,
+        () = &mut patience => return Err(ConnectError::TimedOut),
+    };
+    let greeted = tokio::select! {
+        biased;
+        greeted = greet(connection.clone()) => greeted,
+        () = patience => Err(ConnectError::TimedOut),
+    };
+    if let Err(error) = &greeted {
+        error.close(&connection);
     }
+    greeted
 }
 
 impl Bound {
@@ -127,9 +138,8 @@ impl Bound {
     ///
     /// Safe: nothing changes on either side.
     pub async fn inquire(&self, addr: SocketAddr) -> Result<(PeerId, u64), ConnectError> {
-        let patience = self.config.handshake_timeout;
-        in_time(&self.clock, patience, async {
-            let connection = connect(&self.endpoint, &self.client, addr).await?;
+        let patience = self.clock.sleep(self.config.handshake_timeout);
+        in_time(patience, connect(&self.endpoint, &self.client, addr), async |connection| {
             let mut control = ControlStream::open(connection).await?;
             let cluster = self.config.cluster.to_string();
             let name = self.config.node.clone();

@@ -35,6 +35,12 @@ pub(crate) enum Control {
     Closing,
     /// All messages that the sender of this sent are settled, and no more will come.
     Drained,
+    /// Asks for the bytes of a bulk message, from this one on.
+    Pull { id: u64, from: u64 },
+    /// All bytes of a bulk message have arrived.
+    Got { id: u64 },
+    /// The sender of a bulk message has given it up.
+    Cancelled { id: u64, reason: u8 },
 }
 
 impl Control {
@@ -70,7 +76,7 @@ mod tests {
 
     #[test]
     fn golden_bytes_hold_both_ways() {
-        let golden: [(Control, &[u8]); 9] = [
+        let golden: [(Control, &[u8]); 12] = [
             (Control::Received { lane: 1, up_to: 300 }, &[4, 0, 1, 0xac, 2]),
             (
                 Control::Settled { lane: 1, up_to: 7, ranges: vec![(9, 10)] },
@@ -83,6 +89,9 @@ mod tests {
             (Control::Resume { target: 6 }, &[2, 6, 6]),
             (Control::Closing, &[1, 7]),
             (Control::Drained, &[1, 8]),
+            (Control::Pull { id: 1, from: 300 }, &[4, 9, 1, 0xac, 2]),
+            (Control::Got { id: 1 }, &[2, 10, 1]),
+            (Control::Cancelled { id: 1, reason: 7 }, &[3, 11, 1, 7]),
         ];
         for (control, golden) in golden {
             let mut bytes = Vec::new();

@@ -81,11 +81,24 @@ pub(crate) struct Hello {
     pub(crate) capabilities: u64,
     /// How many lanes it receives on.
     pub(crate) lanes: u16,
+    /// What it takes of the other side.
+    pub(crate) accepts: Accepts,
     /// The incarnation of the other side whose session it wants to resume, and up to where each
     /// lane has arrived.
     pub(crate) resume: Option<(u64, Vec<u64>)>,
     /// What the layer above says: manifest, digest, addresses.
     pub(crate) info: Vec<u8>,
+}
+
+/// What a node takes of another. Frozen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Accepts {
+    /// The most unsettled messages.
+    pub(crate) messages: u64,
+    /// The most bytes of them; a longer message is taken alone.
+    pub(crate) bytes: u64,
+    /// The longest payload.
+    pub(crate) longest: u64,
 }
 
 /// Why a node refuses another. Frozen: new variants go to the end.
@@ -223,6 +236,7 @@ mod tests {
             to: Some(name("n2")),
             capabilities: 0,
             lanes: 2,
+            accepts: Accepts { messages: 6, bytes: 7, longest: 8 },
             resume: Some((3, vec![4, 5])),
             info: vec![9],
         }
@@ -230,7 +244,8 @@ mod tests {
 
     #[test]
     fn golden_bytes_hold_both_ways() {
-        let body = [1, b'c', 2, b'n', b'1', 2, 1, 2, b'n', b'2', 0, 2, 1, 3, 2, 4, 5, 1, 9];
+        let body =
+            [1, b'c', 2, b'n', b'1', 2, 1, 2, b'n', b'2', 0, 2, 6, 7, 8, 1, 3, 2, 4, 5, 1, 9];
         let with = |tag: u8, body: &[u8]| {
             let mut frame = (body.len() as u32 + 1).to_le_bytes().to_vec();
             frame.push(tag);

@@ -1,7 +1,8 @@
 //! Frames on a lane's stream.
 //!
 //! A lane's stream begins with a header: the lane's number and the sequence number of its first
-//! frame, both as varints. Each frame is a varint length, a kind, and what the kind says. A frame's
+//! frame, both as varints. A bulk message's stream begins with [`BULK_STREAM`], the message's number
+//! and the place of its first byte, and goes on with its bytes. On a lane, each frame is a varint length, a kind, and what the kind says. A frame's
 //! sequence number is not written: it is its predecessor's plus one.
 
 use bytes::{Buf as _, Bytes, BytesMut};
@@ -16,6 +17,10 @@ const BULK: u8 = 4;
 const FLUSH: u8 = 5;
 const FLUSHED: u8 = 6;
 const SEEN: u8 = 7;
+const BULK_ANSWER: u8 = 8;
+
+/// Stands where a lane's number would, at the head of a bulk message's stream.
+pub(crate) const BULK_STREAM: u64 = 0xffff;
 
 /// A frame on a lane.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,8 +31,8 @@ pub(crate) enum LaneFrame {
     Answer { target: u64, payload: Bytes },
     /// The receiver's word that a frame of the other direction did not run.
     Rejected { lane: u16, sequence: u64, reason: u8 },
-    /// Holds the place of a message that travels on a stream of its own.
-    Bulk { target: u64, id: u64, length: u64 },
+    /// Holds the place of a message, or an answer, that travels on a stream of its own.
+    Bulk { answer: bool, target: u64, id: u64, length: u64 },
     /// Asks for a [`LaneFrame::Flushed`] once all before it is settled.
     Flush { shard: u64, marker: u64 },
     /// What was refused of a shard before the marker, in order.
@@ -61,8 +66,8 @@ impl LaneFrame {
                 varint::put(*sequence, &mut body);
                 body.push(*reason);
             }
-            Self::Bulk { target, id, length } => {
-                body.push(BULK);
+            Self::Bulk { answer, target, id, length } => {
+                body.push(if *answer { BULK_ANSWER } else { BULK });
                 body.extend_from_slice(&target.to_le_bytes());
                 varint::put(*id, &mut body);
                 varint::put(*length, &mut body);
@@ -120,7 +125,8 @@ impl LaneFrame {
                 sequence: number(&mut body)?,
                 reason: body.try_get_u8().map_err(|_| WireError::Malformed)?,
             },
-            BULK => Self::Bulk {
+            BULK | BULK_ANSWER => Self::Bulk {
+                answer: kind == BULK_ANSWER,
                 target: body.try_get_u64_le().map_err(|_| WireError::Malformed)?,
                 id: number(&mut body)?,
                 length: number(&mut body)?,
@@ -165,8 +171,12 @@ mod tests {
             (LaneFrame::Answer { target, payload }, &[11, 2, 1, 2, 3, 4, 5, 6, 7, 8, b'h', b'i']),
             (LaneFrame::Rejected { lane: 3, sequence: 300, reason: 9 }, &[5, 3, 3, 0xac, 2, 9]),
             (
-                LaneFrame::Bulk { target, id: 1, length: 128 },
+                LaneFrame::Bulk { answer: false, target, id: 1, length: 128 },
                 &[12, 4, 1, 2, 3, 4, 5, 6, 7, 8, 1, 0x80, 1],
+            ),
+            (
+                LaneFrame::Bulk { answer: true, target, id: 1, length: 128 },
+                &[12, 8, 1, 2, 3, 4, 5, 6, 7, 8, 1, 0x80, 1],
             ),
             (LaneFrame::Flush { shard: 5, marker: 6 }, &[3, 5, 5, 6]),
             (LaneFrame::Flushed { marker: 6, refused: vec![1, 130] }, &[6, 6, 6, 2, 1, 0x82, 1]),
@@ -180,7 +190,9 @@ mod tests {
             let mut bytes = Vec::new();
             frame.put(&mut bytes);
             assert_eq!(bytes, golden, "{frame:?}");
-            assert_documented(&name_of(&frame), golden);
+            let is_answer = matches!(frame, LaneFrame::Bulk { answer: true, .. });
+            let name = if is_answer { "BulkAnswer".to_owned() } else { name_of(&frame) };
+            assert_documented(&name, golden);
             let mut bytes = BytesMut::from(golden);
             assert_eq!(LaneFrame::take(&mut bytes, 64), Ok(Some(frame)));
             assert!(bytes.is_empty());

@@ -243,8 +243,8 @@ pub(crate) async fn a_connection_that_one_side_has_given_up_loses_nothing(world:
 
 pub(crate) async fn frames_up_to_the_limit_arrive_and_longer_ones_are_refused(world: World) {
     let limit = 4 * 1024 * 1024;
-    let a = world.start_with("a", 1, "same", |config| config.frame_limit = limit).await;
-    let b = world.start_with("b", 1, "same", |config| config.frame_limit = limit).await;
+    let a = world.start_with("a", 1, "same", |config| config.message_limit = limit).await;
+    let b = world.start_with("b", 1, "same", |config| config.message_limit = limit).await;
     let session = a.session(&b).await;
     let lengths = [0, 1, 65_535, 65_536, 1024 * 1024, limit - 1, limit, 3];
     for length in lengths {

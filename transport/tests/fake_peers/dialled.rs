@@ -55,8 +55,7 @@ fn a_welcome_from_another_node_is_refused() {
             hello.node.0 = "friend".to_owned();
             Greeting::Welcome(hello)
         },
-        // Today's wrong behaviour: it names whom it dialled, and not who answers.
-        Refused::WrongNode { here: "fake".to_owned() },
+        Refused::WrongNode { here: "friend".to_owned() },
     );
 }
 

@@ -2,12 +2,13 @@
 
 use std::future::Future;
 
+use bytes::Bytes;
 use quinn::SendStream;
 
 use super::{
     peer::Line,
     wire::{CONTROL_LIMIT, Greeting, PROTOCOL, control, lane_frame, lane_header, message, varint},
-    world::{FRAME_LIMIT, World, play, until},
+    world::{FRAME_LIMIT, MESSAGES_ACCEPTED, World, play, until},
 };
 
 /// A fake peer with a link; it receives on two lanes.
@@ -85,7 +86,6 @@ fn unknown_kinds_of_lane_frames_end_the_connection() {
 #[test]
 fn lane_frames_that_nobody_agreed_on_end_the_connection() {
     let frames = vec![
-        ("bulk", on_lane_zero(&lane_frame(4, &[1, 2, 3, 4, 5, 6, 7, 8, 1, 1]))),
         ("flush", on_lane_zero(&lane_frame(5, &[5, 6]))),
         ("flushed", on_lane_zero(&lane_frame(6, &[6, 0]))),
     ];
@@ -103,6 +103,92 @@ fn a_frame_that_ended_its_connection_was_not_received() {
         let heard = line.hear().await;
         let Greeting::Welcome(welcome) = heard else { panic!("{heard:?}") };
         assert_eq!(welcome.resume, Some((1, vec![0, 0])), "it was not taken");
+        world
+    });
+}
+
+#[test]
+fn a_peer_that_sends_more_than_was_accepted_is_cut_off() {
+    play(|world| async {
+        world.node.seen.hold.set(true);
+        let mut frames = Vec::new();
+        for _ in 0..=MESSAGES_ACCEPTED {
+            frames.extend(message(1, b"x"));
+        }
+        let line = linked(&world).await;
+        let _stream = line.stream(&on_lane_zero(&frames)).await;
+        let (code, told) = line.ended().await;
+        assert_eq!(code, PROTOCOL, "{told}");
+        assert!(told.contains("more is unsettled"), "{told}");
+        let is_x = |(_, payload): &&(u64, Bytes)| payload[..] == b"x"[..];
+        let arrived = world.node.seen.arrived.borrow().iter().filter(is_x).count() as u64;
+        assert_eq!(arrived, MESSAGES_ACCEPTED, "what was accepted is delivered");
+        world.node.seen.hold.set(false);
+        world
+    });
+}
+
+#[test]
+fn bulk_announcements_that_break_the_rules_end_the_connection() {
+    let bulk = |id: u64, length: u64| {
+        let body = [&1u64.to_le_bytes()[..], &varint(id), &varint(length)].concat();
+        lane_frame(4, &body)
+    };
+    let longer = FRAME_LIMIT as u64 + 1;
+    breaks("over the limit", vec![("too long", on_lane_zero(&bulk(1, longer)))], on_a_lane);
+    let twice = [bulk(1, 100), bulk(1, 100)].concat();
+    let frames =
+        vec![("empty", on_lane_zero(&bulk(1, 0))), ("a number twice", on_lane_zero(&twice))];
+    breaks("malformed", frames, on_a_lane);
+}
+
+#[test]
+fn a_bulk_message_comes_when_it_is_pulled_and_no_more_of_it_than_announced() {
+    let announced = || {
+        let body = [&1u64.to_le_bytes()[..], &varint(7), &varint(3)].concat();
+        on_lane_zero(&lane_frame(4, &body))
+    };
+    let stream = |bytes: &[u8]| [&varint(0xffff)[..], &varint(7), &varint(0), bytes].concat();
+    play(|world| async move {
+        let mut line = linked(&world).await;
+        let _lane = line.stream(&announced()).await;
+        line.pulled(7, 0).await;
+        line.stream(&stream(b"abc")).await.finish().expect("open");
+        until("delivered", || {
+            world.node.seen.arrived.borrow().iter().any(|(to, p)| *to == 1 && p[..] == b"abc"[..])
+        })
+        .await;
+        world
+    });
+    for (bytes, reason) in [(&b"abcd"[..], "over the limit"), (b"ab", "malformed")] {
+        play(|world| async move {
+            let mut line = linked(&world).await;
+            let _lane = line.stream(&announced()).await;
+            line.pulled(7, 0).await;
+            line.stream(&stream(bytes)).await.finish().expect("open");
+            let (code, told) = line.ended().await;
+            assert!(code == PROTOCOL && told.contains(reason), "{told}");
+            world
+        });
+    }
+}
+
+#[test]
+fn rejections_that_were_never_sent_cannot_have_been_seen() {
+    breaks("malformed", vec![("one", on_lane_zero(&lane_frame(7, &[1])))], on_a_lane);
+}
+
+#[test]
+fn pulls_of_nothing_change_nothing() {
+    play(|world| async {
+        let mut line = linked(&world).await;
+        for id in 0..100 {
+            line.write(&control(&[&[9][..], &varint(id), &varint(id)].concat())).await;
+            line.write(&control(&[&[10][..], &varint(id)].concat())).await;
+            line.write(&control(&[&[11][..], &varint(id), &[3]].concat())).await;
+        }
+        let _stream = line.stream(&on_lane_zero(&message(3, b"on"))).await;
+        until("delivered", || world.node.seen.arrived.borrow().len() == 1).await;
         world
     });
 }
@@ -167,12 +253,12 @@ fn a_lane_that_begins_before_the_first_frame_repeats_it() {
 #[test]
 fn lanes_out_of_range_end_the_connection() {
     let on = |lane| [lane_header(lane, 1), message(1, b"x")].concat();
-    let frames = vec![("one over", on(2)), ("widest", on(65_535)), ("wider", on(65_536))];
+    let frames = vec![("one over", on(2)), ("widest", on(65_534)), ("wider", on(65_536))];
     breaks("malformed", frames, on_a_lane);
 }
 
 #[test]
-fn two_streams_of_one_lane_deliver_each_frame_once() {
+fn a_second_stream_of_a_lane_repeats_nothing_and_ends_the_connection() {
     play(|world| async {
         let line = linked(&world).await;
         let _first = line.stream(&on_lane_zero(&message(6, b"one"))).await;
@@ -184,20 +270,22 @@ fn two_streams_of_one_lane_deliver_each_frame_once() {
         };
         until("two have come", || of_six().len() >= 2).await;
         assert_eq!(of_six(), ["one", "two"]);
+        assert_eq!(line.ended().await.0, PROTOCOL);
         world
     });
 }
 
 #[test]
-fn more_streams_than_lanes_are_not_to_be_had() {
+fn more_streams_than_lanes_and_bulk_messages_are_not_to_be_had() {
     play(|world| async {
         let line = linked(&world).await;
-        let _streams = [line.stream(&[]).await, line.stream(&[]).await];
+        let _lanes = [line.stream(&[]).await, line.stream(&[]).await];
+        let _bulks = [line.stream(&[]).await, line.stream(&[]).await];
         // QUIC itself lets nobody open more.
-        let third = line.connection.open_uni();
+        let another = line.connection.open_uni();
         let clock = actix_cluster_transport::Clock::default();
         tokio::select! {
-            stream = third => panic!("{stream:?}"),
+            stream = another => panic!("{stream:?}"),
             () = clock.sleep(std::time::Duration::from_secs(1)) => {}
         }
         world
@@ -221,8 +309,6 @@ fn unknown_and_malformed_control_frames_end_the_connection() {
     let frames = vec![
         ("unknown tag", control(&[100])),
         ("far tag", control(&[200, 1])),
-        ("pause", control(&[5, 1])),
-        ("resume", control(&[6, 1])),
         ("empty", control(&[])),
         ("more behind it", control(&[2, 1, 1])),
         ("a number that does not end", vec![0xff; 12]),

@@ -90,6 +90,7 @@ impl Fake {
             to: None,
             capabilities: 0,
             lanes: 2,
+            accepts: (1_000, 1_000_000, 1_000_000),
             resume: None,
             info: b"same".to_vec(),
         }
@@ -175,6 +176,15 @@ impl Line {
         let mut body = vec![0; u32::from_le_bytes(head) as usize];
         self.recv.read_exact(&mut body).await.expect("a greeting");
         postcard::from_bytes(&body).expect("a greeting")
+    }
+
+    /// Waits until the node asks for a bulk message.
+    pub(crate) async fn pulled(&mut self, id: u8, from: u8) {
+        let mut bytes = Vec::new();
+        while !bytes.windows(4).any(|frame| frame == [3, 9, id, from]) {
+            let chunk = self.recv.read_chunk(1_024, true).await.expect("linked");
+            bytes.extend_from_slice(&chunk.expect("open").bytes);
+        }
     }
 
     /// Opens a stream of its own with these bytes.

@@ -33,6 +33,8 @@ pub(crate) struct Hello {
     pub(crate) to: Option<String>,
     pub(crate) capabilities: u64,
     pub(crate) lanes: u16,
+    /// Unsettled messages, bytes of them, and the longest payload.
+    pub(crate) accepts: (u64, u64, u64),
     pub(crate) resume: Option<(u64, Vec<u64>)>,
     pub(crate) info: Vec<u8>,
 }

@@ -25,6 +25,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
 /// The longest payload that the node takes.
 pub(crate) const FRAME_LIMIT: usize = 64 * 1024;
 
+/// How many messages the node holds for each peer.
+pub(crate) const MESSAGES_ACCEPTED: u64 = 20;
+
 pub(crate) struct World {
     pub(crate) node: Member,
     pub(crate) fake: Fake,
@@ -89,7 +92,10 @@ fn start(network: &SimulatedNetwork, authority: &Authority, node: &str, host: u8
     let bind = SocketAddr::new(host.ip(), 7_000);
     let mut config = TransportConfig::new(cluster, name, credentials, bind);
     config.handshake_timeout = PATIENCE;
-    config.frame_limit = FRAME_LIMIT;
+    config.message_limit = FRAME_LIMIT;
+    config.bulk_over = FRAME_LIMIT / 2;
+    config.target_messages = 10;
+    config.session_messages = MESSAGES_ACCEPTED;
     let seen = Rc::new(Seen::default());
     let events: Rc<dyn Events> = seen.clone();
     let bound = Bound::bind(config, &host, Clock::default(), Random::from_seed(1)).expect("bound");
@@ -129,6 +135,8 @@ pub(crate) struct Seen {
     pub(crate) arrived: RefCell<Vec<(u64, Bytes)>>,
     pub(crate) failures: RefCell<Vec<String>>,
     pub(crate) links: Cell<u32>,
+    /// Nothing is settled meanwhile.
+    pub(crate) hold: Cell<bool>,
 }
 
 impl Events for Seen {
@@ -152,7 +160,9 @@ impl Events for Seen {
 
     fn deliver(&self, session: &Session, frames: &mut Vec<Inbound>) {
         for frame in frames.drain(..) {
-            session.settle(frame.ticket);
+            if !self.hold.get() {
+                session.settle(frame.ticket);
+            }
             self.arrived.borrow_mut().push((frame.target, frame.payload));
         }
     }

@@ -8,10 +8,10 @@ use super::super::{Over, Peer};
 use crate::{
     identity::{NodeName, PeerId},
     session::{
-        Arrived, Class, Inbound, LaneReader, Later, Limits, Receipt, Session, Shape, Unsettled,
-        put_header,
+        Arrived, Class, Errand, Inbound, Later, Limits, Receipt, Session, Shape, StreamReader,
+        Unsettled, put_bulk_header, put_header,
     },
-    wire::control::Control,
+    wire::{control::Control, handshake::Accepts},
 };
 
 /// The reason of rejections that let later messages pass.
@@ -20,8 +20,10 @@ pub(super) const PASSES: u8 = 1;
 pub(super) const CLOSES: u8 = 2;
 
 const LANES: u16 = 2;
-/// The stream that is no lane.
+/// The stream that is no lane. Those that follow it are bulk messages.
 const CONTROL: u16 = LANES;
+pub(super) const STREAMS: u16 = LANES + 3;
+pub(super) const TARGETS: u64 = 4;
 
 const SHAPE: Shape = Shape {
     lanes_out: LANES,
@@ -29,7 +31,11 @@ const SHAPE: Shape = Shape {
     limits: Limits { target_messages: 5, target_bytes: 400, lane_bytes: 500 },
     messages_limit: 12,
     bytes_limit: 900,
-    frame_limit: 100,
+    answer_bytes: 300,
+    accepts: Accepts { messages: 12, bytes: 900, longest: 200 },
+    message_limit: 200,
+    bulk_over: 40,
+    bulk_streams: 2,
 };
 
 #[derive(Clone, Debug)]
@@ -42,7 +48,23 @@ pub(super) enum Step {
         target: u64,
         length: usize,
     },
-    Answer(usize),
+    Answer {
+        side: usize,
+        length: usize,
+    },
+    /// Gives up one of the last messages.
+    Cancel {
+        side: usize,
+        back: u64,
+    },
+    Pause {
+        side: usize,
+        target: u64,
+    },
+    Unpause {
+        side: usize,
+        target: u64,
+    },
     Write {
         conn: usize,
         from: usize,
@@ -87,8 +109,10 @@ pub(super) struct World {
     time: u64,
     next_token: u64,
     pub(super) messages: BTreeMap<u64, Message>,
-    /// The last token that arrived on a lane: receiving side, path, lane.
-    last: BTreeMap<(usize, Path, u16), u64>,
+    /// The last message that arrived for a target: receiving side, path, target.
+    last: BTreeMap<(usize, Path, u64), u64>,
+    /// Answers that were sent, with their path, and how often they arrived.
+    pub(super) answers: BTreeMap<u64, (Path, u32)>,
 }
 
 /// The incarnations that a session binds, by side.
@@ -168,9 +192,13 @@ struct End {
     up: bool,
     /// Set once this end lets the connection carry the session.
     session: Option<Session>,
-    /// Towards the other end.
+    /// Towards the other end: lanes and control.
     pipes: Vec<Pipe>,
-    readers: Vec<LaneReader>,
+    /// Towards the other end: bulk messages.
+    bulks: Vec<(u64, Pipe)>,
+    /// What the other end's lanes and bulk messages are read with.
+    readers: Vec<StreamReader>,
+    bulk_readers: BTreeMap<u64, StreamReader>,
     control: BytesMut,
 }
 
@@ -211,14 +239,22 @@ impl Node {
 }
 
 impl End {
-    fn new() -> Self {
+    fn new(id: u64) -> Self {
         Self {
             up: true,
             session: None,
             pipes: (0..=LANES).map(|_| Pipe::default()).collect(),
-            readers: (0..LANES).map(|_| LaneReader::default()).collect(),
+            bulks: Vec::new(),
+            readers: (0..LANES).map(|_| StreamReader::new(id)).collect(),
+            bulk_readers: BTreeMap::new(),
             control: BytesMut::new(),
         }
+    }
+}
+
+impl Pipe {
+    fn take(&mut self, most: usize) -> Vec<u8> {
+        self.wire.drain(..most.min(self.wire.len())).collect()
     }
 }
 
@@ -232,6 +268,7 @@ impl World {
             next_token: 1,
             messages: BTreeMap::new(),
             last: BTreeMap::new(),
+            answers: BTreeMap::new(),
         }
     }
 
@@ -256,7 +293,18 @@ impl World {
             Step::Dial(side) => self.dial(side),
             Step::Advance(conn) => pick(conn).into_iter().for_each(|conn| self.advance(conn)),
             Step::Send { side, target, length } => self.send(side, target, length),
-            Step::Answer(side) => self.answer(side),
+            Step::Answer { side, length } => self.answer(side, length),
+            Step::Cancel { side, back } => {
+                if let Some(session) = self.nodes[side].peer.session() {
+                    session.cancel(self.next_token.saturating_sub(back), PASSES);
+                }
+            }
+            Step::Pause { side, target } => {
+                self.nodes[side].peer.session().into_iter().for_each(|s| s.pause_target(target));
+            }
+            Step::Unpause { side, target } => {
+                self.nodes[side].peer.session().into_iter().for_each(|s| s.resume_target(target));
+            }
             Step::Write { conn, from, stream, bytes } => {
                 pick(conn).into_iter().for_each(|conn| _ = self.write(conn, from, stream, bytes));
             }
@@ -288,11 +336,14 @@ impl World {
     /// Faults end, the two connect, and all comes to its end.
     pub(super) fn settle_down(&mut self) {
         let conn = self.in_use().unwrap_or_else(|| self.reconnect());
+        for (side, target) in (0..2).flat_map(|side| (0..TARGETS).map(move |t| (side, t))) {
+            self.session(side).resume_target(target);
+        }
         let mut moved = true;
         while moved {
             moved = false;
             self.time += 1;
-            for (side, stream) in (0..2).flat_map(|side| (0..=LANES).map(move |s| (side, s))) {
+            for (side, stream) in (0..2).flat_map(|side| (0..STREAMS).map(move |s| (side, s))) {
                 moved |= self.pump(conn, side, stream);
             }
             for side in 0..2 {
@@ -346,7 +397,7 @@ impl World {
             greetings: [(side, hello)].into(),
             hello: None,
             dead: false,
-            ends: [End::new(), End::new()],
+            ends: [End::new(id), End::new(id)],
         });
     }
 
@@ -465,21 +516,36 @@ impl World {
         self.messages.insert(token, message);
     }
 
-    fn answer(&mut self, side: usize) {
+    fn answer(&mut self, side: usize, length: usize) {
         let Some(session) = self.nodes[side].peer.session() else { return };
-        let payload = self.next_token.to_le_bytes();
-        self.next_token += 1;
-        session.try_send(Class::Answer, 1, 0, &payload).expect("answers always pass");
+        let mut payload = self.next_token.to_le_bytes().to_vec();
+        payload.resize(8 + length, 0);
+        let path = self.path(side, session);
+        // A short one always passes.
+        if session.try_send(Class::Answer, 1, 0, &payload).is_ok() {
+            self.answers.insert(self.next_token, (path, 0));
+            self.next_token += 1;
+        } else {
+            assert!(length > 40);
+        }
     }
 
     fn write(&mut self, at: usize, from: usize, stream: u16, most: usize) -> bool {
         let conn = &mut self.conns[at];
         let (dead, id) = (conn.dead, conn.id);
-        let End { up: true, session: Some(session), pipes, .. } = &mut conn.ends[from] else {
+        let End { up: true, session: Some(session), pipes, bulks, .. } = &mut conn.ends[from]
+        else {
             return false;
         };
-        let pipe = &mut pipes[usize::from(stream)];
-        if pipe.pending.is_empty() {
+        let pipe = if stream > CONTROL {
+            let Some((_, pipe)) = bulks.get_mut(usize::from(stream - CONTROL - 1)) else {
+                return false;
+            };
+            pipe
+        } else {
+            &mut pipes[usize::from(stream)]
+        };
+        if pipe.pending.is_empty() && stream <= CONTROL {
             let mut bytes = Vec::new();
             let taken = match stream {
                 CONTROL => session.collect_control(id, &mut bytes),
@@ -508,20 +574,43 @@ impl World {
         let [a, b] = &mut conn.ends;
         let (here, there) = if to == 0 { (a, b) } else { (b, a) };
         let (true, Some(session)) = (here.up, here.session.clone()) else { return false };
-        let wire = &mut there.pipes[usize::from(stream)].wire;
-        let bytes: Vec<u8> = wire.drain(..most.min(wire.len())).collect();
-        if stream == CONTROL {
+        let mut arrived = Arrived::default();
+        let some = if stream > CONTROL {
+            let at = usize::from(stream - CONTROL - 1);
+            let Some((id, pipe)) = there.bulks.get_mut(at) else { return false };
+            let bytes = pipe.take(most);
+            let reader = here.bulk_readers.entry(*id).or_insert_with(|| StreamReader::new(conn.id));
+            reader.handle_bytes(&session, &bytes, &mut arrived).expect("our own bytes");
+            if !conn.dead && pipe.pending.is_empty() && pipe.wire.is_empty() {
+                reader.handle_end(&session).expect("it is whole");
+                here.bulk_readers.remove(id);
+                there.bulks.remove(at);
+            }
+            !bytes.is_empty()
+        } else if stream == CONTROL {
+            let bytes = there.pipes[usize::from(stream)].take(most);
             here.control.extend_from_slice(&bytes);
             while let Some(frame) = Control::take(&mut here.control).expect("our own frames") {
-                assert_eq!(session.handle_control(frame), Ok(None));
+                match session.handle_control(frame, &mut arrived).expect("our own frames") {
+                    Some(Errand::Write { id, from, bytes }) => {
+                        let mut pipe = Pipe::default();
+                        let mut header = Vec::new();
+                        put_bulk_header(id, from, &mut header);
+                        pipe.pending.extend(header.into_iter().chain(bytes));
+                        here.bulks.push((id, pipe));
+                    }
+                    other => assert_eq!(other, None),
+                }
             }
+            !bytes.is_empty()
         } else {
-            let mut arrived = Arrived::default();
+            let bytes = there.pipes[usize::from(stream)].take(most);
             let reader = &mut here.readers[usize::from(stream)];
             reader.handle_bytes(&session, &bytes, &mut arrived).expect("our own frames");
-            self.take_arrived(to, &session, arrived);
-        }
-        !bytes.is_empty()
+            !bytes.is_empty()
+        };
+        self.take_arrived(to, &session, arrived);
+        some
     }
 
     fn take_arrived(&mut self, to: usize, session: &Session, arrived: Arrived) {
@@ -533,10 +622,12 @@ impl World {
         }
         for Inbound { ticket, class, target, payload } in arrived.frames {
             let token = u64::from_le_bytes(payload[..8].try_into().expect("eight bytes"));
-            let place = (to, self.path(to, session), ticket.lane);
-            let last = self.last.insert(place, token);
-            assert!(last.is_none_or(|last| last < token), "{token} came after {last:?}");
-            if class == Class::Message {
+            if class == Class::Answer {
+                self.answers.get_mut(&token).expect("sent").1 += 1;
+            } else {
+                let place = (to, self.path(to, session), target);
+                let last = self.last.insert(place, token);
+                assert!(last.is_none_or(|last| last < token), "{token} came after {last:?}");
                 self.messages.get_mut(&token).expect("sent").arrived = true;
                 let session = session.clone();
                 let late = false;
@@ -555,8 +646,10 @@ impl World {
         let Parked { session, ticket, target, token, .. } = parked;
         let at = self.time;
         self.messages.get_mut(&token).expect("sent").fates.push(Fate::Handled { at });
-        let payload = self.next_token.to_le_bytes();
+        let mut payload = self.next_token.to_le_bytes().to_vec();
+        payload.resize(if pick % 3 == 0 { 100 } else { 8 }, 0);
         if answer && session.answer(ticket, target, &payload).is_ok() {
+            self.answers.insert(self.next_token, (self.path(side, &session), 0));
             self.next_token += 1;
         } else {
             session.settle(ticket);

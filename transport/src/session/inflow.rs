@@ -1,0 +1,237 @@
+//! A session's messages on their way in: what is held to the peer's budget, parked, or still coming in
+//! on a stream of its own.
+
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+
+use super::{
+    Arrived, Class, Errand, Inbound, Later, Receipt, Session, Shape,
+    bulk::{BulkIn, Coming, Gone, Pulled},
+    lock,
+    parking::Parking,
+    reader::budget_bytes,
+};
+use crate::wire::{WireError, control::Control};
+
+/// What has arrived, or begun to, and is not delivered.
+pub(super) struct Inflow {
+    parking: Parking,
+    pub(super) bulks: BulkIn,
+}
+
+impl Inflow {
+    pub(super) fn new(shape: &Shape) -> Self {
+        Self { parking: Parking::default(), bulks: BulkIn::new(shape.bulk_streams.into()) }
+    }
+}
+
+impl Session {
+    /// Takes a message of so many bytes off what this end said it would hold.
+    ///
+    /// # Errors
+    ///
+    /// When the peer sends more than that.
+    pub(super) fn hold(&self, place: Receipt, length: u64) -> Result<Receipt, WireError> {
+        let accepts = self.0.shape.accepts;
+        if length > accepts.longest {
+            return Err(WireError::TooLong { length, limit: accepts.longest });
+        }
+        let bytes = budget_bytes(length);
+        let messages = self.0.held.messages.fetch_add(1, Ordering::AcqRel);
+        let before = self.0.held.bytes.fetch_add(bytes, Ordering::AcqRel);
+        let fits = messages == 0 || messages < accepts.messages && before + bytes <= accepts.bytes;
+        // The limit of a payload fits with its head.
+        let bytes = u32::try_from(bytes).map_err(|_| WireError::Malformed)?;
+        if fits { Ok(Receipt { bytes, ..place }) } else { Err(WireError::OverBudget) }
+    }
+
+    /// A message has arrived: it is delivered, parked, or rejected since an earlier one was.
+    pub(super) fn offer(&self, inbound: Inbound, out: &mut Vec<Inbound>) {
+        if self.0.budget.has_many_answers() {
+            self.0.is_inflow_busy.store(true, Ordering::Release);
+            lock(&self.0.inflow).parking.shut();
+        }
+        let whole = if self.0.is_inflow_busy.load(Ordering::Acquire) {
+            lock(&self.0.inflow).parking.offer(inbound)
+        } else {
+            Some(inbound)
+        };
+        if let Some(inbound) = whole {
+            self.deliver(inbound, out);
+        }
+    }
+
+    fn deliver(&self, inbound: Inbound, out: &mut Vec<Inbound>) {
+        let Inbound { ticket, target, .. } = inbound;
+        match self.refusal(ticket, target) {
+            // Its sender has not seen yet that an earlier one did not run.
+            Some(reason) => self.reject(ticket, target, reason, Later::Reject(reason)),
+            None => out.push(inbound),
+        }
+    }
+
+    /// A bulk message was announced.
+    ///
+    /// # Errors
+    ///
+    /// When it is longer than allowed, empty, or its number is in use.
+    pub(super) fn expect_bulk(
+        &self,
+        id: u64,
+        length: u64,
+        ticket: Receipt,
+        class: Class,
+        target: u64,
+    ) -> Result<(), WireError> {
+        let limit = self.0.shape.accepts.longest;
+        if length > limit {
+            return Err(WireError::TooLong { length, limit });
+        }
+        self.0.is_inflow_busy.store(true, Ordering::Release);
+        let mut inflow = lock(&self.0.inflow);
+        if length == 0 || !inflow.bulks.expect(id, length, ticket, class, target) {
+            return Err(WireError::Malformed);
+        }
+        if class == Class::Message {
+            inflow.parking.expect(target, id);
+        }
+        drop(inflow);
+        self.0.control_ready.notify_one();
+        Ok(())
+    }
+
+    /// The next bulk message to ask for.
+    pub(super) fn poll_pull(&self) -> Option<(u64, u64)> {
+        if !self.0.is_inflow_busy.load(Ordering::Acquire) {
+            return None;
+        }
+        lock(&self.0.inflow).bulks.poll_pull()
+    }
+
+    /// A stream begins that carries a bulk message.
+    ///
+    /// # Errors
+    ///
+    /// When nobody asked for it.
+    pub(super) fn begin_bulk(&self, carrier: u64, id: u64, from: u64) -> Result<(), WireError> {
+        let begins = lock(&self.0.inflow).bulks.begins(carrier, id, from);
+        if begins { Ok(()) } else { Err(WireError::Malformed) }
+    }
+
+    /// Whether a bulk message is not complete.
+    pub(super) fn awaits_bulk(&self, carrier: u64, id: u64) -> bool {
+        lock(&self.0.inflow).bulks.awaits(carrier, id)
+    }
+
+    /// Bytes of a bulk message came.
+    pub(super) fn handle_bulk_bytes(
+        &self,
+        carrier: u64,
+        id: u64,
+        bytes: &[u8],
+        arrived: &mut Arrived,
+    ) -> Result<(), WireError> {
+        let complete = lock(&self.0.inflow).bulks.handle_bytes(carrier, id, bytes)?;
+        if let Some((coming, payload)) = complete {
+            self.send_control(Control::Got { id });
+            self.take_bulk(id, coming, Some(payload), arrived);
+        }
+        Ok(())
+    }
+
+    /// A bulk message is complete, or will never be.
+    fn take_bulk(&self, id: u64, coming: Coming, payload: Option<Bytes>, arrived: &mut Arrived) {
+        let Coming { ticket, class, target, .. } = coming;
+        let inbound = payload.map(|payload| Inbound { ticket, class, target, payload });
+        match class {
+            Class::Answer => {
+                self.settle(ticket);
+                arrived.frames.extend(inbound);
+            }
+            Class::Message => {
+                let mut out = Vec::new();
+                lock(&self.0.inflow).parking.complete(target, id, inbound, &mut out);
+                out.into_iter().for_each(|inbound| self.deliver(inbound, &mut arrived.frames));
+            }
+        }
+        self.look_at_inflow();
+        self.0.control_ready.notify_one();
+    }
+
+    /// The sender has given a bulk message up.
+    pub(super) fn handle_cancelled(&self, id: u64, reason: u8, arrived: &mut Arrived) {
+        let Some(coming) = lock(&self.0.inflow).bulks.handle_cancel(id) else { return };
+        let (ticket, target, class) = (coming.ticket, coming.target, coming.class);
+        self.take_bulk(id, coming, None, arrived);
+        if class == Class::Message {
+            self.reject(ticket, target, reason, Later::Deliver);
+        }
+    }
+
+    /// Delivers what was parked because too many answers waited, once they do no more.
+    pub(crate) fn release(&self, arrived: &mut Arrived) {
+        if !self.0.is_inflow_busy.load(Ordering::Acquire) || self.0.budget.has_many_answers() {
+            return;
+        }
+        let mut inflow = lock(&self.0.inflow);
+        if !inflow.parking.is_shut() {
+            return;
+        }
+        let mut out = Vec::new();
+        inflow.parking.open(&mut out);
+        drop(inflow);
+        out.into_iter().for_each(|inbound| self.deliver(inbound, &mut arrived.frames));
+        self.look_at_inflow();
+    }
+
+    fn look_at_inflow(&self) {
+        let inflow = lock(&self.0.inflow);
+        let is_busy = !inflow.parking.is_empty() || !inflow.bulks.is_empty();
+        self.0.is_inflow_busy.store(is_busy, Ordering::Release);
+    }
+}
+
+/// The other direction: what this end sends as bulk.
+impl Session {
+    /// The peer asks for a bulk message.
+    pub(super) fn handle_pull(&self, id: u64, from: u64) -> Option<Errand> {
+        match lock(&self.0.bulk_out).handle_pull(id, from)? {
+            Pulled::Write(bytes) => Some(Errand::Write { id, from, bytes }),
+            Pulled::Cancelled(reason) => {
+                self.send_control(Control::Cancelled { id, reason });
+                None
+            }
+        }
+    }
+
+    /// Whether a bulk message is still to be written.
+    pub(crate) fn wants_bulk(&self, id: u64) -> bool {
+        let pulled = lock(&self.0.bulk_out).handle_pull(id, 0);
+        matches!(pulled, Some(Pulled::Write(_)))
+    }
+
+    /// The peer has all of a bulk message.
+    pub(super) fn handle_got(&self, id: u64) {
+        let gone = lock(&self.0.bulk_out).handle_got(id);
+        self.let_bulks_go(gone);
+    }
+
+    /// These frames of a lane are settled.
+    pub(super) fn settle_bulks(&self, lane: u16, is_settled: impl Fn(u64) -> bool) {
+        let mut bulks = lock(&self.0.bulk_out);
+        if bulks.is_empty() {
+            return;
+        }
+        let gone = bulks.handle_settled(lane, is_settled);
+        drop(bulks);
+        self.let_bulks_go(gone);
+    }
+
+    fn let_bulks_go(&self, gone: impl IntoIterator<Item = Gone>) {
+        for gone in gone {
+            self.0.budget.give_back_answers(gone.answer_bytes);
+            gone.settles.into_iter().for_each(|receipt| self.settle(receipt));
+        }
+    }
+}
