@@ -301,10 +301,10 @@ fn a_node_that_is_gone_is_unreachable() {
 }
 
 #[test]
-fn a_message_beyond_the_frame_limit_is_unsendable_and_such_a_reply_is_unknown() {
+fn a_message_beyond_the_limit_is_unsendable_and_such_a_reply_is_unknown() {
     simulate(async {
         let (_a, _b, worker) = pair(&World::new(10)).await;
-        let large = 16 * 1024 * 1024 + 1;
+        let large = 64 * 1024 * 1024 + 1;
         let too_long = Bytes { sent: vec![1; large], wanted: 1 };
         let (reason, back) = rejected(worker.ask(too_long).await);
         assert_eq!((reason, back.sent.len()), (RejectReason::Unsendable, large));

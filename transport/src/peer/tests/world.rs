@@ -647,7 +647,7 @@ impl World {
         let at = self.time;
         self.messages.get_mut(&token).expect("sent").fates.push(Fate::Handled { at });
         let mut payload = self.next_token.to_le_bytes().to_vec();
-        payload.resize(if pick % 3 == 0 { 100 } else { 8 }, 0);
+        payload.resize(if pick.is_multiple_of(3) { 100 } else { 8 }, 0);
         if answer && session.answer(ticket, target, &payload).is_ok() {
             self.answers.insert(self.next_token, (self.path(side, &session), 0));
             self.next_token += 1;
