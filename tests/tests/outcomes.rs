@@ -316,6 +316,33 @@ fn a_message_beyond_the_limit_is_unsendable_and_such_a_reply_is_unknown() {
 }
 
 #[test]
+fn a_full_mailbox_pauses_its_senders_on_other_nodes_and_no_others() {
+    simulate(async {
+        let (a, b, worker) = pair(&World::new(12)).await;
+        let other = hire(&a, &b).await;
+        let busy = worker.clone();
+        let busy = tokio::task::spawn_local(async move {
+            busy.ask(Sleep { millis: 3_000, alone: true }).within(secs(30)).await
+        });
+        pause(100).await;
+        // Room for one, and so the second is one too many.
+        worker.try_tell(Half(2)).expect("taken");
+        worker.try_tell(Half(2)).expect("taken");
+        pause(100).await;
+        let refused = worker.try_tell(Half(2)).expect_err("paused");
+        assert_eq!(refused.reason, RejectReason::Full, "long before its share of the budget");
+        assert_eq!(other.ask(Half(6)).await.expect("it is free"), 3);
+        let waiting = worker.tell(Half(4)).within(secs(30));
+        waiting.await.expect("it is resumed once there is room");
+        assert_eq!(worker.ask(Half(8)).await.expect("it goes on"), 4);
+        assert_eq!(busy.await.expect("no panic").expect("answered"), 7);
+        for node in [&a, &b] {
+            assert_eq!(node.node.dead_letters().total(), 0);
+        }
+    });
+}
+
+#[test]
 fn a_full_target_on_another_node_makes_its_sender_wait_and_then_gives_back() {
     simulate(async {
         let (_a, _b, worker) = pair(&World::new(11)).await;

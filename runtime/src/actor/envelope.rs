@@ -11,7 +11,7 @@ use std::{
 use actix::{Actor, Handler, dev::MessageResponse};
 use tokio::sync::oneshot;
 
-use super::ClusterContext;
+use super::{ClusterContext, mailbox::Remote};
 use crate::{
     cluster::{outbound, wire::Extensions},
     message::RemoteMessage,
@@ -25,6 +25,11 @@ pub(crate) type BoxEnvelope<A> = Box<dyn Envelope<A>>;
 pub(crate) trait Envelope<A: Actor>: Send {
     /// Runs the message's turn.
     fn handle(self: Box<Self>, actor: &mut A, ctx: &mut ClusterContext<A>);
+
+    /// Who sent it, if another node did.
+    fn remote(&self) -> Option<Remote> {
+        None
+    }
 
     /// Ends it without a turn.
     fn reject(self: Box<Self>, reason: RejectReason, dead_letters: &DeadLetters);

@@ -14,7 +14,11 @@ use std::{
 use actix::{AsyncContext as _, Handler, dev::MessageResponse, fut::ActorFuture};
 use tokio::sync::oneshot::{self, error::TryRecvError};
 
-use super::{ClusterContext, envelope::Envelope, mailbox::Mailbox};
+use super::{
+    ClusterContext,
+    envelope::Envelope,
+    mailbox::{Mailbox, Remote},
+};
 use crate::{
     cluster::frame::{Frame, Turn},
     message::{RemoteMessage, decode},
@@ -80,6 +84,10 @@ where
                 ctx.spawn(Answering::<A, M> { result, turn: Some(turn), mailbox, panics });
             }
         }
+    }
+
+    fn remote(&self) -> Option<Remote> {
+        self.frame.from()
     }
 
     fn reject(self: Box<Self>, reason: RejectReason, _: &DeadLetters) {

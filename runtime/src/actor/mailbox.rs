@@ -2,8 +2,8 @@
 //! the signals that go ahead of both.
 //!
 //! Invariant: accepted and unfinished messages of local senders never exceed the capacity (those of
-//! other nodes are bounded by their senders' budgets, and come on top), and a closed mailbox never
-//! accepts again. Closing and the last look for messages happen under one
+//! other nodes are bounded by their senders' budgets, and come on top; beyond the capacity these are
+//! paused), and a closed mailbox never accepts again. Closing and the last look for messages happen under one
 //! lock, so "passivate if empty" cannot lose a message.
 //! Knows no instance and no supervisor: the activation drains it.
 
@@ -18,7 +18,10 @@ use std::{
 };
 
 use actix::Actor;
-use actix_cluster_transport::wait_list::{Ticket, WaitList};
+use actix_cluster_transport::{
+    Session,
+    wait_list::{Ticket, WaitList},
+};
 
 use super::{envelope::BoxEnvelope, exit::ExitReason};
 use crate::{node::EntityKey, reference::RejectReason};
@@ -93,12 +96,24 @@ struct State<A: Actor> {
     /// Envelopes the activation took over and has not finished.
     taken: usize,
     waiters: WaitList,
+    /// Who was told to send nothing more, at most [`PAUSED_LIMIT`].
+    paused: Vec<Remote>,
     waker: Option<Waker>,
     /// Whether only a signal is to call the waker: the actor awaits a future of its own.
     deaf: bool,
     closed: Option<RejectReason>,
     exit: Option<ExitReason>,
 }
+
+/// Who sends to a mailbox from another node, and by which target's hash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Remote {
+    pub(crate) session: Session,
+    pub(crate) target: u64,
+}
+
+/// How many senders a mailbox pauses; those beyond have their budgets only.
+const PAUSED_LIMIT: usize = 1_024;
 
 /// Why an envelope was not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,6 +138,7 @@ impl<A: Actor> Mailbox<A> {
                 queue: VecDeque::new(),
                 taken: 0,
                 waiters: WaitList::default(),
+                paused: Vec::new(),
                 waker: None,
                 deaf: false,
                 closed: None,
@@ -181,7 +197,8 @@ impl<A: Actor> Mailbox<A> {
         self.lock().exit.clone()
     }
 
-    /// Takes a message from another node, beyond the capacity too: its sender's budget bounds it.
+    /// Takes a message from another node, beyond the capacity too: its sender's budget bounds it,
+    /// and it is paused then.
     ///
     /// # Errors
     ///
@@ -190,11 +207,20 @@ impl<A: Actor> Mailbox<A> {
         &self,
         envelope: BoxEnvelope<A>,
     ) -> Result<(), (BoxEnvelope<A>, RejectReason)> {
-        let state = self.lock();
+        let mut state = self.lock();
         if let Some(reason) = state.closed {
             return Err((envelope, reason));
         }
         self.idle_sweeps.store(0, Ordering::Relaxed);
+        if !state.has_room(self.capacity)
+            && state.paused.len() < PAUSED_LIMIT
+            && let Some(from) = envelope.remote()
+            && !state.paused.contains(&from)
+        {
+            // Under the lock: else it might be resumed before. It runs no code but the transport's.
+            from.session.pause_target(from.target);
+            state.paused.push(from);
+        }
         Slot { state, capacity: self.capacity }.fill(envelope);
         Ok(())
     }
@@ -296,7 +322,9 @@ impl<A: Actor> Mailbox<A> {
             state.taken += batch.len();
         }
         let next = state.next_waiter(self.capacity);
+        let resumed = state.resumed(self.capacity);
         drop(state);
+        resume(resumed);
         wake(next);
     }
 
@@ -307,7 +335,9 @@ impl<A: Actor> Mailbox<A> {
         state.keep(waker);
         state.deaf = true;
         let next = state.next_waiter(self.capacity);
+        let resumed = state.resumed(self.capacity);
         drop(state);
+        resume(resumed);
         wake(next);
     }
 
@@ -328,8 +358,10 @@ impl<A: Actor> Mailbox<A> {
         state.taken = 0;
         let queue = std::mem::take(&mut state.queue);
         let waiters = state.waiters.drain();
+        let resumed = std::mem::take(&mut state.paused);
         state.waker = None;
         drop(state);
+        resume(resumed);
         waiters.into_iter().for_each(Waker::wake);
         queue
     }
@@ -348,6 +380,14 @@ impl<A: Actor> Mailbox<A> {
 impl<A: Actor> State<A> {
     fn has_room(&self, capacity: usize) -> bool {
         self.queue.len() + self.taken < capacity
+    }
+
+    /// Who may send again: all, once half of the room is free.
+    fn resumed(&mut self, capacity: usize) -> Vec<Remote> {
+        if self.paused.is_empty() || self.queue.len() + self.taken > capacity / 2 {
+            return Vec::new();
+        }
+        std::mem::take(&mut self.paused)
     }
 
     fn next_waiter(&self, capacity: usize) -> Option<Waker> {
@@ -382,6 +422,12 @@ impl<A: Actor> Slot<'_, A> {
         drop(self);
         wake(activation);
         wake(next);
+    }
+}
+
+fn resume(paused: Vec<Remote>) {
+    for Remote { session, target } in paused {
+        session.resume_target(target);
     }
 }
 

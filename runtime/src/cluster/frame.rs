@@ -14,6 +14,7 @@ use super::{
     wire::{Address, Extensions, Head, PayloadError},
 };
 use crate::{
+    actor::mailbox::Remote,
     message::WireId,
     node::NodeCore,
     reference::{RejectReason, UnknownReason},
@@ -80,6 +81,16 @@ impl Frame {
         match Head::take(&self.payload) {
             Ok((Head::Tell { to, .. } | Head::Ask { to, .. }, _)) => Some(to),
             Ok(_) | Err(_) => None,
+        }
+    }
+
+    /// Who sent it, if another node did.
+    pub(crate) fn from(&self) -> Option<Remote> {
+        match &self.origin {
+            Some(Origin::There(session, _)) => {
+                Some(Remote { session: session.clone(), target: self.target })
+            }
+            Some(Origin::Here(_)) | None => None,
         }
     }
 
@@ -183,16 +194,19 @@ impl Turn {
         let head = Head::Reply { correlation }.put(Vec::with_capacity(64));
         let sent = match (encode(head), &self.origin) {
             (Ok(reply), Some(Origin::There(session, _))) => {
-                session.try_send(Class::Answer, correlation, 0, &reply).is_ok()
-                    || session.has_ended()
+                match session.try_send(Class::Answer, correlation, 0, &reply) {
+                    // If the session is over, its end has told the asker already.
+                    Ok(()) | Err(SendError::Ended) => Ok(()),
+                    Err(SendError::Full) => Err(UnknownReason::RepliesFull),
+                    Err(_) => Err(UnknownReason::BadReply),
+                }
             }
-            (Ok(_), _) => true,
-            (Err(_), _) => false,
+            (Ok(_), _) => Ok(()),
+            (Err(_), _) => Err(UnknownReason::BadReply),
         };
-        if sent {
-            self.settle();
-        } else {
-            self.fail(UnknownReason::BadReply);
+        match sent {
+            Ok(()) => self.settle(),
+            Err(reason) => self.fail(reason),
         }
     }
 

@@ -116,12 +116,20 @@ pub enum UnknownReason {
     NodeDown,
     /// It ran, and its reply could not be written or read.
     BadReply,
+    /// It ran, and too many replies were waiting for the asker's node to take a long one more.
+    RepliesFull,
 }
 
 impl UnknownReason {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Self; 5] =
-        [Self::Panicked, Self::NoReply, Self::Deadline, Self::NodeDown, Self::BadReply];
+    pub const ALL: [Self; 6] = [
+        Self::Panicked,
+        Self::NoReply,
+        Self::Deadline,
+        Self::NodeDown,
+        Self::BadReply,
+        Self::RepliesFull,
+    ];
 
     /// The reason that a peer sent as a number; numbers of later releases say the least.
     pub(crate) fn from_wire(number: u8) -> Self {
@@ -136,6 +144,7 @@ impl UnknownReason {
             Self::Deadline => "deadline",
             Self::NodeDown => "node down",
             Self::BadReply => "bad reply",
+            Self::RepliesFull => "replies full",
         }
     }
 }
