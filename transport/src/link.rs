@@ -157,7 +157,7 @@ async fn read_stream(
             Read::GivenUp => return Ok(()),
         };
         let lane_before = reader.lane();
-        let read = reader.handle_bytes(&session, &bytes, &mut arrived);
+        let read = reader.handle_bytes(&session, bytes, &mut arrived);
         // Even if the stream broke the protocol after it: what has arrived has arrived.
         pass_on(&session, &*events, &mut arrived);
         read.map_err(LinkEnd::Wire)?;

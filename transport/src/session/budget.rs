@@ -41,7 +41,7 @@ impl Budget {
             messages == 0 || messages < self.messages_limit && before + bytes <= self.bytes_limit;
         if !fits {
             self.short.store(true, Ordering::Release);
-            self.give_back(bytes);
+            self.give_back(1, bytes);
         }
         fits
     }
@@ -67,9 +67,11 @@ impl Budget {
         self.answer_bytes.load(Ordering::Acquire) > self.answer_bytes_limit / 2
     }
 
-    pub(crate) fn give_back(&self, bytes: u64) {
-        self.messages.fetch_sub(1, Ordering::AcqRel);
-        self.bytes.fetch_sub(bytes, Ordering::AcqRel);
+    pub(crate) fn give_back(&self, messages: u64, bytes: u64) {
+        if messages > 0 {
+            self.messages.fetch_sub(messages, Ordering::AcqRel);
+            self.bytes.fetch_sub(bytes, Ordering::AcqRel);
+        }
     }
 
     /// Whether somebody was turned away since the last call.

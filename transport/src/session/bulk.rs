@@ -251,6 +251,11 @@ impl BulkIn {
         self.coming.is_empty()
     }
 
+    /// How many are announced and not complete.
+    pub(super) fn len(&self) -> usize {
+        self.coming.len()
+    }
+
     fn remove(&mut self, id: u64) -> Option<Coming> {
         let coming = self.coming.remove(&id)?;
         self.pulled -= usize::from(coming.is_pulled);

@@ -5,8 +5,7 @@ use std::{sync::atomic::Ordering, task::Waker};
 use bytes::Bytes;
 
 use super::{
-    Arrival, Arrived, FRAMES_LIMIT, Inflow, Receipt, Replaced, Session, Unsettled,
-    closing::Closing, lock,
+    Arrived, FRAMES_LIMIT, Inflow, Receipt, Replaced, Session, Unsettled, closing::Closing, lock,
 };
 use crate::{
     config::BULK_OVER_LIMIT,
@@ -184,9 +183,16 @@ impl Session {
         }
     }
 
-    /// Queues a control frame of the transport's own; beyond the limit it is dropped, since only a
-    /// peer that floods us with pings comes there.
+    /// Queues a control frame of the transport's own. There are never more than the session's own
+    /// budgets let be.
     pub(crate) fn send_control(&self, frame: Control) {
+        lock(&self.0.control).frames.push_back(frame);
+        self.0.control_ready.notify_one();
+    }
+
+    /// Queues what answers a control frame of the peer's; beyond the limit it is dropped, since only
+    /// a peer that floods us comes there.
+    pub(super) fn answer_control(&self, frame: Control) {
         let mut control = lock(&self.0.control);
         if control.frames.len() < FRAMES_LIMIT {
             control.frames.push_back(frame);
@@ -195,12 +201,18 @@ impl Session {
         self.0.control_ready.notify_one();
     }
 
-    /// A frame arrived on a lane.
-    pub(super) fn handle_frame(&self, lane: u16, sequence: u64) -> Result<Arrival, WireError> {
+    /// So many frames arrived on a lane, the first of which has this sequence number. Returns how
+    /// many of them had come before.
+    pub(super) fn handle_frames(
+        &self,
+        lane: u16,
+        first: u64,
+        count: u64,
+    ) -> Result<u64, WireError> {
         let incoming = self.0.incoming.get(usize::from(lane)).ok_or(WireError::Malformed)?;
-        let arrival = lock(&incoming.lane).handle_frame(sequence)?;
+        let known = lock(&incoming.lane).handle_frames(first, count)?;
         self.tell_marks();
-        Ok(arrival)
+        Ok(known)
     }
 
     /// At this place of its lane, the peer says how many rejections it has seen.
@@ -223,7 +235,7 @@ impl Session {
             Control::Settled { lane, up_to, ranges } => {
                 self.handle_settled(lane, up_to, &ranges)?
             }
-            Control::Ping(nonce) => self.send_control(Control::Pong(nonce)),
+            Control::Ping(nonce) => self.answer_control(Control::Pong(nonce)),
             Control::Pong(_) => return Ok(Some(Errand::Pong)),
             Control::Packet(packet) => return Ok(Some(Errand::Packet(packet))),
             Control::Pause { target } => self.handle_pause(target, true),

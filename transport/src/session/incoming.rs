@@ -27,34 +27,25 @@ pub(crate) struct Marks {
     pub(crate) settled: Option<(u64, Vec<(u64, u64)>)>,
 }
 
-/// What to do with a frame that came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Arrival {
-    New,
-    Duplicate,
-}
-
 impl Incoming {
     /// Everything up to here has arrived.
     pub(crate) fn received(&self) -> u64 {
         self.received
     }
 
-    /// A frame came.
+    /// So many frames came, one after the other. Returns how many of them had come before.
     ///
     /// # Errors
     ///
-    /// When frames before it are missing.
-    pub(crate) fn handle_frame(&mut self, sequence: u64) -> Result<Arrival, WireError> {
+    /// When frames before them are missing.
+    pub(crate) fn handle_frames(&mut self, first: u64, count: u64) -> Result<u64, WireError> {
         let due = self.received + 1;
-        if sequence > due {
-            return Err(WireError::Gap { due, came: sequence });
+        if first > due {
+            return Err(WireError::Gap { due, came: first });
         }
-        if sequence < due {
-            return Ok(Arrival::Duplicate);
-        }
-        self.received = sequence;
-        Ok(Arrival::New)
+        let known = (due - first).min(count);
+        self.received += count - known;
+        Ok(known)
     }
 
     /// A frame was handled or rejected. Returns whether it was not settled before.
@@ -152,11 +143,12 @@ mod tests {
     #[test]
     fn frames_are_accepted_in_order_and_once() {
         let mut lane = Incoming::default();
-        assert_eq!(lane.handle_frame(1), Ok(Arrival::New));
-        assert_eq!(lane.handle_frame(1), Ok(Arrival::Duplicate));
-        assert_eq!(lane.handle_frame(3), Err(WireError::Gap { due: 2, came: 3 }));
-        assert_eq!(lane.handle_frame(2), Ok(Arrival::New));
-        assert_eq!(lane.poll_marks(), Marks { received: Some(2), settled: None });
+        assert_eq!(lane.handle_frames(1, 1), Ok(0));
+        assert_eq!(lane.handle_frames(1, 1), Ok(1), "it has come");
+        assert_eq!(lane.handle_frames(3, 1), Err(WireError::Gap { due: 2, came: 3 }));
+        assert_eq!(lane.handle_frames(1, 3), Ok(1), "two of them are new");
+        assert_eq!(lane.handle_frames(0, 2), Ok(2));
+        assert_eq!(lane.poll_marks(), Marks { received: Some(3), settled: None });
         assert_eq!(lane.poll_marks(), Marks::default());
     }
 

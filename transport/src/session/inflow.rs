@@ -14,6 +14,10 @@ use super::{
 };
 use crate::wire::{WireError, control::Control};
 
+/// How many bulk messages and answers of one peer may be announced and not complete. Messages are
+/// bounded by the budget, and answers by what was asked; this holds a peer that breaks that.
+const COMING_LIMIT: usize = 65_536;
+
 /// What has arrived, or begun to, and is not delivered.
 pub(super) struct Inflow {
     parking: Parking,
@@ -90,6 +94,9 @@ impl Session {
         }
         self.0.is_inflow_busy.store(true, Ordering::Release);
         let mut inflow = lock(&self.0.inflow);
+        if inflow.bulks.len() >= COMING_LIMIT {
+            return Err(WireError::OverBudget);
+        }
         if length == 0 || !inflow.bulks.expect(id, length, ticket, class, target) {
             return Err(WireError::Malformed);
         }
@@ -199,7 +206,7 @@ impl Session {
         match lock(&self.0.bulk_out).handle_pull(id, from)? {
             Pulled::Write(bytes) => Some(Errand::Write { id, from, bytes }),
             Pulled::Cancelled(reason) => {
-                self.send_control(Control::Cancelled { id, reason });
+                self.answer_control(Control::Cancelled { id, reason });
                 None
             }
         }

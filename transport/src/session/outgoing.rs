@@ -536,7 +536,7 @@ impl Outgoing {
         if state != State::Message {
             return;
         }
-        budget.give_back(bytes.into());
+        budget.give_back(1, bytes.into());
         if let Some(waiting) = self.targets.get_mut(&target) {
             waiting.give_back(bytes.into());
             wake.extend(waiting.waiters.first());

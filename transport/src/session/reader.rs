@@ -4,9 +4,9 @@
 //! came before on another connection is passed over; so each frame is looked at once.
 //! Knows no stream: bytes come in as they arrive, cut anywhere.
 
-use bytes::{Buf as _, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 
-use super::{Arrival, Class, Inbound, Receipt, Session, Unsettled};
+use super::{Class, Inbound, Receipt, Session, Unsettled};
 use crate::wire::{
     WireError,
     lane::{BULK_STREAM, HEAD_LONGEST, LaneFrame},
@@ -27,9 +27,12 @@ pub(crate) struct Arrived {
 pub(crate) struct StreamReader {
     /// The connection it belongs to.
     carrier: u64,
-    bytes: BytesMut,
+    /// The beginning of what has not come as a whole: a header or a frame.
+    begun: BytesMut,
     /// Once the header has come.
     kind: Option<Kind>,
+    /// What one turn has taken from a lane; kept for its room.
+    frames: Vec<LaneFrame>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -42,7 +45,7 @@ enum Kind {
 
 impl StreamReader {
     pub(crate) fn new(carrier: u64) -> Self {
-        Self { carrier, bytes: BytesMut::new(), kind: None }
+        Self { carrier, begun: BytesMut::new(), kind: None, frames: Vec::new() }
     }
 
     /// Which lane it carries; `None` for a bulk message, or while that is not known.
@@ -74,64 +77,102 @@ impl StreamReader {
     pub(crate) fn handle_bytes(
         &mut self,
         session: &Session,
-        bytes: &[u8],
+        mut bytes: Bytes,
         arrived: &mut Arrived,
     ) -> Result<(), WireError> {
-        if let Some(Kind::Bulk(id)) = self.kind {
-            return session.handle_bulk_bytes(self.carrier, id, bytes, arrived);
-        }
-        self.bytes.extend_from_slice(bytes);
-        let kind = match self.kind {
-            Some(kind) => kind,
-            None => match take_header(&mut self.bytes)? {
-                Some((kind, from)) => {
-                    if let Kind::Bulk(id) = kind {
-                        session.begin_bulk(self.carrier, id, from)?;
-                    }
-                    kind
-                }
-                None => return Ok(()),
-            },
-        };
-        self.kind = Some(kind);
-        match kind {
-            Kind::Lane(place) => {
-                let next = read_lane(&mut self.bytes, session, place, arrived)?;
-                self.kind = Some(Kind::Lane(next));
-                Ok(())
+        if self.kind.is_none() {
+            self.begun.extend_from_slice(&bytes);
+            let Some((kind, from)) = take_header(&mut self.begun)? else { return Ok(()) };
+            if let Kind::Bulk(id) = kind {
+                session.begin_bulk(self.carrier, id, from)?;
             }
-            Kind::Bulk(id) => {
-                let bytes = std::mem::take(&mut self.bytes);
-                session.handle_bulk_bytes(self.carrier, id, &bytes, arrived)
+            self.kind = Some(kind);
+            bytes = std::mem::take(&mut self.begun).freeze();
+        }
+        match self.kind {
+            Some(Kind::Bulk(id)) => session.handle_bulk_bytes(self.carrier, id, &bytes, arrived),
+            Some(Kind::Lane(place)) => {
+                // What is longer than a frame may be is refused by its length, before it is read.
+                let taken = self.take_frames(bytes, session.frame_limit_bytes());
+                let count = self.frames.len() as u64;
+                let next = Receipt { sequence: place.sequence.saturating_add(count), ..place };
+                self.kind = Some(Kind::Lane(next));
+                take_frames(session, place, &mut self.frames, arrived)?;
+                taken
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Takes all whole frames, and keeps the beginning of the next one.
+    ///
+    /// # Errors
+    ///
+    /// When what follows the frames taken breaks the protocol: it has not been received.
+    fn take_frames(&mut self, mut bytes: Bytes, limit: u64) -> Result<(), WireError> {
+        while !self.begun.is_empty() && !bytes.is_empty() {
+            // Only what completes the frame is copied; what follows is not.
+            let missing = match LaneFrame::length(&self.begun, limit)? {
+                Some(whole) => whole.end.saturating_sub(self.begun.len()),
+                None => 1,
+            };
+            self.begun.extend_from_slice(&bytes.split_to(missing.min(bytes.len())));
+            let is_whole = LaneFrame::length(&self.begun, limit)?
+                .is_some_and(|whole| whole.end <= self.begun.len());
+            if is_whole {
+                let mut frame = std::mem::take(&mut self.begun).freeze();
+                self.keep(LaneFrame::take(&mut frame, limit)?)?;
+            }
+        }
+        if self.begun.is_empty() {
+            while let Some(frame) = LaneFrame::take(&mut bytes, limit)? {
+                self.keep(Some(frame))?;
+            }
+            self.begun.extend_from_slice(&bytes);
+        }
+        Ok(())
+    }
+
+    /// Kinds behind capabilities that this release does not offer are refused.
+    fn keep(&mut self, frame: Option<LaneFrame>) -> Result<(), WireError> {
+        match frame {
+            Some(LaneFrame::Flush { .. } | LaneFrame::Flushed { .. }) => Err(WireError::Malformed),
+            frame => {
+                self.frames.extend(frame);
+                Ok(())
             }
         }
     }
 }
 
-/// Takes all whole frames. Returns the place of the next one.
-fn read_lane(
-    bytes: &mut BytesMut,
+/// Takes frames that follow one another on a lane, but for those that came before.
+fn take_frames(
     session: &Session,
     mut place: Receipt,
+    frames: &mut Vec<LaneFrame>,
     arrived: &mut Arrived,
-) -> Result<Receipt, WireError> {
-    // What is longer than a frame may be is refused by its length, before it is read.
-    let limit = session.frame_limit_bytes();
-    while let Some(frame) = LaneFrame::take(bytes, limit)? {
-        // What breaks the protocol has not been received.
-        check(&frame)?;
-        if session.handle_frame(place.lane, place.sequence)? == Arrival::New {
-            take_frame(session, place, frame, arrived)?;
+) -> Result<(), WireError> {
+    if frames.is_empty() {
+        return Ok(());
+    }
+    let known = session.handle_frames(place.lane, place.sequence, frames.len() as u64)?;
+    let mut settled = Vec::new();
+    let mut taken = Ok(());
+    for (n, frame) in (0..).zip(frames.drain(..)) {
+        if n >= known && taken.is_ok() {
+            taken = take_frame(session, place, frame, &mut settled, arrived);
         }
         place.sequence += 1;
     }
-    Ok(place)
+    session.settle_all(settled);
+    taken
 }
 
 fn take_frame(
     session: &Session,
     place: Receipt,
     frame: LaneFrame,
+    settled: &mut Vec<Receipt>,
     arrived: &mut Arrived,
 ) -> Result<(), WireError> {
     match frame {
@@ -141,7 +182,7 @@ fn take_frame(
             session.offer(Inbound { ticket, class, target, payload }, &mut arrived.frames);
         }
         LaneFrame::Answer { target, payload } => {
-            session.settle(place);
+            settled.push(place);
             arrived.frames.push(Inbound { ticket: place, class: Class::Answer, target, payload });
         }
         LaneFrame::Bulk { answer: false, target, id, length } => {
@@ -152,7 +193,7 @@ fn take_frame(
             session.expect_bulk(id, length, place, Class::Answer, target)?;
         }
         LaneFrame::Rejected { lane, sequence, reason } => {
-            session.settle(place);
+            settled.push(place);
             let unsettled = session.handle_rejected(lane, sequence)?;
             arrived.rejected.push((lane, unsettled, reason));
         }
@@ -160,14 +201,6 @@ fn take_frame(
         LaneFrame::Flush { .. } | LaneFrame::Flushed { .. } => {}
     }
     Ok(())
-}
-
-/// Kinds behind capabilities that this release does not offer are refused.
-fn check(frame: &LaneFrame) -> Result<(), WireError> {
-    match frame {
-        LaneFrame::Flush { .. } | LaneFrame::Flushed { .. } => Err(WireError::Malformed),
-        _ => Ok(()),
-    }
 }
 
 /// Appends the bytes that open a lane's stream.

@@ -9,16 +9,16 @@ use std::{
     task::Waker,
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use proptest::prelude::*;
 
 use super::{
-    Arrival, Arrived, Budget, Class, Frame, Inbound, Incoming, Later, Limits, Outgoing,
-    PushRefusal, Receipt, SendError, Session, Shape,
+    Arrived, Budget, Class, Frame, Inbound, Incoming, Later, Limits, Outgoing, PushRefusal,
+    Receipt, SendError, Session, Shape,
 };
 use crate::{
     identity::{NodeName, PeerId},
-    wire::{control::Control, handshake::Accepts, lane::LaneFrame},
+    wire::{WireError, control::Control, handshake::Accepts, lane::LaneFrame},
 };
 
 const LIMITS: Limits = Limits { target_messages: 4, target_bytes: 400, lane_bytes: 600 };
@@ -96,18 +96,19 @@ impl Pair {
 
     fn arrive(&mut self, frames: usize) {
         for _ in 0..frames {
-            let Some(frame) = LaneFrame::take(&mut self.wire, 1_000).expect("our own frames")
-            else {
+            let mut wire = self.wire.clone().freeze();
+            let Some(frame) = LaneFrame::take(&mut wire, 1_000).expect("our own frames") else {
                 return;
             };
+            self.wire.advance(self.wire.len() - wire.len());
             let sequence = self.sequence;
             self.sequence += 1;
-            let arrival = self.incoming.handle_frame(sequence).expect("no gap");
+            let known = self.incoming.handle_frames(sequence, 1).expect("no gap");
             let (LaneFrame::Message { payload, .. } | LaneFrame::Answer { payload, .. }) = &frame
             else {
                 panic!("{frame:?}")
             };
-            if arrival == Arrival::New {
+            if known == 0 {
                 let token = u64::from_le_bytes(payload[..8].try_into().expect("eight bytes"));
                 self.arrived.push(token);
                 match frame {
@@ -344,7 +345,7 @@ fn a_payload_over_the_limit_is_refused() {
 #[test]
 fn a_rejection_is_told_before_its_mark() {
     let session = session();
-    assert_eq!(session.handle_frame(1, 1), Ok(Arrival::New));
+    assert_eq!(session.handle_frames(1, 1, 1), Ok(0));
     session.reject(Receipt { lane: 1, sequence: 1, bytes: 0 }, 5, 7, Later::Deliver);
     let marks = |session: &Session| {
         let mut out = Vec::new();
@@ -360,7 +361,7 @@ fn a_rejection_is_told_before_its_mark() {
 #[test]
 fn a_bulk_answer_settles_its_message_once_all_of_it_has_arrived() {
     let session = session();
-    assert_eq!(session.handle_frame(1, 1), Ok(Arrival::New));
+    assert_eq!(session.handle_frames(1, 1, 1), Ok(0));
     let receipt = Receipt { lane: 1, sequence: 1, bytes: 0 };
     assert_eq!(session.answer(receipt, 5, &[0; 150]), Ok(()));
     session.handle_received(1, 1).expect("a mark");
@@ -372,6 +373,29 @@ fn a_bulk_answer_settles_its_message_once_all_of_it_has_arrived() {
     assert!(!settled(&session), "only its place has arrived");
     session.handle_control(Control::Got { id: 1 }, &mut Arrived::default()).expect("a frame");
     assert!(settled(&session));
+}
+
+#[test]
+fn announcements_of_bulk_are_bounded() {
+    let session = session();
+    let place = |sequence| Receipt { lane: 0, sequence, bytes: 0 };
+    let expect = |id| session.expect_bulk(id, 1, place(id), Class::Answer, 1);
+    assert!((1..=65_536).all(|id| expect(id).is_ok()));
+    assert_eq!(expect(65_537), Err(WireError::OverBudget));
+}
+
+#[test]
+fn a_peer_that_floods_us_with_pings_gets_no_more_than_so_many_answers() {
+    let session = session();
+    for nonce in 0..1_000 {
+        let ping = session.handle_control(Control::Ping(nonce), &mut Arrived::default());
+        assert_eq!(ping, Ok(None));
+    }
+    let mut out = Vec::new();
+    session.collect_control(CARRIER, &mut out).expect("not replaced");
+    let mut out = BytesMut::from(&out[..]);
+    let pongs = std::iter::from_fn(|| Control::take(&mut out).expect("our own")).count();
+    assert_eq!(pongs, 256);
 }
 
 #[test]

@@ -5,7 +5,9 @@
 //! and the place of its first byte, and goes on with its bytes. On a lane, each frame is a varint length, a kind, and what the kind says. A frame's
 //! sequence number is not written: it is its predecessor's plus one.
 
-use bytes::{Buf as _, Bytes, BytesMut};
+use std::ops::Range;
+
+use bytes::{Buf as _, Bytes};
 
 use super::{WireError, varint};
 
@@ -94,19 +96,28 @@ impl LaneFrame {
 
     /// Takes a whole frame from the front; `None` while bytes are missing.
     ///
-    /// The length is checked against `limit` before anything is allocated for it.
-    pub(crate) fn take(bytes: &mut BytesMut, limit: u64) -> Result<Option<Self>, WireError> {
+    /// # Errors
+    ///
+    /// When its length is over `limit`, before the rest of it has come, or it is no frame.
+    pub(crate) fn take(bytes: &mut Bytes, limit: u64) -> Result<Option<Self>, WireError> {
+        let Some(whole) = Self::length(bytes, limit)? else { return Ok(None) };
+        if bytes.len() < whole.end {
+            return Ok(None);
+        }
+        let mut frame = bytes.split_to(whole.end);
+        frame.advance(whole.start);
+        Self::parse(frame).map(Some)
+    }
+
+    /// Where the frame at the front begins, after its length, and ends; `None` while that is not
+    /// known.
+    pub(crate) fn length(bytes: &[u8], limit: u64) -> Result<Option<Range<usize>>, WireError> {
         let Some((length, head)) = varint::take(bytes)? else { return Ok(None) };
         if length > limit {
             return Err(WireError::TooLong { length, limit });
         }
         let length = usize::try_from(length).map_err(|_| WireError::Malformed)?;
-        if bytes.len() - head < length {
-            bytes.reserve(length + head - bytes.len());
-            return Ok(None);
-        }
-        bytes.advance(head);
-        Self::parse(bytes.split_to(length).freeze()).map(Some)
+        Ok(Some(head..head + length))
     }
 
     fn parse(mut body: Bytes) -> Result<Self, WireError> {
@@ -193,7 +204,7 @@ mod tests {
             let is_answer = matches!(frame, LaneFrame::Bulk { answer: true, .. });
             let name = if is_answer { "BulkAnswer".to_owned() } else { name_of(&frame) };
             assert_documented(&name, golden);
-            let mut bytes = BytesMut::from(golden);
+            let mut bytes = Bytes::from_static(golden);
             assert_eq!(LaneFrame::take(&mut bytes, 64), Ok(Some(frame)));
             assert!(bytes.is_empty());
         }
@@ -203,7 +214,7 @@ mod tests {
     fn half_a_frame_waits_for_the_rest() {
         for (frame, golden) in golden() {
             for cut in 0..golden.len() {
-                let mut bytes = BytesMut::from(&golden[..cut]);
+                let mut bytes = Bytes::from_static(&golden[..cut]);
                 assert_eq!(LaneFrame::take(&mut bytes, 64), Ok(None), "{frame:?} cut at {cut}");
             }
         }
@@ -213,15 +224,15 @@ mod tests {
     fn the_limit_holds_to_the_byte() {
         let mut bytes = Vec::new();
         put_payload(false, 1, &[0; 55], &mut bytes);
-        assert!(LaneFrame::take(&mut BytesMut::from(&bytes[..]), 64).is_ok());
-        let refused = LaneFrame::take(&mut BytesMut::from(&bytes[..]), 63);
+        assert!(LaneFrame::take(&mut Bytes::from(bytes.clone()), 64).is_ok());
+        let refused = LaneFrame::take(&mut Bytes::from(bytes.clone()), 63);
         assert_eq!(refused, Err(WireError::TooLong { length: 64, limit: 63 }));
     }
 
     proptest::proptest! {
         #[test]
         fn any_bytes_are_a_frame_or_an_error(bytes: Vec<u8>) {
-            let mut bytes = BytesMut::from(&bytes[..]);
+            let mut bytes = Bytes::from(bytes);
             while let Ok(Some(_)) = LaneFrame::take(&mut bytes, 1_000) {}
         }
     }

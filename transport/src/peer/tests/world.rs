@@ -580,7 +580,9 @@ impl World {
             let Some((id, pipe)) = there.bulks.get_mut(at) else { return false };
             let bytes = pipe.take(most);
             let reader = here.bulk_readers.entry(*id).or_insert_with(|| StreamReader::new(conn.id));
-            reader.handle_bytes(&session, &bytes, &mut arrived).expect("our own bytes");
+            reader
+                .handle_bytes(&session, Bytes::from(bytes.clone()), &mut arrived)
+                .expect("our own bytes");
             if !conn.dead && pipe.pending.is_empty() && pipe.wire.is_empty() {
                 reader.handle_end(&session).expect("it is whole");
                 here.bulk_readers.remove(id);
@@ -606,7 +608,9 @@ impl World {
         } else {
             let bytes = there.pipes[usize::from(stream)].take(most);
             let reader = &mut here.readers[usize::from(stream)];
-            reader.handle_bytes(&session, &bytes, &mut arrived).expect("our own frames");
+            reader
+                .handle_bytes(&session, Bytes::from(bytes.clone()), &mut arrived)
+                .expect("our own frames");
             !bytes.is_empty()
         };
         self.take_arrived(to, &session, arrived);
