@@ -40,7 +40,7 @@ pub use self::outgoing::{Class, Unsettled};
 pub(crate) use self::{
     budget::Budget,
     carried::Errand,
-    incoming::{Arrival, Incoming},
+    incoming::Incoming,
     outgoing::{Frame, Outgoing, PushRefusal, Replaced},
     reader::{Arrived, StreamReader, put_bulk_header, put_header},
     target::Limits,
@@ -339,16 +339,33 @@ impl Session {
 
     /// Settles a frame: it was handled, or it will never be.
     pub fn settle(&self, receipt: Receipt) {
-        let Some(incoming) = self.0.incoming.get(usize::from(receipt.lane)) else { return };
-        let mut lane = lock(&incoming.lane);
-        if lane.settle(receipt.sequence) {
-            self.let_go(receipt);
+        self.settle_all([receipt]);
+    }
+
+    /// Settles frames; cheaper than one by one, above all when those of a lane follow one another.
+    pub fn settle_all(&self, receipts: impl IntoIterator<Item = Receipt>) {
+        let mut receipts = receipts.into_iter().peekable();
+        let mut gone = (0, 0);
+        let mut some = false;
+        while let Some(first) = receipts.next() {
+            let Some(incoming) = self.0.incoming.get(usize::from(first.lane)) else { continue };
+            let mut lane = lock(&incoming.lane);
+            let mut next = Some(first);
+            while let Some(Receipt { sequence, bytes, .. }) = next {
+                if lane.settle(sequence) && bytes > 0 {
+                    gone = (gone.0 + 1, gone.1 + u64::from(bytes));
+                }
+                next = receipts.next_if(|receipt| receipt.lane == first.lane);
+            }
+            if incoming.refuses.load(Ordering::Relaxed) {
+                incoming.refuses.store(lane.refuses(), Ordering::Release);
+            }
+            some = true;
         }
-        if incoming.refuses.load(Ordering::Relaxed) {
-            incoming.refuses.store(lane.refuses(), Ordering::Release);
+        self.let_go(gone);
+        if some {
+            self.tell_marks();
         }
-        drop(lane);
-        self.tell_marks();
     }
 
     /// Settles a frame that did not run, and tells its sender why.
@@ -360,7 +377,9 @@ impl Session {
             Later::Reject(reason) => Some(reason),
         };
         // The sender takes it off its budget once it reads the rejection.
-        self.let_go(receipt);
+        if receipt.bytes > 0 {
+            self.let_go((1, receipt.bytes.into()));
+        }
         let receipt = Receipt { bytes: 0, ..receipt };
         // Under one lock, so that rejections are counted in the order in which they are sent.
         let mut outgoing = lock(&out.lane);
@@ -482,11 +501,11 @@ impl Session {
         Ok(())
     }
 
-    /// A message of the peer's is settled, or about to be.
-    fn let_go(&self, receipt: Receipt) {
-        if receipt.bytes > 0 {
-            self.0.held.messages.fetch_sub(1, Ordering::AcqRel);
-            self.0.held.bytes.fetch_sub(receipt.bytes.into(), Ordering::AcqRel);
+    /// Messages of the peer's are settled, or about to be, with so many bytes.
+    fn let_go(&self, (messages, bytes): (u64, u64)) {
+        if messages > 0 {
+            self.0.held.messages.fetch_sub(messages, Ordering::AcqRel);
+            self.0.held.bytes.fetch_sub(bytes, Ordering::AcqRel);
         }
     }
 

@@ -36,6 +36,21 @@ pub trait Network: Send + Sync + fmt::Debug + 'static {
     /// not have it, and whatever else the system answers.
     fn bind(&self, addr: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>>;
 
+    /// As [`bind`](Self::bind), with send and receive buffers of so many bytes each. Default: what a
+    /// network without buffers of its own does, it ignores them.
+    ///
+    /// # Errors
+    ///
+    /// As [`bind`](Self::bind). Smaller buffers than asked for are no error.
+    fn bind_buffered(
+        &self,
+        addr: SocketAddr,
+        buffer_bytes: usize,
+    ) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+        let _ = buffer_bytes;
+        self.bind(addr)
+    }
+
     /// The runtime that drives quinn.
     fn runtime(&self) -> Arc<dyn Runtime>;
 
@@ -129,15 +144,32 @@ impl fmt::Debug for Journal {
 pub struct Udp;
 
 impl Network for Udp {
-    /// Binds a socket of the operating system and asks for buffers of 4 MiB each way; less is
-    /// granted where `net.core.rmem_max` and `wmem_max` are lower, and only costs throughput.
+    /// Binds a socket of the operating system with the buffers that the system gives by itself.
     ///
     /// # Panics
     ///
     /// Outside a tokio runtime with its IO driver on.
     fn bind(&self, addr: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>> {
         let socket = std::net::UdpSocket::bind(addr).map_err(|source| bind_error(addr, source))?;
-        enlarge_buffers(&socket);
+        LocalRuntime.wrap_udp_socket(socket)
+    }
+
+    /// Warns if the system grants less than was asked for, and says how to have it grant more: it
+    /// costs throughput, as bursts are dropped and sent again.
+    fn bind_buffered(
+        &self,
+        addr: SocketAddr,
+        buffer_bytes: usize,
+    ) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+        let socket = std::net::UdpSocket::bind(addr).map_err(|source| bind_error(addr, source))?;
+        match set_buffers(&socket, buffer_bytes) {
+            Ok(granted) => {
+                if let Some(remedy) = granted.remedy() {
+                    tracing::warn!(%addr, ?granted, "socket buffers are small: {remedy}");
+                }
+            }
+            Err(error) => tracing::warn!(%addr, %error, "socket buffers stay as they are"),
+        }
         LocalRuntime.wrap_udp_socket(socket)
     }
 
@@ -178,18 +210,42 @@ async fn refusal(to: SocketAddr) -> io::Result<Sign> {
     }
 }
 
-/// What a burst of full congestion windows from many peers needs.
-const BUFFER_BYTES: usize = 4 << 20;
+/// Buffers of a socket, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Buffers {
+    asked: usize,
+    receive: usize,
+    send: usize,
+}
 
-fn enlarge_buffers(socket: &std::net::UdpSocket) {
-    let enlarged = quinn::udp::UdpSocketState::new(socket.into()).and_then(|state| {
-        state.set_recv_buffer_size(socket.into(), BUFFER_BYTES)?;
-        state.set_send_buffer_size(socket.into(), BUFFER_BYTES)
-    });
-    if let Err(error) = enlarged {
-        tracing::debug!(%error, bytes = BUFFER_BYTES, "socket buffers stay as they are");
+impl Buffers {
+    /// What to do to have as much as was asked for; nothing, if it was granted.
+    fn remedy(&self) -> Option<String> {
+        let Self { asked, receive, send } = *self;
+        let short = [(receive, "net.core.rmem_max"), (send, "net.core.wmem_max")];
+        let names: Vec<String> = short
+            .iter()
+            .filter(|(granted, _)| *granted < asked)
+            .map(|(_, name)| format!("{name}={asked}"))
+            .collect();
+        (!names.is_empty())
+            .then(|| format!("on Linux, `sysctl -w {}`; or ask for less", names.join(" ")))
     }
 }
+
+fn set_buffers(socket: &std::net::UdpSocket, asked: usize) -> io::Result<Buffers> {
+    let state = quinn::udp::UdpSocketState::new(socket.into())?;
+    state.set_recv_buffer_size(socket.into(), asked)?;
+    state.set_send_buffer_size(socket.into(), asked)?;
+    Ok(Buffers {
+        asked,
+        receive: state.recv_buffer_size(socket.into())? / REPORTED,
+        send: state.send_buffer_size(socket.into())? / REPORTED,
+    })
+}
+
+/// Linux counts its own bookkeeping in and reports twice what was granted (socket(7)).
+const REPORTED: usize = if cfg!(target_os = "linux") { 2 } else { 1 };
 
 /// A refused bind with the address that was asked for, which the system's own error leaves out.
 pub(crate) fn bind_error(addr: SocketAddr, source: io::Error) -> io::Error {
@@ -241,6 +297,25 @@ impl Runtime for LocalRuntime {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn buffers_that_are_too_small_are_told_with_the_remedy() {
+        let granted = |receive, send| Buffers { asked: 1_000, receive, send }.remedy();
+        assert_eq!(granted(1_000, 2_000), None);
+        let remedy = granted(999, 1_000).expect("too small");
+        assert_eq!(remedy, "on Linux, `sysctl -w net.core.rmem_max=1000`; or ask for less");
+        let remedy = granted(0, 0).expect("too small");
+        assert!(remedy.contains("net.core.rmem_max=1000 net.core.wmem_max=1000"), "{remedy}");
+    }
+
+    #[tokio::test]
+    async fn a_socket_gets_the_buffers_that_were_asked_for_or_less() {
+        let socket = std::net::UdpSocket::bind(("127.0.0.1", 0)).unwrap();
+        let granted = set_buffers(&socket, 70_000).unwrap();
+        assert_eq!((granted.receive, granted.send), (70_000, 70_000));
+        let granted = set_buffers(&socket, 1 << 40).unwrap();
+        assert!(granted.remedy().is_some(), "{granted:?}");
+    }
 
     #[tokio::test]
     async fn a_taken_address_is_named() {

@@ -145,11 +145,8 @@ impl Faulty {
     pub fn vanished(&self) -> u64 {
         self.0.vanished.load(Ordering::Relaxed)
     }
-}
 
-impl Network for Faulty {
-    fn bind(&self, addr: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>> {
-        let socket = self.0.network.bind(addr)?;
+    fn wrap(&self, socket: Arc<dyn AsyncUdpSocket>) -> io::Result<Arc<dyn AsyncUdpSocket>> {
         let socket = Arc::new(FaultySocket {
             network: Arc::clone(&self.0),
             addr: socket.local_addr()?,
@@ -162,7 +159,20 @@ impl Network for Faulty {
         sockets.push(Arc::downgrade(&socket));
         Ok(socket)
     }
+}
 
+impl Network for Faulty {
+    fn bind(&self, addr: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+        self.wrap(self.0.network.bind(addr)?)
+    }
+
+    fn bind_buffered(
+        &self,
+        addr: SocketAddr,
+        buffer_bytes: usize,
+    ) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+        self.wrap(self.0.network.bind_buffered(addr, buffer_bytes)?)
+    }
     fn runtime(&self) -> Arc<dyn Runtime> {
         self.0.network.runtime()
     }
