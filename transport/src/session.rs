@@ -19,6 +19,7 @@ mod outgoing;
 mod parking;
 mod reader;
 mod refusals;
+mod settled;
 mod target;
 #[cfg(test)]
 mod tests;
@@ -71,7 +72,8 @@ pub struct Inbound {
     pub class: Class,
     /// The target's hash.
     pub target: u64,
-    /// What the peer sent.
+    /// What the peer sent. It shares the memory of the packets it came in, up to 64 KiB: copy it to
+    /// keep it for long.
     pub payload: Bytes,
 }
 

@@ -11,7 +11,7 @@
 //! Knows no connection, clock or waker of its own: callers carry out what is returned.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{VecDeque, hash_map::Entry},
     task::Waker,
 };
 
@@ -20,7 +20,8 @@ use bytes::Bytes;
 use super::{
     Receipt,
     budget::Budget,
-    target::{Limits, Target},
+    settled::SettledRanges,
+    target::{Limits, Target, Targets},
 };
 use crate::{
     wait_list::Ticket,
@@ -93,7 +94,9 @@ pub(crate) struct Outgoing {
     records: VecDeque<Record>,
     /// The sequence number of the first record.
     base: u64,
-    targets: BTreeMap<u64, Target>,
+    targets: Targets,
+    /// What is known to be settled beyond `base`.
+    settled: SettledRanges,
     /// Rejections of the peer's frames, by the sequence number of ours that tells them. Only when
     /// the peer has it may its frame be marked as settled: the mark must not overtake the reason.
     telling: VecDeque<(u64, Receipt)>,
@@ -151,7 +154,8 @@ impl Outgoing {
             received: 0,
             records: VecDeque::new(),
             base: 1,
-            targets: BTreeMap::new(),
+            targets: Targets::default(),
+            settled: SettledRanges::default(),
             telling: VecDeque::new(),
             rejections: 0,
             rejections_told: 0,
@@ -426,16 +430,16 @@ impl Outgoing {
         if last >= self.next {
             return Err(WireError::Gap { due: self.next - 1, came: last });
         }
+        let mut settled = std::mem::take(&mut self.settled);
+        let mut freed = Freed::default();
         for sequence in self.base..=up_to {
-            self.settle(sequence, budget, wake);
+            self.settle(sequence, &mut freed, wake);
         }
-        for (first, last) in ranges {
-            for sequence in (*first).max(self.base)..=*last {
-                self.settle(sequence, budget, wake);
-            }
-        }
+        let added = settled.add(up_to, ranges, |sequence| self.settle(sequence, &mut freed, wake));
+        self.settled = settled;
+        budget.give_back(freed.messages, freed.bytes);
         self.pop_settled();
-        Ok(())
+        added
     }
 
     /// The receiver says that a frame did not run, which settles it. Its record, if it was open.
@@ -450,7 +454,9 @@ impl Outgoing {
         if state != State::Message {
             return None;
         }
-        self.settle(sequence, budget, wake);
+        let mut freed = Freed::default();
+        self.settle(sequence, &mut freed, wake);
+        budget.give_back(freed.messages, freed.bytes);
         self.pop_settled();
         Some(Unsettled { target, token, written: true })
     }
@@ -528,20 +534,23 @@ impl Outgoing {
         self.open.is_empty() && self.batches.is_empty() && self.records.is_empty()
     }
 
-    fn settle(&mut self, sequence: u64, budget: &Budget, wake: &mut Vec<Waker>) {
-        let at = (sequence - self.base) as usize;
-        let Some(record) = self.records.get_mut(at) else { return };
+    fn settle(&mut self, sequence: u64, freed: &mut Freed, wake: &mut Vec<Waker>) {
+        let Some(at) = sequence.checked_sub(self.base) else { return };
+        let Some(record) = self.records.get_mut(at as usize) else { return };
         let state = std::mem::replace(&mut record.state, State::Settled);
         let Record { target, bytes, .. } = *record;
         if state != State::Message {
             return;
         }
-        budget.give_back(1, bytes.into());
-        if let Some(waiting) = self.targets.get_mut(&target) {
-            waiting.give_back(bytes.into());
-            wake.extend(waiting.waiters.first());
+        freed.messages += 1;
+        freed.bytes += u64::from(bytes);
+        if let Entry::Occupied(mut entry) = self.targets.entry(target) {
+            entry.get_mut().give_back(bytes.into());
+            wake.extend(entry.get().waiters.first());
+            if entry.get().is_idle() {
+                entry.remove();
+            }
         }
-        self.forget_idle(target);
     }
 
     fn pop_settled(&mut self) {
@@ -549,6 +558,7 @@ impl Outgoing {
             self.records.pop_front();
             self.base += 1;
         }
+        self.settled.forget(self.base);
     }
 
     /// Keeps the table of targets to those that are in use.
@@ -575,6 +585,13 @@ impl Frame<'_> {
     pub(crate) fn bytes(&self) -> u64 {
         (self.payload.len() + lane::HEAD_LONGEST) as u64
     }
+}
+
+/// What settled messages give back.
+#[derive(Debug, Default)]
+struct Freed {
+    messages: u64,
+    bytes: u64,
 }
 
 /// Another connection carries the session: this one is to end.

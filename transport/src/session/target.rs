@@ -1,6 +1,34 @@
 //! What one lane has under way to one target, and who waits for room there.
 
+use std::hash::{BuildHasherDefault, Hasher};
+
 use crate::wait_list::WaitList;
+
+/// Targets by their hash.
+#[expect(clippy::disallowed_types, reason = "its hasher has no seed, so what went in decides all")]
+pub(super) type Targets = std::collections::HashMap<u64, Target, BuildHasherDefault<TargetHasher>>;
+
+/// Spreads what are hashes for the most part, and small numbers in tests: multiplied by 2^64 divided
+/// by the golden ratio, made odd (Knuth, volume 3, 6.4), high bits to the low end. Targets come from
+/// this node's own senders, so nobody gains by making them collide.
+#[derive(Debug, Default)]
+pub(super) struct TargetHasher(u64);
+
+impl Hasher for TargetHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
+        }
+    }
+
+    fn write_u64(&mut self, target: u64) {
+        self.0 = (self.0 ^ target).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(26);
+    }
+}
 
 /// Bounds of one lane and one target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
