@@ -446,11 +446,11 @@ impl Session {
     /// ends *rejected* with `reason` then, and as it would have otherwise. Returns whether it was
     /// found on its way; shorter messages never are.
     pub fn cancel(&self, token: u64, reason: u8) -> bool {
-        let cancelled = lock(&self.0.bulk_out).cancel(token, reason);
-        if let Some(id) = cancelled {
-            self.send_control(Control::Cancelled { id, reason });
+        let is_found = lock(&self.0.bulk_out).cancel(token, reason);
+        if is_found {
+            self.0.control_ready.notify_one();
         }
-        cancelled.is_some()
+        is_found
     }
 
     /// Sends a packet, best effort: it is lost with the connection, or when too many wait.

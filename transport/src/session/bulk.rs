@@ -25,6 +25,8 @@ use crate::wire::WireError;
 pub(super) struct BulkOut {
     last: u64,
     sending: BTreeMap<u64, Sending>,
+    /// Those given up of which the peer is to be told, and why.
+    untold: BTreeMap<u64, u8>,
 }
 
 #[derive(Debug)]
@@ -57,8 +59,8 @@ enum State {
 pub(crate) enum Pulled {
     /// Write these bytes.
     Write(Bytes),
-    /// It will not come: tell the receiver why.
-    Cancelled(u8),
+    /// It will not come: the receiver is told why.
+    Cancelled,
 }
 
 impl BulkOut {
@@ -81,14 +83,22 @@ impl BulkOut {
     }
 
     /// The receiver asks for what comes from `from` on. `None` if it is nothing that was announced.
-    pub(super) fn handle_pull(&self, id: u64, from: u64) -> Option<Pulled> {
+    pub(super) fn handle_pull(&mut self, id: u64, from: u64) -> Option<Pulled> {
         match &self.sending.get(&id)?.state {
             State::Kept(payload) => {
                 let from = usize::try_from(from).ok().filter(|from| *from <= payload.len())?;
                 Some(Pulled::Write(payload.slice(from..)))
             }
-            State::Cancelled(reason) => Some(Pulled::Cancelled(*reason)),
+            State::Cancelled(reason) => {
+                self.untold.insert(id, *reason);
+                Some(Pulled::Cancelled)
+            }
         }
+    }
+
+    /// Whether one is still to be written.
+    pub(super) fn wants(&self, id: u64) -> bool {
+        self.sending.get(&id).is_some_and(|sending| matches!(sending.state, State::Kept(_)))
     }
 
     /// The receiver has all of it.
@@ -114,23 +124,33 @@ impl BulkOut {
         gone
     }
 
-    /// Gives up a message that has not arrived as a whole. Returns its number.
-    pub(super) fn cancel(&mut self, token: u64, reason: u8) -> Option<u64> {
+    /// Gives up a message that has not arrived as a whole. Returns whether there was one.
+    pub(super) fn cancel(&mut self, token: u64, reason: u8) -> bool {
         let is_it = |sending: &Sending| {
             sending.token == token && token != 0 && matches!(sending.state, State::Kept(_))
         };
-        let (id, sending) = self.sending.iter_mut().find(|(_, sending)| is_it(sending))?;
+        let Some((id, sending)) = self.sending.iter_mut().find(|(_, sending)| is_it(sending))
+        else {
+            return false;
+        };
         sending.state = State::Cancelled(reason);
-        Some(*id)
+        self.untold.insert(*id, reason);
+        true
     }
 
-    /// Those that were cancelled: a new connection is to tell it again.
-    pub(super) fn cancelled(&self) -> Vec<(u64, u8)> {
+    /// A new connection: all that was given up is to be told again.
+    pub(super) fn resume(&mut self) {
         let reason = |sending: &Sending| match sending.state {
             State::Cancelled(reason) => Some(reason),
             State::Kept(_) => None,
         };
-        self.sending.iter().filter_map(|(id, sending)| Some((*id, reason(sending)?))).collect()
+        self.untold =
+            self.sending.iter().filter_map(|(id, sending)| Some((*id, reason(sending)?))).collect();
+    }
+
+    /// Those given up of which the peer has not been told on this connection, and why.
+    pub(super) fn poll_cancelled(&mut self) -> BTreeMap<u64, u8> {
+        std::mem::take(&mut self.untold)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -139,6 +159,7 @@ impl BulkOut {
 
     pub(super) fn clear(&mut self) {
         self.sending.clear();
+        self.untold.clear();
     }
 }
 
@@ -345,9 +366,14 @@ mod tests {
         assert_eq!(bulks.handle_settled(1, |_| true), [], "another lane");
         let gone = Gone { answer_bytes: 2, settles: Some(TICKET) };
         assert_eq!(bulks.handle_settled(0, |sequence| sequence <= 20), [gone]);
-        assert_eq!(bulks.cancel(103, 9), Some(3));
-        assert_eq!(bulks.cancel(103, 9), None, "once");
-        assert_eq!(bulks.handle_pull(3, 0), Some(Pulled::Cancelled(9)));
-        assert_eq!(bulks.cancelled(), [(3, 9)]);
+        assert!(bulks.wants(3) && bulks.cancel(103, 9) && !bulks.wants(3));
+        assert!(!bulks.cancel(103, 9), "once");
+        let told = BTreeMap::from([(3, 9)]);
+        assert_eq!(bulks.poll_cancelled(), told);
+        assert_eq!(bulks.poll_cancelled(), BTreeMap::new());
+        assert_eq!(bulks.handle_pull(3, 0), Some(Pulled::Cancelled));
+        assert_eq!(bulks.poll_cancelled(), told, "who asks is told again");
+        bulks.resume();
+        assert_eq!(bulks.poll_cancelled(), told, "and so is each connection");
     }
 }

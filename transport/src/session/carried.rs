@@ -69,9 +69,7 @@ impl Session {
         }
         self.tell_marks();
         lock(&self.0.inflow).bulks.resume(carrier);
-        for (id, reason) in lock(&self.0.bulk_out).cancelled() {
-            self.send_control(Control::Cancelled { id, reason });
-        }
+        lock(&self.0.bulk_out).resume();
         let received = received.iter().copied().chain(std::iter::repeat(0));
         let lanes = self.0.outgoing.iter().zip(received);
         let mut wake = Vec::new();
@@ -160,6 +158,9 @@ impl Session {
             let frame =
                 if is_paused { Control::Pause { target } } else { Control::Resume { target } };
             frame.put(out);
+        }
+        for (id, reason) in lock(&self.0.bulk_out).poll_cancelled() {
+            Control::Cancelled { id, reason }.put(out);
         }
         while let Some((id, from)) = self.poll_pull() {
             Control::Pull { id, from }.put(out);

@@ -205,8 +205,8 @@ impl Session {
     pub(super) fn handle_pull(&self, id: u64, from: u64) -> Option<Errand> {
         match lock(&self.0.bulk_out).handle_pull(id, from)? {
             Pulled::Write(bytes) => Some(Errand::Write { id, from, bytes }),
-            Pulled::Cancelled(reason) => {
-                self.answer_control(Control::Cancelled { id, reason });
+            Pulled::Cancelled => {
+                self.0.control_ready.notify_one();
                 None
             }
         }
@@ -214,8 +214,7 @@ impl Session {
 
     /// Whether a bulk message is still to be written.
     pub(crate) fn wants_bulk(&self, id: u64) -> bool {
-        let pulled = lock(&self.0.bulk_out).handle_pull(id, 0);
-        matches!(pulled, Some(Pulled::Write(_)))
+        lock(&self.0.bulk_out).wants(id)
     }
 
     /// The peer has all of a bulk message.
