@@ -72,13 +72,9 @@ impl Session {
         lock(&self.0.bulk_out).resume();
         let received = received.iter().copied().chain(std::iter::repeat(0));
         let lanes = self.0.outgoing.iter().zip(received);
-        let mut wake = Vec::new();
-        let resume = |(out, at): (&super::Out, u64)| {
-            lock(&out.lane).resume(carrier, at, &self.0.budget, &mut wake)
-        };
-        let first = lanes.map(resume).collect();
-        wake.into_iter().for_each(Waker::wake);
-        first
+        let resume =
+            |(out, at): (&super::Out, u64)| lock(&out.lane).resume(carrier, at, &self.0.budget);
+        lanes.map(resume).collect()
     }
 
     /// The next batch of a lane for a connection, if there is one.

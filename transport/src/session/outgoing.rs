@@ -21,7 +21,7 @@ use super::{
     Receipt,
     budget::Budget,
     settled::SettledRanges,
-    target::{Limits, Target, Targets},
+    target::{Limits, Pause, Target, Targets},
 };
 use crate::{
     wait_list::Ticket,
@@ -97,6 +97,8 @@ pub(crate) struct Outgoing {
     targets: Targets,
     /// What is known to be settled beyond `base`.
     settled: SettledRanges,
+    /// Whether some may be paused since an earlier connection.
+    has_earlier_pauses: bool,
     /// Rejections of the peer's frames, by the sequence number of ours that tells them. Only when
     /// the peer has it may its frame be marked as settled: the mark must not overtake the reason.
     telling: VecDeque<(u64, Receipt)>,
@@ -156,6 +158,7 @@ impl Outgoing {
             base: 1,
             targets: Targets::default(),
             settled: SettledRanges::default(),
+            has_earlier_pauses: false,
             telling: VecDeque::new(),
             rejections: 0,
             rejections_told: 0,
@@ -345,13 +348,12 @@ impl Outgoing {
         carrier: u64,
         received: u64,
         budget: &Budget,
-        wake: &mut Vec<Waker>,
     ) -> Result<u64, WireError> {
         self.note_received(received)?;
-        // The receiver says anew what is paused.
-        for target in self.targets.values_mut().filter(|target| target.is_paused) {
-            target.is_paused = false;
-            wake.extend(target.waiters.first());
+        // The receiver says anew what is paused, and then what is settled.
+        for target in self.targets.values_mut().filter(|target| target.pause == Pause::Yes) {
+            target.pause = Pause::Earlier;
+            self.has_earlier_pauses = true;
         }
         self.carrier = carrier;
         // Nothing was begun on the new connection, so all that has arrived can go.
@@ -439,7 +441,19 @@ impl Outgoing {
         self.settled = settled;
         budget.give_back(freed.messages, freed.bytes);
         self.pop_settled();
+        self.lift_earlier_pauses(wake);
         added
+    }
+
+    /// The receiver has said what is paused: what it left out is not.
+    fn lift_earlier_pauses(&mut self, wake: &mut Vec<Waker>) {
+        if !std::mem::take(&mut self.has_earlier_pauses) {
+            return;
+        }
+        for target in self.targets.values_mut().filter(|target| target.pause == Pause::Earlier) {
+            target.pause = Pause::No;
+            wake.extend(target.waiters.first());
+        }
     }
 
     /// The receiver says that a frame did not run, which settles it. Its record, if it was open.
@@ -465,7 +479,7 @@ impl Outgoing {
     pub(crate) fn handle_pause(&mut self, target: u64, is_paused: bool, wake: &mut Vec<Waker>) {
         // Of a target that has nothing under way, nothing fills the receiver.
         let Some(entry) = self.targets.get_mut(&target) else { return };
-        entry.is_paused = is_paused;
+        entry.pause = if is_paused { Pause::Yes } else { Pause::No };
         if !is_paused {
             wake.extend(entry.waiters.first());
         }

@@ -47,13 +47,22 @@ pub(super) struct Target {
     pub(super) messages: u32,
     pub(super) bytes: u64,
     pub(super) waiters: WaitList,
-    /// The receiver has no room for it now.
-    pub(super) is_paused: bool,
+    pub(super) pause: Pause,
+}
+
+/// Whether the receiver has room for a target.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Pause {
+    #[default]
+    No,
+    Yes,
+    /// It had none when the last connection ended, and has not said what is paused now.
+    Earlier,
 }
 
 impl Target {
     pub(super) fn has_room(&self, bytes: u64, limits: Limits) -> bool {
-        if self.is_paused {
+        if self.pause != Pause::No {
             return false;
         }
         self.messages == 0

@@ -144,7 +144,7 @@ impl Pair {
     fn cut(&mut self) {
         self.wire.clear();
         let received = self.incoming.received();
-        let resumed = self.outgoing.resume(CARRIER, received, &self.budget, &mut Vec::new());
+        let resumed = self.outgoing.resume(CARRIER, received, &self.budget);
         self.sequence = resumed.expect("our own mark");
         self.incoming.retell();
     }
