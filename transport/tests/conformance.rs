@@ -5,7 +5,9 @@
 //! so by the world's clock.
 
 mod conformance {
+    pub(crate) mod bulk;
     pub(crate) mod delivery;
+    pub(crate) mod flow;
     pub(crate) mod outcomes;
     pub(crate) mod refusals;
     pub(crate) mod world;
@@ -15,11 +17,11 @@ mod conformance {
 macro_rules! held_on_every_network {
     ($($area:ident::$claim:ident,)*) => {
         mod simulated {
-            use crate::conformance::{delivery, outcomes, refusals, world};
+            use crate::conformance::{bulk, delivery, flow, outcomes, refusals, world};
             $(#[test] fn $claim() { world::hold(world::Kind::Simulated, $area::$claim); })*
         }
         mod loopback {
-            use crate::conformance::{delivery, outcomes, refusals, world};
+            use crate::conformance::{bulk, delivery, flow, outcomes, refusals, world};
             $(#[test] fn $claim() { world::hold(world::Kind::Loopback, $area::$claim); })*
         }
     };
@@ -46,6 +48,17 @@ held_on_every_network! {
     outcomes::a_ping_is_answered_by_whoever_is_linked,
     outcomes::close_waits_until_all_is_settled,
     outcomes::close_ends_at_its_deadline_and_tells_what_is_open,
+    flow::a_full_target_stalls_others_only_once_the_session_is_full,
+    flow::a_peer_that_stops_reading_costs_its_sender_no_more_than_was_configured,
+    flow::nothing_that_was_accepted_is_rejected_for_fullness,
+    flow::a_paused_target_holds_up_its_own_senders_only,
+    flow::a_pause_outlives_its_connection,
+    bulk::long_messages_keep_their_place_and_hold_up_no_other_target,
+    bulk::a_long_message_goes_on_where_it_was_cut,
+    bulk::a_long_message_that_is_given_up_ends_with_its_reason,
+    bulk::many_that_are_given_up_at_once_hold_up_nothing,
+    bulk::more_long_messages_than_streams_all_arrive,
+    bulk::a_long_answer_settles_its_question_only_as_a_whole,
     refusals::another_cluster_is_refused,
     refusals::another_authority_is_refused,
     refusals::settings_that_differ_are_refused_by_field,

@@ -3,10 +3,10 @@
 
 use std::{task::Poll, time::Duration};
 
-use actix_cluster_transport::{Class, Clock, SendError, Session, Unsettled};
+use actix_cluster_transport::{Class, Clock, SendError, Unsettled};
 use bytes::Bytes;
 
-use super::world::{Habit, IDLE, World, last, name, number, send, settled, tell, until};
+use super::world::{Habit, IDLE, World, fill, last, name, number, send, settled, tell, until};
 
 pub(crate) async fn a_restarted_peer_ends_the_session_and_each_unsettled_message_is_told_once(
     world: World,
@@ -67,12 +67,6 @@ pub(crate) async fn rejections_reach_the_sender_with_their_reason(world: World) 
     settled(&[&session]).await;
     let last = (Unsettled { target: 4, token: 51, written: true }, 200);
     assert_eq!(a.seen.rejected.borrow()[50..], [last]);
-}
-
-/// How many messages of a length a target takes.
-fn fill(session: &Session, target: u64, length: usize) -> usize {
-    let payload = vec![0; length];
-    (0..).take_while(|_| session.try_send(Class::Message, target, 0, &payload).is_ok()).count()
 }
 
 pub(crate) async fn a_receiver_that_settles_nothing_stops_its_sender_at_each_bound(world: World) {

@@ -2,10 +2,12 @@
 
 use std::{
     cell::{Cell, RefCell},
-    future::Future,
+    future::{Future, poll_fn},
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    num::NonZeroU16,
+    num::{NonZeroU16, NonZeroU64},
+    pin::{Pin, pin},
     rc::Rc,
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -13,7 +15,7 @@ use actix_cluster_transport::{
     Bound, Class, Clock, ClusterName, ConnectError, Events, Inbound, Later, NodeName, PeerId,
     Random, Receipt, Refusal, Session, Transport, TransportConfig, Unsettled,
     development::Authority,
-    simulation::SimulatedNetwork,
+    simulation::{Link, SimulatedNetwork},
     socket::{Faulty, Network, Udp, Way},
     tls::TlsFailure,
 };
@@ -113,6 +115,17 @@ impl World {
         });
         let (process, transport) = process.await;
         Member { transport, seen, faulty, process }
+    }
+
+    /// Lets so many bytes a second pass on each way, where that can be decided.
+    pub(crate) fn narrow(&self, bytes: u64) {
+        let bandwidth_bytes = NonZeroU64::new(bytes);
+        self.simulated.set_link(Link { bandwidth_bytes, ..Link::default() });
+    }
+
+    /// How many packets were sent so far, where they are counted.
+    pub(crate) fn packets(&self) -> Option<u64> {
+        (self.kind == Kind::Simulated).then(|| self.simulated.stats().sent)
     }
 
     /// Cuts the way between two nodes.
@@ -222,6 +235,18 @@ impl Member {
         wanted.map(|message| number(&message.payload)).collect()
     }
 
+    /// Stops the process as SIGSTOP does: nothing of it is polled, its ports stay open.
+    pub(crate) fn pause(&self) {
+        self.process.gate.is_paused.set(true);
+    }
+
+    pub(crate) fn resume(&self) {
+        self.process.gate.is_paused.set(false);
+        if let Some(waker) = self.process.gate.waker.take() {
+            waker.wake();
+        }
+    }
+
     /// Ends the process as a kill would: nothing is said to anybody.
     pub(crate) async fn kill(self) {
         let Self { transport, seen, process, .. } = self;
@@ -236,7 +261,25 @@ type Job = Box<dyn FnOnce(&Transport)>;
 
 struct Process {
     jobs: mpsc::Sender<Job>,
+    gate: Rc<Gate>,
     running: JoinHandle<()>,
+}
+
+/// Whether a process is polled.
+#[derive(Default)]
+struct Gate {
+    is_paused: Cell<bool>,
+    waker: Cell<Option<Waker>>,
+}
+
+impl Gate {
+    fn poll(&self, life: Pin<&mut impl Future<Output = ()>>, task: &mut Context<'_>) -> Poll<()> {
+        if self.is_paused.get() {
+            self.waker.set(Some(task.waker().clone()));
+            return Poll::Pending;
+        }
+        life.poll(task)
+    }
 }
 
 impl Process {
@@ -244,6 +287,8 @@ impl Process {
     async fn start(start: impl FnOnce() -> Transport + 'static) -> (Self, Transport) {
         let (give, take) = oneshot::channel();
         let (jobs, mut inbox) = mpsc::channel::<Job>(64);
+        let gate = Rc::<Gate>::default();
+        let guard = Rc::clone(&gate);
         let running = tokio::task::spawn_local(async move {
             let set = LocalSet::new();
             let life = async {
@@ -254,9 +299,10 @@ impl Process {
                 }
                 std::future::pending::<()>().await;
             };
-            set.run_until(life).await;
+            let mut life = pin!(set.run_until(life));
+            poll_fn(|task| guard.poll(life.as_mut(), task)).await;
         });
-        (Self { jobs, running }, take.await.expect("started"))
+        (Self { jobs, gate, running }, take.await.expect("started"))
     }
 
     fn run(&self, job: impl FnOnce(&Transport) + 'static) {
@@ -271,6 +317,8 @@ pub(crate) enum Habit {
     Settle,
     /// Neither settle nor reject it.
     Hold,
+    /// Hold those of targets below this one, and settle the others.
+    HoldBelow(u64),
     Reject(u8),
     /// Answer with the same bytes, which settles it.
     Answer,
@@ -348,7 +396,10 @@ impl Events for Seen {
             self.arrived.borrow_mut().push(arrived);
             match self.habit.get() {
                 Habit::Settle => session.settle(ticket),
-                Habit::Hold => self.held.borrow_mut().push((session.clone(), ticket)),
+                Habit::HoldBelow(bound) if target >= bound => session.settle(ticket),
+                Habit::Hold | Habit::HoldBelow(_) => {
+                    self.held.borrow_mut().push((session.clone(), ticket));
+                }
                 Habit::Reject(reason) => session.reject(ticket, target, reason, Later::Deliver),
                 Habit::Answer => session.answer(ticket, target, &payload).expect("it is taken"),
             }
@@ -384,6 +435,12 @@ pub(crate) async fn send(session: &Session, target: u64, token: u64, payload: &[
     let sent =
         std::future::poll_fn(|task| session.poll_send(target, token, payload, &mut ticket, task));
     sent.await.expect("the session lives");
+}
+
+/// How many messages of a length a target takes.
+pub(crate) fn fill(session: &Session, target: u64, length: usize) -> usize {
+    let payload = vec![0; length];
+    (0..).take_while(|_| session.try_send(Class::Message, target, 0, &payload).is_ok()).count()
 }
 
 /// Sends a number, which is its token too.
