@@ -71,6 +71,12 @@ pub struct TransportConfig {
     /// More share the path among them and take longer each; together they leave less of the
     /// connection's window to short messages.
     pub bulk_streams: u16,
+    /// How many names of peers are kept, those that were forgotten included, 1 to 1,000,000. Default
+    /// 10,000. A newcomer beyond it is refused.
+    ///
+    /// Nodes of lasting names come again as themselves; only a cluster whose nodes take new names at
+    /// each start, or a peer with many certificates, comes there.
+    pub peers_limit: u32,
 }
 
 impl TransportConfig {
@@ -101,6 +107,7 @@ impl TransportConfig {
             message_limit: 64 * 1024 * 1024,
             bulk_over: 64 * 1024,
             bulk_streams: 2,
+            peers_limit: 10_000,
         }
     }
 
@@ -209,6 +216,12 @@ impl TransportConfig {
             (1..=BULK_STREAMS_LIMIT).contains(&self.bulk_streams),
             &self.bulk_streams,
             "1 to 16",
+        )?;
+        check(
+            "peers_limit",
+            (1..=1_000_000).contains(&self.peers_limit),
+            &self.peers_limit,
+            "1 to 1,000,000",
         )?;
         check(
             "node",

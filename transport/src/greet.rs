@@ -92,6 +92,9 @@ impl ConnectError {
     }
 }
 
+/// How much room is made for a greeting at a time.
+const GREETING_STEP_BYTES: usize = 8 * 1024;
+
 /// The control stream of one connection, while the two greet.
 #[derive(Debug)]
 pub(crate) struct ControlStream {
@@ -154,8 +157,14 @@ impl ControlStream {
     pub(crate) async fn greeting(&mut self) -> Result<Greeting, ConnectError> {
         let mut head = [0; 4];
         self.read(&mut head).await?;
-        let mut body = vec![0; Greeting::length(head)?];
-        self.read(&mut body).await?;
+        let length = Greeting::length(head)?;
+        let mut body = Vec::new();
+        // Room is made as the bytes come: a length alone takes none.
+        while body.len() < length {
+            let begin = body.len();
+            body.resize(length.min(begin + GREETING_STEP_BYTES), 0);
+            self.read(&mut body[begin..]).await?;
+        }
         match Greeting::parse(&body)? {
             Greeting::Refused(refusal) => Err(ConnectError::Refused(refusal)),
             greeting => Ok(greeting),

@@ -93,6 +93,9 @@ pub mod socket;
 pub mod tls;
 pub mod wait_list;
 
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod greet;
 mod link;
 mod peer;

@@ -8,6 +8,7 @@
 
 mod accept;
 mod dial;
+mod gate;
 
 use std::{
     cell::{Cell, RefCell},
@@ -173,7 +174,7 @@ impl Bound {
         let quic = Arc::new(quic_config(&config));
         let mut server = quinn::ServerConfig::with_crypto(config.credentials.server_config());
         server.transport_config(Arc::clone(&quic));
-        server.max_incoming(HANDSHAKES_LIMIT);
+        server.max_incoming(gate::HANDSHAKES_LIMIT);
         let mut client = quinn::ClientConfig::new(config.credentials.client_config());
         client.transport_config(quic);
         if let Some(seed) = seed {
@@ -224,9 +225,6 @@ impl Bound {
         transport
     }
 }
-
-/// How many handshakes may be under way at once.
-const HANDSHAKES_LIMIT: usize = 256;
 
 /// What one stream may have under way.
 const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
@@ -452,6 +450,13 @@ impl Transport {
                 self.0.peers.borrow().get(&hello.node.name).map_or(0, |entry| entry.peer.highest());
             return Err(Refusal::Stale { known });
         }
+        let peers = self.0.peers.borrow();
+        if peers.len() >= self.0.config.peers_limit as usize
+            && !peers.contains_key(&hello.node.name)
+        {
+            return Err(Refusal::TooManyPeers);
+        }
+        drop(peers);
         self.0.events.admit(&hello.node, &hello.info)
     }
 

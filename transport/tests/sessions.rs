@@ -597,6 +597,27 @@ fn settings_that_differ_are_refused_by_field() {
 }
 
 #[test]
+fn a_newcomer_beyond_the_limit_of_peers_is_refused() {
+    simulate(|| async {
+        let world = World::new(26);
+        let mut config = world.config("b", world.authority.issue(&name("b")), 2);
+        config.peers_limit = 1;
+        let b = world.start_with(config, 2, 1, b"same");
+        let a = world.start("a", 1, 1, b"same");
+        a.session(&b).await;
+        let c = world.start("c", 3, 1, b"same");
+        let failures = failures(&c, &b).await;
+        assert!(failures[0].contains("as many nodes are known"), "{failures:?}");
+        // Whoever is known comes again, as a later run of itself too.
+        b.transport.forget(a.transport.local());
+        let again = PeerId { name: name("a"), incarnation: 2 };
+        let a = world.start("a", 4, 2, b"same");
+        assert_eq!(*a.transport.local(), again);
+        a.session(&b).await;
+    });
+}
+
+#[test]
 fn another_node_than_the_one_dialled_is_refused() {
     simulate(|| async {
         let world = World::new(24);

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use super::Transport;
+use super::{
+    Transport,
+    gate::{Gate, Verdict},
+};
 use crate::{
     clock::Sleep,
     greet::{ConnectError, ControlStream},
@@ -18,12 +21,29 @@ const LIFE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Accepts connections until the endpoint closes.
 pub(super) async fn run(transport: Transport) {
+    let gate = Gate::default();
     while let Some(incoming) = transport.0.endpoint.accept().await {
         let from = incoming.remote_address();
+        let pass = match gate.ask(from.ip(), incoming.remote_address_validated()) {
+            Verdict::Admit(pass) => pass,
+            Verdict::Validate => {
+                // One that can't be asked to come again was asked already.
+                if let Err(error) = incoming.retry() {
+                    error.into_incoming().refuse();
+                }
+                continue;
+            }
+            Verdict::Refuse => {
+                tracing::debug!(%from, "too many handshakes are under way");
+                incoming.refuse();
+                continue;
+            }
+        };
         let patience = transport.0.config.handshake_timeout + LIFE_PATIENCE;
         let too_long = transport.0.clock.sleep(patience);
         let theirs = transport.clone();
         transport.spawn(async move {
+            let _pass = pass;
             if let Err(error) = handshake(theirs, incoming, too_long).await {
                 let remedy = std::error::Error::source(&error).map(ToString::to_string);
                 tracing::warn!(%from, %error, remedy, "peer refused");

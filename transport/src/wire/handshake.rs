@@ -152,6 +152,8 @@ pub enum Refusal {
     Closing,
     /// A greeting that makes no sense at this point.
     Protocol,
+    /// It knows as many nodes as it can.
+    TooManyPeers,
 }
 
 impl std::fmt::Display for Refusal {
@@ -186,6 +188,9 @@ impl std::fmt::Display for Refusal {
             ),
             Self::Closing => f.write_str("the peer is shutting down"),
             Self::Protocol => f.write_str("the handshake broke the protocol"),
+            Self::TooManyPeers => f.write_str(
+                "as many nodes are known as can be; give nodes lasting names instead of new ones",
+            ),
         }
     }
 }
@@ -276,6 +281,7 @@ mod tests {
             ),
             (Greeting::Refused(Refusal::Closing), with(3, &[8])),
             (Greeting::Refused(Refusal::Protocol), with(3, &[9])),
+            (Greeting::Refused(Refusal::TooManyPeers), with(3, &[10])),
             (
                 Greeting::Inquire { cluster: "c".to_owned(), name: name("a") },
                 with(4, &[1, b'c', 1, b'a']),

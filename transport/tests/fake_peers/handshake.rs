@@ -248,11 +248,66 @@ fn a_peer_that_never_finishes_its_greeting_is_cut() {
 }
 
 #[test]
+fn a_host_that_floods_a_node_with_handshakes_leaves_room_to_others() {
+    play(|world| async {
+        // All of one host's share, held open, and as many again that find none.
+        let mut silent = Vec::new();
+        let mut refused = 0;
+        for _ in 0..200 {
+            match world.fake.try_connect(world.addr()).await {
+                Ok(connection) => silent.push(connection),
+                Err(quinn::ConnectionError::ConnectionClosed(_)) => refused += 1,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        assert!(silent.len() < 100 && refused > 100, "{} and {refused}", silent.len());
+        let begun = Clock::default().now();
+        let other = world.another("other", 9);
+        let line = other.link(world.addr(), other.hello()).await;
+        assert!(Clock::default().now() - begun < Duration::from_millis(500), "at once");
+        until("linked", || world.node.seen.links.get() == 2).await;
+        drop(line);
+        // The places come back when those that say nothing are cut off.
+        for connection in silent {
+            connection.closed().await;
+        }
+        world
+    });
+}
+
+#[test]
+fn a_greeting_that_drips_is_cut_off_in_time() {
+    play(|world| async {
+        let clock = Clock::default();
+        let mut line = world.fake.greet(world.addr(), (1, 1)).await;
+        let begun = clock.now();
+        line.write(&GREETING_LIMIT.to_le_bytes()).await;
+        let closed = line.connection.clone();
+        let drip = async {
+            loop {
+                line.write(&[0]).await;
+                clock.sleep(Duration::from_millis(100)).await;
+            }
+        };
+        tokio::select! {
+            _ = closed.closed() => {}
+            () = drip => {}
+        }
+        let took = clock.now() - begun;
+        assert!(took < PATIENCE + Duration::from_secs(2), "{took:?}: all of it counts, not a read");
+        world
+    });
+}
+
+#[test]
 fn many_silent_peers_do_not_keep_others_out() {
     play(|world| async {
         let mut silent = Vec::new();
-        for _ in 0..300 {
-            silent.push(world.fake.connect(world.addr()).await);
+        for host in 10..15 {
+            let fake = world.another(&format!("fake{host}"), host);
+            for _ in 0..40 {
+                silent.push(fake.connect(world.addr()).await);
+            }
         }
         let mut hello = world.fake.hello();
         hello.node.1 = 2;

@@ -101,6 +101,14 @@ impl Fake {
         self.endpoint.connect(addr, "node").expect("dialled").await.expect("connected")
     }
 
+    /// A connection, or how it was refused.
+    pub(crate) async fn try_connect(
+        &self,
+        addr: SocketAddr,
+    ) -> Result<quinn::Connection, quinn::ConnectionError> {
+        self.endpoint.connect(addr, "node").expect("dialled").await
+    }
+
     /// A connection with a control stream that begins with these bytes.
     pub(crate) async fn open(&self, addr: SocketAddr, first: &[u8]) -> Line {
         let connection = self.connect(addr).await;

@@ -32,6 +32,8 @@ pub(crate) struct World {
     pub(crate) node: Member,
     pub(crate) fake: Fake,
     friend: Member,
+    network: SimulatedNetwork,
+    authority: Authority,
 }
 
 pub(crate) struct Member {
@@ -53,7 +55,7 @@ pub(crate) fn play<F: Future<Output = World>>(scene: impl FnOnce(World) -> F) {
         let friend = start(&network, &authority, "friend", 2);
         let fake = Fake::new(&network, &authority, "fake", 3);
         friend.transport.connect(node.transport.local(), node.transport.addr());
-        let world = World { node, fake, friend };
+        let world = World { node, fake, friend, network, authority };
         world.serves_its_friend().await;
         let world = scene(world).await;
         world.serves_its_friend().await;
@@ -103,6 +105,11 @@ fn start(network: &SimulatedNetwork, authority: &Authority, node: &str, host: u8
 }
 
 impl World {
+    /// A fake peer more, on another host.
+    pub(crate) fn another(&self, name: &str, host: u8) -> Fake {
+        Fake::new(&self.network, &self.authority, name, host)
+    }
+
     pub(crate) fn addr(&self) -> SocketAddr {
         self.node.transport.addr()
     }
