@@ -119,6 +119,9 @@ fn compare(args: &Args) -> io::Result<()> {
     out.flush()
 }
 
+/// How long each is warmed up, at most.
+const WARM_UP: Duration = Duration::from_millis(200);
+
 /// Keeps this process on one core. Gives the core for the other.
 fn pin_here() -> Option<usize> {
     let cores = machine::cores();
@@ -144,6 +147,7 @@ async fn run(args: &Args, far_core: Option<usize>) -> io::Result<Report> {
     let mut near = Near::connect(far_core).await?;
     // The longest packet that passes is found, and windows have opened, before it counts.
     for who in &everybody {
+        let length = Length { time: length.time.min(WARM_UP), ..length };
         near.measure(Case::OneWay(1_024), *who, length).await?;
     }
     let mut report = Report::default();
