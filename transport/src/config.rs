@@ -223,14 +223,12 @@ impl TransportConfig {
             &self.peers_limit,
             "1 to 1,000,000",
         )?;
-        check(
-            "node",
-            self.credentials.allows(&self.node),
-            &self.node,
-            "a DNS name of the node's certificate",
-        )
+        check("node", self.credentials.allows(&self.node), &self.node, OWN_NAME)
     }
 }
+
+/// What a node's name has to be, when it starts and whenever its certificate changes.
+pub(crate) const OWN_NAME: &str = "a DNS name of the node's certificate";
 
 /// The most that may travel on a lane, so that a lane's frame is never longer.
 pub(crate) const BULK_OVER_LIMIT: usize = 1024 * 1024;

@@ -9,14 +9,14 @@ mod directory;
 use std::{fmt, path::Path, sync::Arc, time::Duration};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, PKCS_ED25519, PublicKeyData as _, SanType, SerialNumber,
-    date_time_ymd,
+    BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, KeyUsagePurpose, date_time_ymd,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime};
 
 pub use self::directory::DevelopmentError;
+pub use crate::authority::IssuedPem;
 use crate::{
+    authority::template::{self, fingerprint, new_key},
     identity::NodeName,
     tls::{Credentials, CredentialsError},
 };
@@ -156,20 +156,6 @@ impl fmt::Debug for Authority {
     }
 }
 
-/// A node's certificate chain and key as PEM.
-pub struct IssuedPem {
-    /// The certificate chain.
-    pub chain: String,
-    /// The private key, PKCS#8. Anybody who reads it can become the node.
-    pub key: String,
-}
-
-impl fmt::Debug for IssuedPem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("IssuedPem").field("chain", &self.chain).finish_non_exhaustive()
-    }
-}
-
 /// When a certificate holds. Fixed dates: whoever simulates a cluster has no wall clock.
 struct Validity {
     from: (i32, u8, u8),
@@ -183,50 +169,25 @@ impl Validity {
     const EXPIRED: Self = Self { from: (2020, 1, 1), to: (2020, 1, 2), start: 1_577_836_800 };
     const FUTURE: Self = Self { from: (2119, 1, 1), to: (2120, 1, 1), start: 4_701_974_400 };
 
+    fn applied(&self, mut params: CertificateParams) -> CertificateParams {
+        params.not_before = date_time_ymd(self.from.0, self.from.1, self.from.2);
+        params.not_after = date_time_ymd(self.to.0, self.to.1, self.to.2);
+        params
+    }
+
     /// An instant at which the certificate holds.
     fn within(&self) -> UnixTime {
         UnixTime::since_unix_epoch(Duration::from_secs(self.start + 3_600))
     }
 }
 
-fn new_key() -> KeyPair {
-    KeyPair::generate_for(&PKCS_ED25519).expect("the operating system gives randomness")
-}
-
-/// What every certificate has. All lengths are fixed, so that the packets of a handshake are as
-/// long in each run of a simulation.
+/// The common template, with fixed dates.
 fn params(key: &KeyPair, common_name: &str, validity: &Validity) -> CertificateParams {
-    let mut params = CertificateParams::default();
-    params.distinguished_name = DistinguishedName::new();
-    params.distinguished_name.push(DnType::CommonName, common_name);
-    params.not_before = date_time_ymd(validity.from.0, validity.from.1, validity.from.2);
-    params.not_after = date_time_ymd(validity.to.0, validity.to.1, validity.to.2);
-    let mut serial = digest(key);
-    // Positive, and without leading zeros that the encoding would drop.
-    serial[0] = serial[0] & 0x3f | 0x40;
-    params.serial_number = Some(SerialNumber::from_slice(&serial));
-    params
+    validity.applied(template::params(key, common_name))
 }
 
 fn node_params(key: &KeyPair, name: &NodeName, validity: &Validity) -> CertificateParams {
-    let mut params = params(key, "actix-cluster node", validity);
-    let name = name.as_str().try_into().expect("a node name is ascii");
-    params.subject_alt_names = vec![SanType::DnsName(name)];
-    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.extended_key_usages =
-        vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-    params
-}
-
-fn fingerprint(key: &KeyPair) -> String {
-    digest(key).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn digest(key: &KeyPair) -> [u8; 16] {
-    let digest = ring::digest::digest(&ring::digest::SHA256, key.der_bytes());
-    let mut head = [0; 16];
-    head.copy_from_slice(&digest.as_ref()[..16]);
-    head
+    validity.applied(template::node_params(key, name))
 }
 
 #[cfg(test)]

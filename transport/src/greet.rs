@@ -74,6 +74,12 @@ impl From<quinn::ConnectionError> for ConnectError {
     }
 }
 
+impl From<TlsFailure> for ConnectError {
+    fn from(failure: TlsFailure) -> Self {
+        Self::Tls(failure)
+    }
+}
+
 impl From<WireError> for ConnectError {
     fn from(error: WireError) -> Self {
         Self::Wire(error)
@@ -81,10 +87,30 @@ impl From<WireError> for ConnectError {
 }
 
 impl ConnectError {
+    /// What a person can do about it, if it takes one: the text of the cause, which says so.
+    pub(crate) fn remedy(&self) -> Option<String> {
+        let cause = match self {
+            Self::Tls(cause) => cause.to_string(),
+            Self::Identity(cause) => cause.to_string(),
+            // Those pass by themselves.
+            Self::Refused(Refusal::Duplicate | Refusal::Stale { .. } | Refusal::Closing)
+            | Self::Refusing(Refusal::Duplicate | Refusal::Stale { .. } | Refusal::Closing) => {
+                return None;
+            }
+            Self::Refused(cause) | Self::Refusing(cause) => cause.to_string(),
+            Self::Wire(_) | Self::TimedOut | Self::Lost(_) | Self::Dial(_) => return None,
+        };
+        Some(cause)
+    }
+
     /// Closes the connection that failed so, if it is still open, and tells the peer why.
     pub(crate) fn close(&self, connection: &quinn::Connection) {
         match self {
             Self::Wire(error) => connection.close(PROTOCOL.into(), error.to_string().as_bytes()),
+            // Told here if it was found after the handshake of TLS; it was closed by that otherwise.
+            Self::Tls(failure) => {
+                connection.close(DISTRUSTED.into(), failure.reason.told().as_bytes());
+            }
             Self::TimedOut => connection.close(PROTOCOL.into(), b"the handshake took too long"),
             // It is closed already.
             _ => {}
@@ -211,3 +237,5 @@ pub(crate) const REPLACED: u32 = 2;
 pub(crate) const PROTOCOL: u32 = 3;
 pub(crate) const FORGOTTEN: u32 = 4;
 pub(crate) const CLOSED: u32 = 5;
+// 6 is that of a bulk message's stream.
+pub(crate) const DISTRUSTED: u32 = 7;

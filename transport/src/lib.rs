@@ -83,6 +83,7 @@
 //! through [`Clock`], randomness through [`Random`], packets through
 //! [`Network`](socket::Network).
 
+pub mod authority;
 pub mod clock;
 pub mod config;
 pub mod development;
@@ -110,7 +111,9 @@ pub use self::{
     identity::{ClusterName, NodeName, PeerId},
     random::Random,
     session::{Class, Inbound, Later, PACKETS_LIMIT, Receipt, SendError, Session, Unsettled},
-    tls::Credentials,
-    transport::{BindError, Bound, Events, Transport},
+    tls::{CredentialFiles, Credentials},
+    transport::{
+        BindError, Bound, CertificateStatus, Events, RotateError, Rotated, Rotator, Transport,
+    },
     wire::{WireError, handshake::Refusal},
 };

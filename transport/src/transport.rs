@@ -9,6 +9,7 @@
 mod accept;
 mod dial;
 mod gate;
+mod rotate;
 
 use std::{
     cell::{Cell, RefCell},
@@ -16,13 +17,14 @@ use std::{
     fmt, io,
     net::SocketAddr,
     rc::Rc,
-    sync::Arc,
     time::Duration,
 };
 
 use bytes::Bytes;
 use tokio::{sync::Notify, task::JoinSet};
 
+pub use self::rotate::{CertificateStatus, RotateError, Rotated, Rotator};
+use self::rotate::{Proof, warn_of_expiry};
 use crate::{
     Clock, Random,
     config::{BULK_STREAMS_LIMIT, ConfigError, TransportConfig},
@@ -31,7 +33,7 @@ use crate::{
     link::{Link, LinkEnd},
     peer::{Over, Peer},
     session::{Inbound, Session, Unsettled},
-    simulation::{MAX_UDP_PAYLOAD_BYTES, endpoint_config, seeded_client, seeded_server},
+    simulation::{MAX_UDP_PAYLOAD_BYTES, endpoint_config},
     socket::{Journal, Network},
     wire::{
         control::Control,
@@ -71,6 +73,12 @@ pub trait Events: 'static {
 
     /// A dial failed; it will be tried again.
     fn dial_failed(&self, peer: &PeerId, error: &ConnectError);
+
+    /// A connection that came in from an address came to nothing: this node refused it, or it this
+    /// node, before there was a link. Who it was is not proven. Does nothing by default.
+    fn peer_refused(&self, from: SocketAddr, error: &ConnectError) {
+        let _ = (from, error);
+    }
 }
 
 /// A bound endpoint that knows its name and not yet its incarnation.
@@ -79,7 +87,7 @@ pub struct Bound {
     clock: Clock,
     random: Random,
     endpoint: quinn::Endpoint,
-    client: quinn::ClientConfig,
+    proof: Proof,
     addr: SocketAddr,
     journal: Journal,
 }
@@ -130,7 +138,7 @@ struct Shared {
     clock: Clock,
     random: RefCell<Random>,
     endpoint: quinn::Endpoint,
-    client: quinn::ClientConfig,
+    proof: RefCell<Proof>,
     addr: SocketAddr,
     journal: Journal,
     local: PeerId,
@@ -171,27 +179,19 @@ impl Bound {
     ) -> Result<Self, BindError> {
         config.validate().map_err(BindError::Config)?;
         let seed = network.seed().map(|seed| seed ^ random.next_u64());
-        let quic = Arc::new(quic_config(&config));
-        let mut server = quinn::ServerConfig::with_crypto(config.credentials.server_config());
-        server.transport_config(Arc::clone(&quic));
-        server.max_incoming(gate::HANDSHAKES_LIMIT);
-        let mut client = quinn::ClientConfig::new(config.credentials.client_config());
-        client.transport_config(quic);
-        if let Some(seed) = seed {
-            seeded_server(&mut server, seed);
-            seeded_client(&mut client, seed);
-        }
+        let proof = Proof::new(&config, quic_config(&config), seed);
+        warn_of_expiry(&config.node, &config.credentials);
         let failed = |source| BindError::Socket { addr: config.bind, source };
         let socket = network.bind(config.bind).map_err(failed)?;
         let endpoint = quinn::Endpoint::new_with_abstract_socket(
             endpoint_config(seed),
-            Some(server),
+            Some(proof.server()),
             socket,
             network.runtime(),
         )
         .map_err(failed)?;
         let addr = endpoint.local_addr().map_err(failed)?;
-        Ok(Self { config, clock, random, endpoint, client, addr, journal: network.journal() })
+        Ok(Self { config, clock, random, endpoint, proof, addr, journal: network.journal() })
     }
 
     /// The address that was bound.
@@ -202,14 +202,14 @@ impl Bound {
     /// Begins to accept peers, as this incarnation. `info` is what peers are told of the layer
     /// above.
     pub fn open(self, incarnation: u64, info: Bytes, events: Rc<dyn Events>) -> Transport {
-        let Self { config, clock, random, endpoint, client, addr, journal } = self;
+        let Self { config, clock, random, endpoint, proof, addr, journal } = self;
         let local = PeerId { name: config.node.clone(), incarnation };
         let transport = Transport(Rc::new(Shared {
             config,
             clock,
             random: RefCell::new(random),
             endpoint,
-            client,
+            proof: RefCell::new(proof),
             addr,
             journal,
             local,
@@ -387,7 +387,7 @@ impl Transport {
         let Over { session, link } = entry.peer.raise_floor(peer.incarnation);
         drop(peers);
         if let Some(link) = link {
-            link.end(FORGOTTEN);
+            link.end(FORGOTTEN, b"");
         }
         if let Some(session) = session {
             let unsettled = session.end();
@@ -492,6 +492,8 @@ impl Transport {
     ) -> Result<impl Future<Output = ()> + use<>, ConnectError> {
         let name = &session.peer().name;
         let connection = control.connection.clone();
+        // It may have been trusted under credentials that were rotated while the two greeted.
+        self.judge(&connection)?;
         let id = self.0.next_link.replace(self.0.next_link.get() + 1);
         let resumed = session.resume(id, received)?;
         let first = session.introduce();
@@ -506,7 +508,7 @@ impl Transport {
             peers.get_mut(name).and_then(|entry| entry.peer.carry(id, dialled_by, handle));
         drop(peers);
         if let Some(replaced) = replaced {
-            replaced.end(REPLACED);
+            replaced.end(REPLACED, b"");
         }
         tracing::info!(node = %self.0.local, peer = %session.peer(), first, "link up");
         self.record(format_args!("link with {} is up, first: {first}", session.peer()));
@@ -549,9 +551,9 @@ impl Transport {
 const CLOSE_PATIENCE: Duration = Duration::from_millis(500);
 
 impl LinkHandle {
-    fn end(self, code: u32) {
+    fn end(&self, code: u32, reason: &[u8]) {
         self.stop.notify_one();
-        self.connection.close(code.into(), b"");
+        self.connection.close(code.into(), reason);
     }
 }
 

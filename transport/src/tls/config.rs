@@ -8,37 +8,36 @@ use std::sync::Arc;
 
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error, PeerIncompatible, RootCertStore,
-    ServerConfig, SignatureScheme,
+    ClientConfig, DigitallySignedStruct, DistinguishedName, Error, PeerIncompatible, ServerConfig,
+    SignatureScheme,
     client::{
         Resumption,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-        verify_server_cert_signed_by_trust_anchor,
     },
-    crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls13_signature},
+    crypto::{CryptoProvider, verify_tls13_signature},
     pki_types::{CertificateDer, ServerName, UnixTime},
-    server::{NoServerSessionStorage, ParsedCertificate, WebPkiClientVerifier},
+    server::{
+        NoServerSessionStorage,
+        danger::{ClientCertVerified, ClientCertVerifier},
+    },
     sign::{CertifiedKey, SingleCertAndKey},
     version::TLS13,
 };
+
+use super::trust::{End, Trust, told};
 
 /// The application protocol. Its number changes with what cannot be agreed in our own handshake.
 pub(super) const PROTOCOL: &[u8] = b"actix-cluster/1";
 
 pub(super) fn server(
     provider: &Arc<CryptoProvider>,
-    roots: Arc<RootCertStore>,
+    trust: Arc<Trust>,
     certified: Arc<CertifiedKey>,
 ) -> QuicServerConfig {
-    // Names of authorities help clients with several certificates; ours have one.
-    let clients = WebPkiClientVerifier::builder_with_provider(roots, provider.clone())
-        .clear_root_hint_subjects()
-        .build()
-        .expect("the roots are not empty, and there is no revocation list");
     let mut config = ServerConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(&[&TLS13])
         .expect("ring has TLS 1.3")
-        .with_client_cert_verifier(clients)
+        .with_client_cert_verifier(Arc::new(AnyNameOfTrusted(trust)))
         .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
     config.alpn_protocols = vec![PROTOCOL.to_vec()];
     config.send_tls13_tickets = 0;
@@ -49,10 +48,10 @@ pub(super) fn server(
 
 pub(super) fn client(
     provider: &Arc<CryptoProvider>,
-    roots: Arc<RootCertStore>,
+    trust: Arc<Trust>,
     certified: Arc<CertifiedKey>,
 ) -> QuicClientConfig {
-    let config = client_builder(provider, roots)
+    let config = client_builder(provider, trust)
         .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
     finish_client(config)
 }
@@ -60,14 +59,13 @@ pub(super) fn client(
 /// A client's configuration up to the point where it would show a certificate.
 pub(super) fn client_builder(
     provider: &Arc<CryptoProvider>,
-    roots: Arc<RootCertStore>,
+    trust: Arc<Trust>,
 ) -> rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert> {
-    let algorithms = provider.signature_verification_algorithms;
     ClientConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(&[&TLS13])
         .expect("ring has TLS 1.3")
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(AnyNameOfTrusted { roots, algorithms }))
+        .with_custom_certificate_verifier(Arc::new(AnyNameOfTrusted(trust)))
 }
 
 pub(super) fn finish_client(mut config: ClientConfig) -> QuicClientConfig {
@@ -79,8 +77,8 @@ pub(super) fn finish_client(mut config: ClientConfig) -> QuicClientConfig {
     QuicClientConfig::try_from(config).expect("ring has the cipher suite of initial packets")
 }
 
-/// Accepts a server's certificate for what it is (its chain leads to a root, it is valid now, it
-/// may authenticate a server, its key signed this handshake), whatever names it carries.
+/// Accepts a peer's certificate for what it is (see [`Trust::judge`]; and its key signed this
+/// handshake), whatever names it carries. The same on both ends.
 ///
 /// A node that dials a seed knows an address, not a name, so there is nothing to compare yet. That
 /// is safe because the name is only put off: the greeting that follows says it, it is held against
@@ -88,10 +86,7 @@ pub(super) fn finish_client(mut config: ClientConfig) -> QuicClientConfig {
 /// compares it then. Whoever sits in between needs a certificate of the cluster's authority, and
 /// with that is a node of its own name and no other.
 #[derive(Debug)]
-struct AnyNameOfTrusted {
-    roots: Arc<RootCertStore>,
-    algorithms: WebPkiSupportedAlgorithms,
-}
+struct AnyNameOfTrusted(Arc<Trust>);
 
 impl ServerCertVerifier for AnyNameOfTrusted {
     fn verify_server_cert(
@@ -102,16 +97,7 @@ impl ServerCertVerifier for AnyNameOfTrusted {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let certificate =
-            ParsedCertificate::try_from(end_entity).map_err(|_| CertificateError::BadEncoding)?;
-        let algorithms = self.algorithms.all;
-        verify_server_cert_signed_by_trust_anchor(
-            &certificate,
-            &self.roots,
-            intermediates,
-            now,
-            algorithms,
-        )?;
+        self.0.judge(now, end_entity, intermediates, End::Server).map_err(told)?;
         Ok(ServerCertVerified::assertion())
     }
 
@@ -121,8 +107,7 @@ impl ServerCertVerifier for AnyNameOfTrusted {
         _certificate: &CertificateDer<'_>,
         _signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        // Never offered, never accepted.
-        Err(PeerIncompatible::Tls13RequiredForQuic.into())
+        never_offered()
     }
 
     fn verify_tls13_signature(
@@ -131,10 +116,54 @@ impl ServerCertVerifier for AnyNameOfTrusted {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signature, &self.algorithms)
+        verify_tls13_signature(message, certificate, signature, &self.0.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
+        self.0.algorithms.supported_schemes()
     }
+}
+
+impl ClientCertVerifier for AnyNameOfTrusted {
+    /// Names of authorities help clients with several certificates; ours have one.
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        self.0.judge(now, end_entity, intermediates, End::Client).map_err(told)?;
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        never_offered()
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, certificate, signature, &self.0.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.algorithms.supported_schemes()
+    }
+}
+
+/// TLS 1.2 is never offered, never accepted.
+fn never_offered() -> Result<HandshakeSignatureValid, Error> {
+    Err(PeerIncompatible::Tls13RequiredForQuic.into())
 }

@@ -30,6 +30,8 @@ pub enum Field {
     Key,
     /// The trusted roots.
     Roots,
+    /// The lists of revoked certificates.
+    Revoked,
 }
 
 /// What is wrong with a part of credentials.
@@ -60,8 +62,18 @@ pub enum Problem {
     UnknownAuthority,
     /// The certificate may not authenticate a server, or not a client.
     WrongUsage,
+    /// A certificate of the chain has been revoked.
+    Revoked,
     /// The chain breaks another rule.
     Chain(webpki::Error),
+    /// It holds no revocation list.
+    NoList,
+    /// A revocation list cannot be parsed, or is of a kind that is not supported.
+    MalformedList(webpki::Error),
+    /// There are two revocation lists of one authority.
+    SecondList,
+    /// A revocation list is not signed by the authority it names.
+    ForgedList,
 }
 
 impl CredentialsError {
@@ -99,6 +111,7 @@ impl Problem {
             // The second: a root of the right name and another key.
             E::UnknownIssuer | E::InvalidSignatureForPublicKey => Self::UnknownAuthority,
             E::RequiredEkuNotFoundContext(_) => Self::WrongUsage,
+            E::CertRevoked => Self::Revoked,
             error => Self::Chain(error),
         }
     }
@@ -120,6 +133,7 @@ impl fmt::Display for Field {
             Self::Chain => "certificate chain",
             Self::Key => "private key",
             Self::Roots => "trusted roots",
+            Self::Revoked => "revocation lists",
         })
     }
 }
@@ -153,7 +167,20 @@ impl fmt::Display for Problem {
                 "may not be used on both ends; issue it for server and client authentication \
                  (extended key usage)"
             }
+            Self::Revoked => "has been revoked; issue a new certificate with a new key",
             Self::Chain(_) => "cannot be verified; issue it anew",
+            Self::NoList => {
+                "hold no list; give PEM with an X509 CRL section, or none if nothing is revoked"
+            }
+            Self::MalformedList(_) => {
+                "hold a list that cannot be used; give complete version 2 lists, not deltas"
+            }
+            Self::SecondList => {
+                "hold two lists of one authority; keep the newest, which names all it has revoked"
+            }
+            Self::ForgedList => {
+                "hold a list that its authority did not sign; get it anew from the authority"
+            }
         })
     }
 }
@@ -163,7 +190,9 @@ impl Error for CredentialsError {
         match &self.problem {
             Problem::Unreadable(error) => Some(error),
             Problem::Pem(error) => Some(error),
-            Problem::Malformed(error) | Problem::Chain(error) => Some(error),
+            Problem::Malformed(error) | Problem::Chain(error) | Problem::MalformedList(error) => {
+                Some(error)
+            }
             Problem::Key(error) => Some(error),
             _ => None,
         }

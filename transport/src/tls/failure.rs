@@ -64,6 +64,31 @@ pub(crate) fn explain(error: &ConnectionError) -> Option<TlsFailure> {
 }
 
 impl TlsReason {
+    /// Why a certificate that was trusted is so no longer.
+    pub(super) fn from_judgement(error: &webpki::Error) -> Self {
+        use webpki::Error as E;
+        match error {
+            E::CertExpired { .. } | E::CertNotValidYet { .. } | E::InvalidCertValidity => {
+                Self::OutOfValidity
+            }
+            E::UnknownIssuer => Self::UnknownAuthority,
+            E::InvalidSignatureForPublicKey => Self::BadSignature,
+            E::CertRevoked => Self::Revoked,
+            E::RequiredEkuNotFoundContext(_) => Self::WrongUsage,
+            _ => Self::BadCertificate,
+        }
+    }
+
+    /// What a peer is told whose connection is closed for it after the handshake.
+    pub(crate) fn told(self) -> &'static str {
+        match self {
+            Self::Revoked => "the peer's certificate has been revoked",
+            Self::OutOfValidity => "the peer's certificate has expired",
+            Self::UnknownAuthority => "the peer's authority is trusted no longer",
+            _ => "the peer's certificate is trusted no longer",
+        }
+    }
+
     /// As rustls chooses its alerts.
     fn from_alert(alert: u8) -> Self {
         match alert {
@@ -107,7 +132,11 @@ impl fmt::Display for TlsFailure {
                  client authentication (extended key usage)"
             ),
             TlsReason::Revoked => {
-                write!(f, "{refused}'s certificate has been revoked; issue a new one")
+                write!(
+                    f,
+                    "{refused}'s certificate has been revoked; issue a new one with a new key, if \
+                     the node is to come back"
+                )
             }
             TlsReason::BadSignature => write!(
                 f,

@@ -44,9 +44,11 @@ pub(super) async fn run(transport: Transport) {
         let theirs = transport.clone();
         transport.spawn(async move {
             let _pass = pass;
+            let events = std::rc::Rc::clone(&theirs.0.events);
             if let Err(error) = handshake(theirs, incoming, too_long).await {
                 let remedy = std::error::Error::source(&error).map(ToString::to_string);
                 tracing::warn!(%from, %error, remedy, "peer refused");
+                events.peer_refused(from, &error);
             }
         });
     }

@@ -17,6 +17,8 @@ const SERVER_NAME: &str = "actix-cluster";
 /// Dials a peer whenever it is wanted and no connection carries its session.
 pub(super) async fn run(transport: Transport, name: NodeName) {
     let mut wait = transport.0.config.redial_first;
+    // What the log has been told, so that it is told once.
+    let mut told = None;
     loop {
         let (peer, addr, linked) = {
             let mut peers = transport.0.peers.borrow_mut();
@@ -37,11 +39,17 @@ pub(super) async fn run(transport: Transport, name: NodeName) {
         }
         match dial(&transport, &peer, addr).await {
             Ok(carried) => {
-                wait = transport.0.config.redial_first;
+                (wait, told) = (transport.0.config.redial_first, None);
                 carried.await;
             }
             Err(error) => {
-                tracing::debug!(node = %transport.local(), %peer, %error, "dial failed");
+                let remedy = error.remedy();
+                if remedy.is_some() && remedy != told {
+                    tracing::warn!(node = %transport.local(), %peer, %error, remedy, "dial failed");
+                    told = remedy;
+                } else {
+                    tracing::debug!(node = %transport.local(), %peer, %error, "dial failed");
+                }
                 transport.record(format_args!("dial of {peer} failed: {error}"));
                 transport.0.events.dial_failed(&peer, &error);
                 let pause = transport.0.random.borrow_mut().jittered(wait);
@@ -63,7 +71,9 @@ async fn dial(
 ) -> Result<impl Future<Output = ()> + use<>, ConnectError> {
     let shared = &transport.0;
     let patience = shared.clock.sleep(shared.config.handshake_timeout);
-    in_time(patience, connect(&shared.endpoint, &shared.client, addr), async |connection| {
+    // No borrow outlives this line: credentials may be rotated while the node dials.
+    let client = shared.proof.borrow().client();
+    in_time(patience, connect(&shared.endpoint, client, addr), async |connection| {
         let mut control = ControlStream::open(connection).await?;
         control.greet(&Greeting::Hello(transport.hello(Some(&peer.name)))).await?;
         let welcome = match control.greeting().await? {
@@ -96,11 +106,11 @@ async fn dial(
 
 async fn connect(
     endpoint: &quinn::Endpoint,
-    client: &quinn::ClientConfig,
+    client: quinn::ClientConfig,
     addr: SocketAddr,
 ) -> Result<quinn::Connection, ConnectError> {
     let connecting =
-        endpoint.connect_with(client.clone(), addr, SERVER_NAME).map_err(ConnectError::Dial)?;
+        endpoint.connect_with(client, addr, SERVER_NAME).map_err(ConnectError::Dial)?;
     Ok(connecting.await?)
 }
 
@@ -139,7 +149,7 @@ impl Bound {
     /// Safe: nothing changes on either side.
     pub async fn inquire(&self, addr: SocketAddr) -> Result<(PeerId, u64), ConnectError> {
         let patience = self.clock.sleep(self.config.handshake_timeout);
-        in_time(patience, connect(&self.endpoint, &self.client, addr), async |connection| {
+        in_time(patience, connect(&self.endpoint, self.proof.client(), addr), async |connection| {
             let mut control = ControlStream::open(connection).await?;
             let cluster = self.config.cluster.to_string();
             let name = self.config.node.clone();

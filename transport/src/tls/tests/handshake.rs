@@ -3,7 +3,7 @@
 use std::{any::Any, net::Ipv4Addr};
 
 use quinn::{ClientConfig, Connection, ConnectionError, Endpoint, ServerConfig};
-use rustls::pki_types::pem::PemObject as _;
+use rustls::{crypto::CryptoProvider, pki_types::pem::PemObject as _};
 
 use super::{
     super::{config::*, *},
@@ -139,19 +139,19 @@ async fn certificates_outside_their_validity_are_refused_on_both_sides() {
     }
 }
 
-fn provider_and_roots(authority: &Authority) -> (Arc<CryptoProvider>, Arc<RootCertStore>) {
-    let mut roots = RootCertStore::empty();
+fn provider_and_trust(authority: &Authority) -> (Arc<CryptoProvider>, Arc<Trust>) {
     let root = CertificateDer::from_pem_slice(authority.roots_pem().as_bytes()).expect("PEM");
-    roots.add(root).expect("a root");
-    (Arc::new(ring::default_provider()), Arc::new(roots))
+    let provider = ring::default_provider();
+    let trust = Trust::new(&provider, &[root], &[]).expect("a root");
+    (Arc::new(provider), Arc::new(trust))
 }
 
 /// A node may thus not take a connection for a link before its own handshake has passed.
 #[tokio::test]
 async fn a_missing_client_certificate_shows_after_the_client_has_connected() {
     let authority = Authority::new();
-    let (provider, roots) = provider_and_roots(&authority);
-    let anonymous = finish_client(client_builder(&provider, roots).with_no_client_auth());
+    let (provider, trust) = provider_and_trust(&authority);
+    let anonymous = finish_client(client_builder(&provider, trust).with_no_client_auth());
     let server = authority.issue(&name("n1")).server_config();
     let pair = Pair::new(server, Arc::new(anonymous));
 
@@ -165,14 +165,14 @@ async fn a_missing_client_certificate_shows_after_the_client_has_connected() {
 #[tokio::test]
 async fn a_certificate_for_clients_alone_is_refused_as_a_server() {
     let authority = Authority::new();
-    let (provider, roots) = provider_and_roots(&authority);
+    let (provider, trust) = provider_and_trust(&authority);
     let pem = authority.issue_pem_with(&name("n1"), |params| {
         params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
     });
     let chain = vec![CertificateDer::from_pem_slice(pem.chain.as_bytes()).expect("PEM")];
     let key = PrivateKeyDer::from_pem_slice(pem.key.as_bytes()).expect("PEM");
     let certified = CertifiedKey::from_der(chain, key, &provider).expect("a pair");
-    let one_sided = config::server(&provider, roots, Arc::new(certified));
+    let one_sided = config::server(&provider, trust, Arc::new(certified));
     let client = authority.issue(&name("n2")).client_config();
     let reason = TlsReason::WrongUsage;
     let failures = Pair::new(Arc::new(one_sided), client).refuse().await;
@@ -182,9 +182,9 @@ async fn a_certificate_for_clients_alone_is_refused_as_a_server() {
 #[tokio::test]
 async fn another_protocol_is_refused() {
     let authority = Authority::new();
-    let (provider, roots) = provider_and_roots(&authority);
+    let (provider, trust) = provider_and_trust(&authority);
     for protocols in [vec![b"h3".to_vec()], Vec::new()] {
-        let mut config = client_builder(&provider, roots.clone()).with_no_client_auth();
+        let mut config = client_builder(&provider, trust.clone()).with_no_client_auth();
         config.alpn_protocols = protocols;
         let client = QuicClientConfig::try_from(config).expect("a suite");
         let server = authority.issue(&name("n1")).server_config();
