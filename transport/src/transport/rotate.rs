@@ -42,7 +42,7 @@ impl Proof {
         let (credentials, quic) = (config.credentials.clone(), Arc::new(quic));
         let mut server = quinn::ServerConfig::with_crypto(credentials.server_config());
         server.transport_config(Arc::clone(&quic));
-        server.max_incoming(super::HANDSHAKES_LIMIT);
+        server.max_incoming(super::gate::HANDSHAKES_LIMIT);
         if let Some(seed) = seed {
             seeded_server(&mut server, seed);
         }

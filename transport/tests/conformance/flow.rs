@@ -29,8 +29,8 @@ pub(crate) async fn a_full_target_stalls_others_only_once_the_session_is_full(wo
     let by_bytes = |config: &mut TransportConfig| {
         (config.target_bytes, config.session_bytes) = (8 * frame, 32 * frame);
     };
-    let bounds: [(&str, &dyn Fn(&mut TransportConfig)); 2] =
-        [("messages", &by_messages), ("bytes", &by_bytes)];
+    type Change<'a> = &'a dyn Fn(&mut TransportConfig);
+    let bounds: [(&str, Change<'_>); 2] = [("messages", &by_messages), ("bytes", &by_bytes)];
     for (bound, adjust) in bounds {
         let a = world.start_with(&format!("a-{bound}"), 1, "same", adjust).await;
         let b = world.start(&format!("b-{bound}")).await;
