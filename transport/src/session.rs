@@ -478,13 +478,20 @@ impl Session {
         }
         let bulk = (length > bulk_over).then(|| lock(&self.0.bulk_out).next_id());
         let out = self.out(frame.target);
+        let copy = || Bytes::copy_from_slice(frame.payload);
+        // Before the lane is locked: others would wait for as long as it takes. Not in vain, as far
+        // as can be known before.
+        let copied = bulk
+            .is_some()
+            .then(|| lock(&out.lane).may_take(frame, ticket, &self.0.budget))
+            .and_then(|may_take| may_take.then(copy));
         let mut lane = lock(&out.lane);
         let pushed = lane.push(&Frame { bulk, ..*frame }, ticket, &self.0.budget)?;
         match (bulk, settles) {
             // Under the lane's lock, so that nobody can ask for it before it is there.
             (Some(id), settles) => {
                 let place = (self.lane_of(frame.target), pushed.sequence);
-                let payload = Bytes::copy_from_slice(frame.payload);
+                let payload = copied.unwrap_or_else(copy);
                 let is_answer = frame.class == Class::Answer;
                 let answer_bytes = if is_answer { frame.bytes() } else { 0 };
                 let gone = Gone { answer_bytes, settles };

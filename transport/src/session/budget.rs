@@ -37,8 +37,7 @@ impl Budget {
     pub(crate) fn try_take(&self, bytes: u64) -> bool {
         let messages = self.messages.fetch_add(1, Ordering::AcqRel);
         let before = self.bytes.fetch_add(bytes, Ordering::AcqRel);
-        let fits =
-            messages == 0 || messages < self.messages_limit && before + bytes <= self.bytes_limit;
+        let fits = self.fits((messages, before), bytes);
         if !fits {
             self.short.store(true, Ordering::Release);
             self.give_back(1, bytes);
@@ -46,15 +45,32 @@ impl Budget {
         fits
     }
 
+    /// Whether a message of `bytes` would be taken now.
+    pub(crate) fn may_take(&self, bytes: u64) -> bool {
+        self.fits(self.used(), bytes)
+    }
+
+    fn fits(&self, (messages, before): (u64, u64), bytes: u64) -> bool {
+        messages == 0 || messages < self.messages_limit && before + bytes <= self.bytes_limit
+    }
+
     /// Takes an answer of `bytes`, if there is room.
     pub(crate) fn try_take_answer(&self, bytes: u64) -> bool {
         let before = self.answer_bytes.fetch_add(bytes, Ordering::AcqRel);
-        let fits =
-            bytes <= SHORT_ANSWER_BYTES || before == 0 || before + bytes <= self.answer_bytes_limit;
+        let fits = self.fits_answer(before, bytes);
         if !fits {
             self.give_back_answers(bytes);
         }
         fits
+    }
+
+    /// Whether an answer of `bytes` would be taken now.
+    pub(crate) fn may_take_answer(&self, bytes: u64) -> bool {
+        self.fits_answer(self.answer_bytes.load(Ordering::Acquire), bytes)
+    }
+
+    fn fits_answer(&self, before: u64, bytes: u64) -> bool {
+        bytes <= SHORT_ANSWER_BYTES || before == 0 || before + bytes <= self.answer_bytes_limit
     }
 
     /// Answers of so many bytes have arrived.

@@ -244,6 +244,27 @@ impl Outgoing {
         Ok(entry.waiters.first())
     }
 
+    /// Whether a bulk message would be taken now, if nothing else came between.
+    pub(crate) fn may_take(
+        &self,
+        frame: &Frame<'_>,
+        ticket: Option<Ticket>,
+        budget: &Budget,
+    ) -> bool {
+        if self.check_intake(frame.class).is_err() {
+            return false;
+        }
+        if frame.class == Class::Answer {
+            return budget.may_take_answer(frame.bytes());
+        }
+        let has_turn = self.targets.get(&frame.target).is_none_or(|entry| {
+            let is_first =
+                ticket.map_or(entry.waiters.is_empty(), |ticket| entry.waiters.is_first(ticket));
+            is_first && entry.has_room(frame.bytes(), self.limits)
+        });
+        has_turn && self.has_lane_room(0) && budget.may_take(frame.bytes())
+    }
+
     fn has_lane_room(&self, bytes: u64) -> bool {
         let held = self.held_bytes();
         held == 0 || held + bytes <= self.limits.lane_bytes
