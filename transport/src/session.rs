@@ -523,7 +523,12 @@ impl Session {
     }
 
     fn tell_marks(&self) {
-        if !self.0.marks_changed.swap(true, Ordering::AcqRel) {
+        // A look is enough mostly. Marks change under their lane's lock: who collects them has either
+        // taken the word before it took that lock, and then it is seen here that nobody has it any
+        // more, or takes the lock after the change.
+        if !self.0.marks_changed.load(Ordering::Acquire)
+            && !self.0.marks_changed.swap(true, Ordering::AcqRel)
+        {
             self.0.control_ready.notify_one();
         }
     }
