@@ -48,6 +48,10 @@ const BULK_CHUNK_BYTES: usize = 64 * 1024;
 const CONTROL_PRIORITY: i32 = 1;
 const BULK_PRIORITY: i32 = -1;
 
+/// How many control frames are handled before others have a turn: a peer that floods the control
+/// lane takes its share of the thread and no more, and what it floods with waits in its window.
+const CONTROL_BURST: u64 = 256;
+
 /// The code that a bulk message's stream is reset with, when its sender gives it up.
 const CANCELLED: u32 = 6;
 
@@ -208,12 +212,17 @@ async fn read_control(
     let mut writers = JoinSet::new();
     session.release(&mut arrived);
     pass_on(&session, &*events, &mut arrived);
+    let mut handled = 0u64;
     loop {
         match read(&mut stream).await? {
             Read::Bytes(more) => bytes.extend_from_slice(&more),
             Read::End | Read::GivenUp => return Err(LinkEnd::Wire(WireError::Malformed)),
         }
         while let Some(frame) = Control::take(&mut bytes).map_err(LinkEnd::Wire)? {
+            handled += 1;
+            if handled.is_multiple_of(CONTROL_BURST) {
+                tokio::task::yield_now().await;
+            }
             let errand = session.handle_control(frame, &mut arrived);
             pass_on(&session, &*events, &mut arrived);
             match errand.map_err(LinkEnd::Wire)? {

@@ -202,10 +202,18 @@ impl BulkIn {
         class: Class,
         target: u64,
     ) -> bool {
+        if self.coming.contains_key(&id) {
+            return false;
+        }
+        // Numbers that were cancelled stay in the line, but never more than there are others.
+        if self.waiting.len() > 2 * self.coming.len() + 16 {
+            self.waiting.retain(|id| self.coming.contains_key(id));
+        }
         let bytes = BytesMut::new();
         let coming = Coming { ticket, class, target, length, bytes, is_pulled: false };
         self.waiting.push_back(id);
-        self.coming.insert(id, coming).is_none()
+        self.coming.insert(id, coming);
+        true
     }
 
     /// The next one to ask for, and from where on.
@@ -329,6 +337,19 @@ mod tests {
         let (_, bytes) = bulks.handle_bytes(1, 1, b"4").expect("in bounds").expect("complete");
         assert_eq!(bytes, b"1234"[..]);
         assert_eq!(bulks.poll_pull(), Some((2, 0)));
+    }
+
+    #[test]
+    fn what_is_announced_and_cancelled_again_and_again_takes_no_memory() {
+        let mut bulks = expecting(1, &[1]);
+        bulks.poll_pull();
+        for id in 2..10_000 {
+            assert!(bulks.expect(id, 4, TICKET, Class::Answer, 1));
+            assert!(bulks.handle_cancel(id).is_some());
+        }
+        assert!(bulks.waiting.len() < 100, "{}", bulks.waiting.len());
+        assert!(!bulks.expect(1, 4, TICKET, Class::Answer, 1), "its number is in use");
+        assert!(bulks.awaits(0, 1), "and it still comes");
     }
 
     #[test]

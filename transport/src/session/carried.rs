@@ -277,8 +277,8 @@ impl Session {
         lock(&out.lane).handle_settled(up_to, ranges, &self.0.budget, &mut wake)?;
         self.wake_waiters(wake);
         self.settle_bulks(lane, |sequence| {
-            sequence <= up_to
-                || ranges.iter().any(|(first, last)| (*first..=*last).contains(&sequence))
+            let at = ranges.partition_point(|(_, last)| *last < sequence);
+            sequence <= up_to || ranges.get(at).is_some_and(|(first, _)| *first <= sequence)
         });
         self.look_at_close();
         Ok(())

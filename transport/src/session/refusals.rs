@@ -72,6 +72,10 @@ impl Refusals {
         if count > self.sent || count < self.seen {
             return false;
         }
+        if count == self.seen {
+            // Nothing waits for what was seen before.
+            return true;
+        }
         self.seen = count;
         for refused in self.targets.values_mut().chain(&mut self.all) {
             if refused.until <= count {
