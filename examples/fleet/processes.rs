@@ -67,15 +67,6 @@ pub(crate) async fn start_feeder(authority: &Authority, port: u16) -> Result<Nod
 
 /// Runs this process as a node, until its standard input ends.
 pub(crate) async fn run_node(options: &Options, setting: Setting) -> Result<(), Failure> {
-    let authority = options.node.authority.clone();
-    std::thread::spawn(move || {
-        let _ended = io::stdin().read(&mut [0]);
-        // However the feeder has ended, it may not have had the time to remove this.
-        if let Some(directory) = authority.filter(|path| Authority::is_one(path)) {
-            let _ = std::fs::remove_dir_all(directory);
-        }
-        std::process::exit(0);
-    });
     let of_node = &options.node;
     let (Some(name), Some(seed), Some(authority)) =
         (&of_node.name, of_node.seed, &of_node.authority)
@@ -83,12 +74,26 @@ pub(crate) async fn run_node(options: &Options, setting: Setting) -> Result<(), 
         return Err(Failure::Input("a node needs --name, --seed and --authority".to_owned()));
     };
     let config = ClusterConfig::dev_in(CLUSTER, authority).map_err(Failure::input)?.seed(seed);
+    // Not before: what removes the directory must come after all that makes it.
+    end_with_the_feeder(authority.clone());
     let builder = host(Node::builder().name(name), &Arc::new(setting)).cluster(config);
     let node = builder.start().await.map_err(Failure::input)?;
     node.wait_for_members(of_node.members).await;
     println!("{}", node.id());
     node.ended().await;
     Err(Failure::Input(format!("the others have declared {} down", node.id())))
+}
+
+/// Ends this process once its standard input does.
+fn end_with_the_feeder(authority: PathBuf) {
+    std::thread::spawn(move || {
+        let _ended = io::stdin().read(&mut [0]);
+        // However the feeder has ended, it may not have had the time to remove this.
+        if Authority::is_one(&authority) {
+            let _ = std::fs::remove_dir_all(authority);
+        }
+        std::process::exit(0);
+    });
 }
 
 /// A node process that does not see all members yet.
