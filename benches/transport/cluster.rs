@@ -19,7 +19,7 @@ use tokio::sync::Notify;
 
 use crate::{
     Done,
-    note::{Kind, Ledger, Payload, TARGETS, WRITE_BYTES},
+    note::{Kind, Ledger, Payload, TARGETS},
     setup::{FAR, NEAR, Setup},
 };
 
@@ -44,6 +44,8 @@ pub(crate) struct Far {
 #[derive(Debug)]
 struct FarEvents {
     ledger: RefCell<Ledger>,
+    /// What is settled together, kept for its room.
+    settled: RefCell<Vec<Receipt>>,
     deliveries: Cell<u64>,
     /// The end's message, until all before it has come.
     end: Cell<Option<(Receipt, u64)>>,
@@ -55,6 +57,7 @@ impl Far {
     pub(crate) fn open(setup: &Setup) -> io::Result<Self> {
         let events = Rc::new(FarEvents {
             ledger: RefCell::new(Ledger::new()),
+            settled: RefCell::default(),
             deliveries: Cell::new(0),
             end: Cell::new(None),
             untaken: Cell::new(0),
@@ -89,13 +92,15 @@ impl Events for FarEvents {
     fn deliver(&self, session: &Session, frames: &mut Vec<Inbound>) {
         self.deliveries.set(self.deliveries.get() + 1);
         let mut ledger = self.ledger.borrow_mut();
+        let mut settled = self.settled.borrow_mut();
         for Inbound { ticket, target, payload, .. } in frames.drain(..) {
             match ledger.handle(&payload) {
                 Kind::Ask => self.answer(session, ticket, target, &payload),
                 Kind::End => self.end.set(Some((ticket, target))),
-                Kind::Note | Kind::Unknown => session.settle(ticket),
+                Kind::Note | Kind::Unknown => settled.push(ticket),
             }
         }
+        session.settle_all(settled.drain(..));
         if let Some((ticket, target)) = self.end.get()
             && ledger.take_end()
         {
@@ -170,10 +175,11 @@ impl Near {
 
     /// Sends notes of a size until it is time, and waits until they have come.
     ///
-    /// As many go in one turn as a raw stream's writer gathers; then others have theirs.
+    /// As many go in one turn as one system call carries; then others have theirs. A raw stream's
+    /// writer goes on until its window is full.
     pub(crate) async fn send_for(&self, bytes: usize, time: Duration) -> io::Result<Done> {
         let mut payload = Payload::new(bytes);
-        let in_turn = (WRITE_BYTES / bytes).max(1);
+        let in_turn = (TURN_BYTES / bytes).max(1);
         let begun = Instant::now();
         let (mut count, mut turns) = (0, 0);
         while begun.elapsed() < time {
@@ -270,6 +276,9 @@ impl Near {
         Ok(())
     }
 }
+
+/// How much is sent in one turn: about as much as segmentation offload carries.
+const TURN_BYTES: usize = 64 * 1_024;
 
 /// The payload of a request, and of its answer.
 pub(crate) const ASK_BYTES: usize = 64;

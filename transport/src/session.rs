@@ -29,7 +29,7 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll},
 };
@@ -38,18 +38,19 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 
 pub use self::outgoing::{Class, Unsettled};
+use self::{
+    budget::Amount,
+    bulk::{BulkOut, Gone},
+    closing::Closing,
+    inflow::Inflow,
+};
 pub(crate) use self::{
     budget::Budget,
     carried::Errand,
     incoming::Incoming,
-    outgoing::{Frame, Outgoing, PushRefusal, Replaced},
+    outgoing::{Frame, Outgoing, PushRefusal, Pushed, Replaced},
     reader::{Arrived, StreamReader, put_bulk_header, put_header},
     target::Limits,
-};
-use self::{
-    bulk::{BulkOut, Gone},
-    closing::Closing,
-    inflow::Inflow,
 };
 use crate::{
     identity::PeerId,
@@ -153,7 +154,8 @@ struct Inner {
     control: Mutex<ControlQueue>,
     control_ready: Notify,
     marks_changed: AtomicBool,
-    held: Held,
+    /// Messages of the peer's that have arrived and are not settled.
+    held: Amount,
     bulk_out: Mutex<BulkOut>,
     inflow: Mutex<Inflow>,
     /// Whether anything may be parked, or coming in as a bulk message.
@@ -170,6 +172,18 @@ struct Inner {
 struct Out {
     lane: Mutex<Outgoing>,
     ready: Notify,
+}
+
+impl Out {
+    /// Wakes who is to be woken after a push.
+    fn pushed(&self, Pushed { wake_writer, next, .. }: Pushed) {
+        if wake_writer {
+            self.ready.notify_one();
+        }
+        if let Some(next) = next {
+            next.wake();
+        }
+    }
 }
 
 #[derive(Default)]
@@ -190,13 +204,6 @@ struct ControlQueue {
     paused_changed: BTreeSet<u64>,
     /// The connection that may take what is here.
     carrier: u64,
-}
-
-/// Messages of the peer's that have arrived and are not settled.
-#[derive(Default)]
-struct Held {
-    messages: AtomicU64,
-    bytes: AtomicU64,
 }
 
 /// Sizes of a session.
@@ -233,7 +240,7 @@ impl Session {
             control: Mutex::default(),
             control_ready: Notify::new(),
             marks_changed: AtomicBool::new(false),
-            held: Held::default(),
+            held: Amount::default(),
             bulk_out: Mutex::default(),
             inflow: Mutex::new(Inflow::new(shape)),
             is_inflow_busy: AtomicBool::new(false),
@@ -401,11 +408,17 @@ impl Session {
     /// Frames that arrive after a rejection are rejected by the session itself. This is for those
     /// that waited for their turn meanwhile: ask when it has come.
     pub fn refusal(&self, receipt: Receipt, target: u64) -> Option<u8> {
-        let incoming = self.0.incoming.get(usize::from(receipt.lane))?;
-        if !incoming.refuses.load(Ordering::Acquire) {
+        if !self.refuses_any(receipt.lane) {
             return None;
         }
+        let incoming = self.0.incoming.get(usize::from(receipt.lane))?;
         lock(&incoming.lane).refusal(target, receipt.sequence)
+    }
+
+    /// Whether any message of a lane may have to be rejected because of an earlier one.
+    fn refuses_any(&self, lane: u16) -> bool {
+        let incoming = self.0.incoming.get(usize::from(lane));
+        incoming.is_some_and(|incoming| incoming.refuses.load(Ordering::Acquire))
     }
 
     /// Sends an answer that ends a frame of the peer's, which is settled once the peer has the
@@ -476,45 +489,50 @@ impl Session {
         if length > limit {
             return Err(SendError::TooLong { limit });
         }
-        let bulk = (length > bulk_over).then(|| lock(&self.0.bulk_out).next_id());
+        if length > bulk_over {
+            return self.push_bulk(frame, ticket, settles);
+        }
+        let out = self.out(frame.target);
+        let mut lane = lock(&out.lane);
+        let pushed = lane.push(frame, ticket, &self.0.budget)?;
+        if let Some(receipt) = settles {
+            lane.settle_when_received(receipt);
+        }
+        drop(lane);
+        out.pushed(pushed);
+        Ok(())
+    }
+
+    fn push_bulk(
+        &self,
+        frame: &Frame<'_>,
+        ticket: Option<Ticket>,
+        settles: Option<Receipt>,
+    ) -> Result<(), SendError> {
+        let id = lock(&self.0.bulk_out).next_id();
         let out = self.out(frame.target);
         let copy = || Bytes::copy_from_slice(frame.payload);
         // Before the lane is locked: others would wait for as long as it takes. Not in vain, as far
         // as can be known before.
-        let copied = bulk
-            .is_some()
-            .then(|| lock(&out.lane).may_take(frame, ticket, &self.0.budget))
-            .and_then(|may_take| may_take.then(copy));
+        let may_take = lock(&out.lane).may_take(frame, ticket, &self.0.budget);
+        let copied = may_take.then(copy);
         let mut lane = lock(&out.lane);
-        let pushed = lane.push(&Frame { bulk, ..*frame }, ticket, &self.0.budget)?;
-        match (bulk, settles) {
-            // Under the lane's lock, so that nobody can ask for it before it is there.
-            (Some(id), settles) => {
-                let place = (self.lane_of(frame.target), pushed.sequence);
-                let payload = copied.unwrap_or_else(copy);
-                let is_answer = frame.class == Class::Answer;
-                let answer_bytes = if is_answer { frame.bytes() } else { 0 };
-                let gone = Gone { answer_bytes, settles };
-                lock(&self.0.bulk_out).keep(id, place, frame.token, payload, gone);
-            }
-            (None, Some(receipt)) => lane.settle_when_received(receipt),
-            (None, None) => {}
-        }
+        let pushed = lane.push(&Frame { bulk: Some(id), ..*frame }, ticket, &self.0.budget)?;
+        // Under the lane's lock, so that nobody can ask for it before it is there.
+        let place = (self.lane_of(frame.target), pushed.sequence);
+        let answer_bytes = if frame.class == Class::Answer { frame.bytes() } else { 0 };
+        let gone = Gone { answer_bytes, settles };
+        let payload = copied.unwrap_or_else(copy);
+        lock(&self.0.bulk_out).keep(id, place, frame.token, payload, gone);
         drop(lane);
-        if pushed.wake_writer {
-            out.ready.notify_one();
-        }
-        if let Some(next) = pushed.next {
-            next.wake();
-        }
+        out.pushed(pushed);
         Ok(())
     }
 
     /// Messages of the peer's are settled, or about to be, with so many bytes.
     fn let_go(&self, (messages, bytes): (u64, u64)) {
         if messages > 0 {
-            self.0.held.messages.fetch_sub(messages, Ordering::AcqRel);
-            self.0.held.bytes.fetch_sub(bytes, Ordering::AcqRel);
+            self.0.held.take(messages, bytes);
         }
     }
 

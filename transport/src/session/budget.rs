@@ -3,11 +3,41 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+/// A number of messages and their bytes, changed together by one atomic operation: messages in the
+/// upper bits, bytes in the lower 40. What [`TransportConfig`](crate::TransportConfig) allows of
+/// each leaves room for all that threads may add at once before they take it back.
+#[derive(Debug, Default)]
+pub(super) struct Amount(AtomicU64);
+
+const BYTES_BITS: u32 = 40;
+
+impl Amount {
+    /// Adds; returns what was there before.
+    pub(super) fn add(&self, messages: u64, bytes: u64) -> (u64, u64) {
+        split(self.0.fetch_add(join(messages, bytes), Ordering::AcqRel))
+    }
+
+    pub(super) fn take(&self, messages: u64, bytes: u64) {
+        self.0.fetch_sub(join(messages, bytes), Ordering::AcqRel);
+    }
+
+    pub(super) fn get(&self) -> (u64, u64) {
+        split(self.0.load(Ordering::Acquire))
+    }
+}
+
+const fn join(messages: u64, bytes: u64) -> u64 {
+    messages << BYTES_BITS | bytes
+}
+
+const fn split(both: u64) -> (u64, u64) {
+    (both >> BYTES_BITS, both & ((1 << BYTES_BITS) - 1))
+}
+
 /// Messages and bytes that may be taken; given back when they are settled.
 #[derive(Debug)]
 pub(crate) struct Budget {
-    messages: AtomicU64,
-    bytes: AtomicU64,
+    used: Amount,
     messages_limit: u64,
     bytes_limit: u64,
     /// Whether somebody was turned away since the last look.
@@ -23,8 +53,7 @@ pub(crate) const SHORT_ANSWER_BYTES: u64 = 64;
 impl Budget {
     pub(crate) fn new(messages_limit: u64, bytes_limit: u64, answer_bytes_limit: u64) -> Self {
         Self {
-            messages: AtomicU64::new(0),
-            bytes: AtomicU64::new(0),
+            used: Amount::default(),
             messages_limit,
             bytes_limit,
             short: AtomicBool::new(false),
@@ -35,9 +64,7 @@ impl Budget {
 
     /// Takes one message of `bytes`, if there is room; the first one always has room.
     pub(crate) fn try_take(&self, bytes: u64) -> bool {
-        let messages = self.messages.fetch_add(1, Ordering::AcqRel);
-        let before = self.bytes.fetch_add(bytes, Ordering::AcqRel);
-        let fits = self.fits((messages, before), bytes);
+        let fits = self.fits(self.used.add(1, bytes), bytes);
         if !fits {
             self.short.store(true, Ordering::Release);
             self.give_back(1, bytes);
@@ -85,8 +112,7 @@ impl Budget {
 
     pub(crate) fn give_back(&self, messages: u64, bytes: u64) {
         if messages > 0 {
-            self.messages.fetch_sub(messages, Ordering::AcqRel);
-            self.bytes.fetch_sub(bytes, Ordering::AcqRel);
+            self.used.take(messages, bytes);
         }
     }
 
@@ -97,6 +123,6 @@ impl Budget {
 
     /// Messages and bytes in use.
     pub(crate) fn used(&self) -> (u64, u64) {
-        (self.messages.load(Ordering::Acquire), self.bytes.load(Ordering::Acquire))
+        self.used.get()
     }
 }

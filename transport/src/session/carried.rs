@@ -41,6 +41,12 @@ impl Session {
         self.0.shape.accepts.longest.min(BULK_OVER_LIMIT as u64) + HEAD_LONGEST as u64
     }
 
+    /// Up to where a lane has arrived.
+    pub(super) fn received_on(&self, lane: u16) -> Result<u64, WireError> {
+        let incoming = self.0.incoming.get(usize::from(lane)).ok_or(WireError::Malformed)?;
+        Ok(lock(&incoming.lane).received())
+    }
+
     /// Up to where each lane has arrived.
     pub(crate) fn received(&self) -> Vec<u64> {
         self.0.incoming.iter().map(|incoming| lock(&incoming.lane).received()).collect()
@@ -198,18 +204,13 @@ impl Session {
         self.0.control_ready.notify_one();
     }
 
-    /// So many frames arrived on a lane, the first of which has this sequence number. Returns how
-    /// many of them had come before.
-    pub(super) fn handle_frames(
-        &self,
-        lane: u16,
-        first: u64,
-        count: u64,
-    ) -> Result<u64, WireError> {
+    /// So many frames arrived on a lane, the first of which has this sequence number; some may have
+    /// come before.
+    pub(super) fn handle_frames(&self, lane: u16, first: u64, count: u64) -> Result<(), WireError> {
         let incoming = self.0.incoming.get(usize::from(lane)).ok_or(WireError::Malformed)?;
-        let known = lock(&incoming.lane).handle_frames(first, count)?;
+        lock(&incoming.lane).handle_frames(first, count)?;
         self.tell_marks();
-        Ok(known)
+        Ok(())
     }
 
     /// At this place of its lane, the peer says how many rejections it has seen.

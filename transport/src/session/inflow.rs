@@ -12,7 +12,7 @@ use super::{
     parking::Parking,
     reader::budget_bytes,
 };
-use crate::wire::{WireError, control::Control};
+use crate::wire::{WireError, control::Control, handshake::Accepts};
 
 /// How many bulk messages and answers of one peer may be announced and not complete. Messages are
 /// bounded by the budget, and answers by what was asked; this holds a peer that breaks that.
@@ -30,28 +30,68 @@ impl Inflow {
     }
 }
 
-impl Session {
-    /// Takes a message of so many bytes off what this end said it would hold.
+/// What one turn takes of what this end said it would hold.
+#[derive(Debug)]
+pub(super) struct Holding {
+    accepts: Accepts,
+    /// Messages and bytes held when the turn began, and taken since.
+    before: (u64, u64),
+    taken: (u64, u64),
+}
+
+impl Holding {
+    /// Takes a message with a payload of so many bytes.
     ///
     /// # Errors
     ///
-    /// When the peer sends more than that.
-    pub(super) fn hold(&self, place: Receipt, length: u64) -> Result<Receipt, WireError> {
-        let accepts = self.0.shape.accepts;
-        if length > accepts.longest {
-            return Err(WireError::TooLong { length, limit: accepts.longest });
+    /// When it is longer than this end takes, or more than it said it would hold.
+    #[inline]
+    pub(super) fn take(&mut self, place: Receipt, length: u64) -> Result<Receipt, WireError> {
+        let Accepts { longest, messages, bytes } = self.accepts;
+        if length > longest {
+            return Err(WireError::TooLong { length, limit: longest });
         }
-        let bytes = budget_bytes(length);
-        let messages = self.0.held.messages.fetch_add(1, Ordering::AcqRel);
-        let before = self.0.held.bytes.fetch_add(bytes, Ordering::AcqRel);
-        let fits = messages == 0 || messages < accepts.messages && before + bytes <= accepts.bytes;
+        let more = budget_bytes(length);
+        let held = (self.before.0 + self.taken.0, self.before.1 + self.taken.1);
+        if held.0 > 0 && (held.0 >= messages || held.1 + more > bytes) {
+            return Err(WireError::OverBudget);
+        }
+        self.taken = (self.taken.0 + 1, self.taken.1 + more);
         // The limit of a payload fits with its head.
-        let bytes = u32::try_from(bytes).map_err(|_| WireError::Malformed)?;
-        if fits { Ok(Receipt { bytes, ..place }) } else { Err(WireError::OverBudget) }
+        Ok(Receipt { bytes: u32::try_from(more).map_err(|_| WireError::Malformed)?, ..place })
+    }
+}
+
+impl Session {
+    /// What this end holds of the peer's messages, for a turn that takes more.
+    pub(super) fn holding(&self) -> Holding {
+        // What is let go meanwhile only makes room. Nobody else takes: a session is read by one
+        // thread, one turn after another.
+        Holding { accepts: self.0.shape.accepts, before: self.0.held.get(), taken: (0, 0) }
+    }
+
+    /// Holds what a turn has taken.
+    pub(super) fn hold(&self, holding: &Holding) {
+        let (messages, bytes) = holding.taken;
+        if messages > 0 {
+            self.0.held.add(messages, bytes);
+        }
     }
 
     /// A message has arrived: it is delivered, parked, or rejected since an earlier one was.
+    #[inline]
     pub(super) fn offer(&self, inbound: Inbound, out: &mut Vec<Inbound>) {
+        let is_free = !self.0.is_inflow_busy.load(Ordering::Acquire)
+            && !self.0.budget.has_many_answers()
+            && !self.refuses_any(inbound.ticket.lane);
+        if is_free {
+            out.push(inbound);
+        } else {
+            self.offer_in_turn(inbound, out);
+        }
+    }
+
+    fn offer_in_turn(&self, inbound: Inbound, out: &mut Vec<Inbound>) {
         if self.0.budget.has_many_answers() {
             self.0.is_inflow_busy.store(true, Ordering::Release);
             lock(&self.0.inflow).parking.shut();

@@ -6,7 +6,7 @@
 
 use bytes::{Buf as _, Bytes, BytesMut};
 
-use super::{Class, Inbound, Receipt, Session, Unsettled};
+use super::{Class, Inbound, Receipt, Session, Unsettled, inflow::Holding};
 use crate::wire::{
     WireError,
     lane::{BULK_STREAM, HEAD_LONGEST, LaneFrame},
@@ -31,8 +31,8 @@ pub(crate) struct StreamReader {
     begun: BytesMut,
     /// Once the header has come.
     kind: Option<Kind>,
-    /// What one turn has taken from a lane; kept for its room.
-    frames: Vec<LaneFrame>,
+    /// Places that one turn settles by itself; kept for its room.
+    settled: Vec<Receipt>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -45,7 +45,7 @@ enum Kind {
 
 impl StreamReader {
     pub(crate) fn new(carrier: u64) -> Self {
-        Self { carrier, begun: BytesMut::new(), kind: None, frames: Vec::new() }
+        Self { carrier, begun: BytesMut::new(), kind: None, settled: Vec::new() }
     }
 
     /// Which lane it carries; `None` for a bulk message, or while that is not known.
@@ -92,12 +92,12 @@ impl StreamReader {
         match self.kind {
             Some(Kind::Bulk(id)) => session.handle_bulk_bytes(self.carrier, id, &bytes, arrived),
             Some(Kind::Lane(place)) => {
-                // What is longer than a frame may be is refused by its length, before it is read.
-                let taken = self.take_frames(bytes, session.frame_limit_bytes());
-                let count = self.frames.len() as u64;
-                let next = Receipt { sequence: place.sequence.saturating_add(count), ..place };
+                let settled = std::mem::take(&mut self.settled);
+                let mut turn = Turn::begin(session, place, settled, arrived)?;
+                let taken = self.take_frames(bytes, &mut turn);
+                let (next, settled) = turn.end()?;
                 self.kind = Some(Kind::Lane(next));
-                take_frames(session, place, &mut self.frames, arrived)?;
+                self.settled = settled;
                 taken
             }
             None => Ok(()),
@@ -109,7 +109,9 @@ impl StreamReader {
     /// # Errors
     ///
     /// When what follows the frames taken breaks the protocol: it has not been received.
-    fn take_frames(&mut self, mut bytes: Bytes, limit: u64) -> Result<(), WireError> {
+    fn take_frames(&mut self, mut bytes: Bytes, turn: &mut Turn<'_>) -> Result<(), WireError> {
+        // What is longer than a frame may be is refused by its length, before it is read.
+        let limit = turn.session.frame_limit_bytes();
         while !self.begun.is_empty() && !bytes.is_empty() {
             // Only what completes the frame is copied; what follows is not.
             let missing = match LaneFrame::length(&self.begun, limit)? {
@@ -120,87 +122,127 @@ impl StreamReader {
             let is_whole = LaneFrame::length(&self.begun, limit)?
                 .is_some_and(|whole| whole.end <= self.begun.len());
             if is_whole {
-                let mut frame = std::mem::take(&mut self.begun).freeze();
-                self.keep(LaneFrame::take(&mut frame, limit)?)?;
+                let frame = std::mem::take(&mut self.begun).freeze();
+                turn.take_front(&frame, 0, limit)?;
             }
         }
         if self.begun.is_empty() {
-            while let Some(frame) = LaneFrame::take(&mut bytes, limit)? {
-                self.keep(Some(frame))?;
+            let mut at = 0;
+            while let Some(length) = turn.take_front(&bytes, at, limit)? {
+                at += length;
             }
-            self.begun.extend_from_slice(&bytes);
+            self.begun.extend_from_slice(&bytes[at..]);
         }
         Ok(())
-    }
-
-    /// Kinds behind capabilities that this release does not offer are refused.
-    fn keep(&mut self, frame: Option<LaneFrame>) -> Result<(), WireError> {
-        match frame {
-            Some(LaneFrame::Flush { .. } | LaneFrame::Flushed { .. }) => Err(WireError::Malformed),
-            frame => {
-                self.frames.extend(frame);
-                Ok(())
-            }
-        }
     }
 }
 
 /// Takes frames that follow one another on a lane, but for those that came before.
-fn take_frames(
-    session: &Session,
-    mut place: Receipt,
-    frames: &mut Vec<LaneFrame>,
-    arrived: &mut Arrived,
-) -> Result<(), WireError> {
-    if frames.is_empty() {
-        return Ok(());
-    }
-    let known = session.handle_frames(place.lane, place.sequence, frames.len() as u64)?;
-    let mut settled = Vec::new();
-    let mut taken = Ok(());
-    for (n, frame) in (0..).zip(frames.drain(..)) {
-        if n >= known && taken.is_ok() {
-            taken = take_frame(session, place, frame, &mut settled, arrived);
-        }
-        place.sequence += 1;
-    }
-    session.settle_all(settled);
-    taken
+struct Turn<'a> {
+    session: &'a Session,
+    /// Where the turn began.
+    first: u64,
+    /// The place of the next frame.
+    place: Receipt,
+    /// Frames up to here came on an earlier connection.
+    known: u64,
+    holding: Holding,
+    settled: Vec<Receipt>,
+    arrived: &'a mut Arrived,
 }
 
-fn take_frame(
-    session: &Session,
-    place: Receipt,
-    frame: LaneFrame,
-    settled: &mut Vec<Receipt>,
-    arrived: &mut Arrived,
-) -> Result<(), WireError> {
-    match frame {
-        LaneFrame::Message { target, payload } => {
-            let ticket = session.hold(place, payload.len() as u64)?;
-            let class = Class::Message;
-            session.offer(Inbound { ticket, class, target, payload }, &mut arrived.frames);
+impl<'a> Turn<'a> {
+    /// # Errors
+    ///
+    /// When there is no such lane, or frames before this place are missing.
+    fn begin(
+        session: &'a Session,
+        place: Receipt,
+        settled: Vec<Receipt>,
+        arrived: &'a mut Arrived,
+    ) -> Result<Self, WireError> {
+        let known = session.received_on(place.lane)?;
+        if place.sequence > known + 1 {
+            return Err(WireError::Gap { due: known + 1, came: place.sequence });
         }
-        LaneFrame::Answer { target, payload } => {
-            settled.push(place);
-            arrived.frames.push(Inbound { ticket: place, class: Class::Answer, target, payload });
-        }
-        LaneFrame::Bulk { answer: false, target, id, length } => {
-            let ticket = session.hold(place, length)?;
-            session.expect_bulk(id, length, ticket, Class::Message, target)?;
-        }
-        LaneFrame::Bulk { answer: true, target, id, length } => {
-            session.expect_bulk(id, length, place, Class::Answer, target)?;
-        }
-        LaneFrame::Rejected { lane, sequence, reason } => {
-            settled.push(place);
-            let unsettled = session.handle_rejected(lane, sequence)?;
-            arrived.rejected.push((lane, unsettled, reason));
-        }
-        LaneFrame::Seen { count } => session.handle_seen(place, count)?,
-        LaneFrame::Flush { .. } | LaneFrame::Flushed { .. } => {}
+        let holding = session.holding();
+        Ok(Self { session, first: place.sequence, place, known, holding, settled, arrived })
     }
-    Ok(())
+
+    /// Notes that all that was taken has arrived. Returns the next frame's place.
+    fn end(mut self) -> Result<(Receipt, Vec<Receipt>), WireError> {
+        let count = self.place.sequence - self.first;
+        if count > 0 {
+            self.session.handle_frames(self.place.lane, self.first, count)?;
+            self.session.hold(&self.holding);
+            self.session.settle_all(self.settled.drain(..));
+        }
+        Ok((self.place, self.settled))
+    }
+
+    /// Takes the frame that begins at `at`, and returns its length; `None` while it is not whole.
+    ///
+    /// # Errors
+    ///
+    /// When it breaks the protocol: it is not taken.
+    #[inline]
+    fn take_front(
+        &mut self,
+        bytes: &Bytes,
+        at: usize,
+        limit: u64,
+    ) -> Result<Option<usize>, WireError> {
+        let Some((frame, length)) = LaneFrame::take_at(bytes, at, limit)? else { return Ok(None) };
+        // One that came before was taken then.
+        if self.place.sequence > self.known {
+            self.take(frame)?;
+        }
+        self.place.sequence += 1;
+        Ok(Some(length))
+    }
+
+    #[inline]
+    fn take(&mut self, frame: LaneFrame) -> Result<(), WireError> {
+        let Self { session, place, .. } = *self;
+        match frame {
+            LaneFrame::Message { target, payload } => {
+                let ticket = self.holding.take(place, payload.len() as u64)?;
+                let class = Class::Message;
+                session.offer(Inbound { ticket, class, target, payload }, &mut self.arrived.frames);
+                Ok(())
+            }
+            LaneFrame::Answer { target, payload } => {
+                self.settled.push(place);
+                let class = Class::Answer;
+                self.arrived.frames.push(Inbound { ticket: place, class, target, payload });
+                Ok(())
+            }
+            frame => self.take_rarer(frame),
+        }
+    }
+
+    fn take_rarer(&mut self, frame: LaneFrame) -> Result<(), WireError> {
+        let Self { session, place, .. } = *self;
+        match frame {
+            LaneFrame::Bulk { answer: false, target, id, length } => {
+                let ticket = self.holding.take(place, length)?;
+                session.expect_bulk(id, length, ticket, Class::Message, target)
+            }
+            LaneFrame::Bulk { answer: true, target, id, length } => {
+                session.expect_bulk(id, length, place, Class::Answer, target)
+            }
+            LaneFrame::Rejected { lane, sequence, reason } => {
+                let unsettled = session.handle_rejected(lane, sequence)?;
+                self.settled.push(place);
+                self.arrived.rejected.push((lane, unsettled, reason));
+                Ok(())
+            }
+            LaneFrame::Seen { count } => session.handle_seen(place, count),
+            // They are behind a capability that this release does not offer.
+            LaneFrame::Flush { .. } | LaneFrame::Flushed { .. } => Err(WireError::Malformed),
+            LaneFrame::Message { .. } | LaneFrame::Answer { .. } => self.take(frame),
+        }
+    }
 }
 
 /// Appends the bytes that open a lane's stream.

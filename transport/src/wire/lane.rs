@@ -49,9 +49,11 @@ pub(crate) const HEAD_LONGEST: usize = varint::LONGEST + 1 + 8;
 
 /// Appends a message or an answer.
 pub(crate) fn put_payload(answer: bool, target: u64, payload: &[u8], out: &mut Vec<u8>) {
+    out.reserve(HEAD_LONGEST + payload.len());
     varint::put(payload.len() as u64 + 9, out);
-    out.push(if answer { ANSWER } else { MESSAGE });
-    out.extend_from_slice(&target.to_le_bytes());
+    let mut head = [if answer { ANSWER } else { MESSAGE }; 9];
+    head[1..].copy_from_slice(&target.to_le_bytes());
+    out.extend_from_slice(&head);
     out.extend_from_slice(payload);
 }
 
@@ -94,19 +96,32 @@ impl LaneFrame {
         out.extend_from_slice(&body);
     }
 
-    /// Takes a whole frame from the front; `None` while bytes are missing.
+    /// Takes the whole frame that begins at a place, with its length; `None` while bytes are
+    /// missing.
     ///
     /// # Errors
     ///
     /// When its length is over `limit`, before the rest of it has come, or it is no frame.
-    pub(crate) fn take(bytes: &mut Bytes, limit: u64) -> Result<Option<Self>, WireError> {
-        let Some(whole) = Self::length(bytes, limit)? else { return Ok(None) };
-        if bytes.len() < whole.end {
+    #[inline]
+    pub(crate) fn take_at(
+        bytes: &Bytes,
+        at: usize,
+        limit: u64,
+    ) -> Result<Option<(Self, usize)>, WireError> {
+        let Some(whole) = Self::length(&bytes[at..], limit)? else { return Ok(None) };
+        if bytes.len() - at < whole.end {
             return Ok(None);
         }
-        let mut frame = bytes.split_to(whole.end);
-        frame.advance(whole.start);
-        Self::parse(frame).map(Some)
+        let frame = Self::parse(bytes.slice(at + whole.start..at + whole.end))?;
+        Ok(Some((frame, whole.end)))
+    }
+
+    /// Takes a whole frame from the front.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn take(bytes: &mut Bytes, limit: u64) -> Result<Option<Self>, WireError> {
+        let Some((frame, length)) = Self::take_at(bytes, 0, limit)? else { return Ok(None) };
+        bytes.advance(length);
+        Ok(Some(frame))
     }
 
     /// Where the frame at the front begins, after its length, and ends; `None` while that is not
@@ -120,17 +135,29 @@ impl LaneFrame {
         Ok(Some(head..head + length))
     }
 
+    /// What a frame says, without its length.
+    ///
+    /// # Errors
+    ///
+    /// When it is no frame.
+    #[inline]
     fn parse(mut body: Bytes) -> Result<Self, WireError> {
+        let Some((&kind, rest)) = body.split_first() else { return Err(WireError::Malformed) };
+        if kind != MESSAGE && kind != ANSWER {
+            return Self::parse_rarer(body);
+        }
+        let target = u64::from_le_bytes(*rest.first_chunk().ok_or(WireError::Malformed)?);
+        body.advance(1 + size_of::<u64>());
+        Ok(if kind == MESSAGE {
+            Self::Message { target, payload: body }
+        } else {
+            Self::Answer { target, payload: body }
+        })
+    }
+
+    fn parse_rarer(mut body: Bytes) -> Result<Self, WireError> {
         let kind = body.try_get_u8().map_err(|_| WireError::Malformed)?;
         let frame = match kind {
-            MESSAGE | ANSWER => {
-                let target = body.try_get_u64_le().map_err(|_| WireError::Malformed)?;
-                return Ok(if kind == MESSAGE {
-                    Self::Message { target, payload: body }
-                } else {
-                    Self::Answer { target, payload: body }
-                });
-            }
             REJECTED => Self::Rejected {
                 lane: number(&mut body)?.try_into().map_err(|_| WireError::Malformed)?,
                 sequence: number(&mut body)?,
