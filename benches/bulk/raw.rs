@@ -93,15 +93,15 @@ fn on_a_thread<F: Future<Output = Result<(), Failure>>>(main: impl FnOnce() -> F
     });
 }
 
-/// What `quic_config` of the transport sets, for two lanes and two bulk messages.
+/// What the transport sets by default, for two lanes and two bulk messages.
 fn settings() -> Arc<quinn::TransportConfig> {
     const WINDOW_BYTES: u32 = 1024 * 1024;
     let mut quic = quinn::TransportConfig::default();
     quic.keep_alive_interval(Some(Duration::from_millis(500)))
         .initial_rtt(Duration::from_millis(30))
         .stream_receive_window(WINDOW_BYTES.into())
-        .receive_window((5 * WINDOW_BYTES).into())
-        .send_window(273 * u64::from(WINDOW_BYTES))
+        .receive_window((7 * WINDOW_BYTES).into())
+        .send_window(289 * u64::from(WINDOW_BYTES))
         .datagram_receive_buffer_size(None);
     let mut discovery = quinn::MtuDiscoveryConfig::default();
     discovery.upper_bound(DATAGRAM_BYTES);
@@ -109,13 +109,16 @@ fn settings() -> Arc<quinn::TransportConfig> {
     Arc::new(quic)
 }
 
+/// The socket's buffers.
+const BUFFER_BYTES: usize = 4 * 1024 * 1024;
+
 /// The longest datagram.
 const DATAGRAM_BYTES: u16 = 6_500;
 
 fn endpoint(server: Option<ServerConfig>) -> Result<Endpoint, Failure> {
     let mut config = quinn::EndpointConfig::default();
     config.max_udp_payload_size(DATAGRAM_BYTES)?;
-    let socket = Udp.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+    let socket = Udp.bind_buffered(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), BUFFER_BYTES)?;
     Ok(Endpoint::new_with_abstract_socket(config, server, socket, Udp.runtime())?)
 }
 

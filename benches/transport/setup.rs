@@ -53,7 +53,7 @@ impl Setup {
         client.transport_config(quic);
         let mut config = quinn::EndpointConfig::default();
         config.max_udp_payload_size(PACKET_BYTES).map_err(io::Error::other)?;
-        let socket = Udp.bind(([127, 0, 0, 1], 0).into())?;
+        let socket = Udp.bind_buffered(([127, 0, 0, 1], 0).into(), BUFFER_BYTES)?;
         let mut endpoint =
             quinn::Endpoint::new_with_abstract_socket(config, Some(server), socket, Udp.runtime())?;
         endpoint.set_default_client_config(client);
@@ -110,7 +110,10 @@ const PACKET_BYTES: u16 = 6_500;
 /// The window of one stream, as the transport has it.
 const WINDOW_BYTES: u32 = 1024 * 1024;
 
-/// The transport's own settings with its defaults (`quic_config` there): two lanes, two bulk streams.
+/// The socket's buffers, as the transport has them.
+const BUFFER_BYTES: usize = 4 * 1024 * 1024;
+
+/// The transport's own settings with its defaults: two lanes, twice two bulk streams.
 fn quic_config() -> quinn::TransportConfig {
     let mut quic = quinn::TransportConfig::default();
     let idle = quinn::IdleTimeout::try_from(Duration::from_secs(3)).expect("3 s are in range");
@@ -118,10 +121,10 @@ fn quic_config() -> quinn::TransportConfig {
         .keep_alive_interval(Some(Duration::from_millis(500)))
         .initial_rtt(Duration::from_millis(30))
         .max_concurrent_bidi_streams(1u8.into())
-        .max_concurrent_uni_streams(4u8.into())
+        .max_concurrent_uni_streams(6u8.into())
         .stream_receive_window(WINDOW_BYTES.into())
-        .receive_window((WINDOW_BYTES * 5).into())
-        .send_window(u64::from(WINDOW_BYTES) * 273)
+        .receive_window((WINDOW_BYTES * 7).into())
+        .send_window(u64::from(WINDOW_BYTES) * 289)
         .datagram_receive_buffer_size(None);
     let mut discovery = quinn::MtuDiscoveryConfig::default();
     discovery.upper_bound(PACKET_BYTES);

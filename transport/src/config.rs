@@ -1,7 +1,13 @@
 //! A transport's settings.
 
+mod quic;
+#[cfg(test)]
+mod tests;
+
 use std::{fmt, net::SocketAddr, num::NonZeroU16, time::Duration};
 
+pub(crate) use self::quic::quinn_config;
+pub use self::quic::{Congestion, QuicConfig};
 use crate::{
     identity::{ClusterName, NodeName},
     session::{Limits, Shape},
@@ -44,10 +50,10 @@ pub struct TransportConfig {
     /// The most unsettled bytes of one target. Default 1 MiB. A larger message goes alone.
     pub target_bytes: u64,
     /// The most unsettled messages of one session, at least
-    /// [`target_messages`](Self::target_messages). Default 65,536.
+    /// [`target_messages`](Self::target_messages) and at most 4,194,304. Default 65,536.
     pub session_messages: u64,
-    /// The most unsettled bytes of one session, at least [`target_bytes`](Self::target_bytes).
-    /// Default 64 MiB. Each node tells its peers that it takes as many of theirs, and the lower
+    /// The most unsettled bytes of one session, at least [`target_bytes`](Self::target_bytes) and at
+    /// most 64 GiB. Default 64 MiB. Each node tells its peers that it takes as many of theirs, and the lower
     /// limit of two holds between them; a peer that sends more is cut off.
     pub session_bytes: u64,
     /// The most message bytes of one lane that the peer has not received, at least 64 KiB. Default
@@ -66,7 +72,8 @@ pub struct TransportConfig {
     /// Payloads longer than this, 1 KiB to 1 MiB, travel as bulk, on streams of their own, so that
     /// they do not hold up others on their lane. Default 64 KiB.
     pub bulk_over: usize,
-    /// How many bulk messages of one peer may come in at once, 1 to 16. Default 2.
+    /// How many bulk messages of one peer may come in at once, 1 to 16. Default 2. One of which at
+    /// most 256 KiB are to come does not count, but there are never more than twice as many.
     ///
     /// More share the path among them and take longer each; together they leave less of the
     /// connection's window to short messages.
@@ -77,6 +84,8 @@ pub struct TransportConfig {
     /// Nodes of lasting names come again as themselves; only a cluster whose nodes take new names at
     /// each start, or a peer with many certificates, comes there.
     pub peers_limit: u32,
+    /// How QUIC is set up. Default [`QuicConfig::data_center`].
+    pub quic: QuicConfig,
 }
 
 impl TransportConfig {
@@ -108,6 +117,7 @@ impl TransportConfig {
             bulk_over: 64 * 1024,
             bulk_streams: 2,
             peers_limit: 10_000,
+            quic: QuicConfig::default(),
         }
     }
 
@@ -147,85 +157,66 @@ impl TransportConfig {
     ///
     /// [`ConfigError`], which names the field, its value and the rule.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        let check = |field, holds: bool, value: &dyn fmt::Debug, rule| {
-            if holds {
-                Ok(())
-            } else {
-                Err(ConfigError { field, value: format!("{value:?}"), rule })
-            }
-        };
         let (ms, s) = (Duration::from_millis, Duration::from_secs);
         let timeout = self.idle_timeout;
-        check("lanes", self.lanes.get() <= LANES_LIMIT, &self.lanes, "1 to 256")?;
-        check("idle_timeout", (ms(500)..=s(60)).contains(&timeout), &timeout, "500 ms to 60 s")?;
-        check(
-            "keep_alive",
+        Check("lanes", &self.lanes).holds(self.lanes.get() <= LANES_LIMIT, "1 to 256")?;
+        Check("idle_timeout", &timeout)
+            .holds((ms(500)..=s(60)).contains(&timeout), "500 ms to 60 s")?;
+        Check("keep_alive", &self.keep_alive).holds(
             !self.keep_alive.is_zero() && self.keep_alive <= timeout / 3,
-            &self.keep_alive,
             "above zero, and at most a third of idle_timeout",
         )?;
-        let handshake = self.handshake_timeout;
-        check(
-            "handshake_timeout",
-            (ms(100)..=s(60)).contains(&handshake),
-            &handshake,
-            "100 ms to 60 s",
+        Check("handshake_timeout", &self.handshake_timeout)
+            .holds((ms(100)..=s(60)).contains(&self.handshake_timeout), "100 ms to 60 s")?;
+        Check("redial_first", &self.redial_first)
+            .holds(!self.redial_first.is_zero(), "above zero")?;
+        Check("redial_longest", &self.redial_longest)
+            .holds(self.redial_longest >= self.redial_first, "at least redial_first")?;
+        self.validate_budgets()?;
+        Check("peers_limit", &self.peers_limit)
+            .holds((1..=1_000_000).contains(&self.peers_limit), "1 to 1,000,000")?;
+        self.quic.validate()?;
+        Check("node", &self.node).holds(self.credentials.allows(&self.node), OWN_NAME)
+    }
+
+    fn validate_budgets(&self) -> Result<(), ConfigError> {
+        Check("target_messages", &self.target_messages)
+            .holds(self.target_messages > 0, "at least 1")?;
+        Check("session_messages", &self.session_messages).holds(
+            (u64::from(self.target_messages)..=SESSION_MESSAGES_LIMIT)
+                .contains(&self.session_messages),
+            "at least target_messages, and at most 4,194,304",
         )?;
-        check("redial_first", !self.redial_first.is_zero(), &self.redial_first, "above zero")?;
-        check(
-            "redial_longest",
-            self.redial_longest >= self.redial_first,
-            &self.redial_longest,
-            "at least redial_first",
+        Check("target_bytes", &self.target_bytes).holds(self.target_bytes > 0, "at least 1")?;
+        Check("session_bytes", &self.session_bytes).holds(
+            (self.target_bytes..=SESSION_BYTES_LIMIT).contains(&self.session_bytes),
+            "at least target_bytes, and at most 64 GiB",
         )?;
-        check("target_messages", self.target_messages > 0, &self.target_messages, "at least 1")?;
-        check(
-            "session_messages",
-            self.session_messages >= u64::from(self.target_messages),
-            &self.session_messages,
-            "at least target_messages",
-        )?;
-        check("target_bytes", self.target_bytes > 0, &self.target_bytes, "at least 1")?;
-        check(
-            "session_bytes",
-            self.session_bytes >= self.target_bytes,
-            &self.session_bytes,
-            "at least target_bytes",
-        )?;
-        check(
-            "lane_bytes",
-            self.lane_bytes >= 64 * 1024,
-            &self.lane_bytes,
-            "at least 65536 bytes",
-        )?;
-        check("answer_bytes", self.answer_bytes > 0, &self.answer_bytes, "at least 1")?;
-        check(
-            "message_limit",
-            (1_024..=1024 * 1024 * 1024).contains(&self.message_limit),
-            &self.message_limit,
-            "1 KiB to 1 GiB",
-        )?;
-        check(
-            "bulk_over",
-            (1_024..=BULK_OVER_LIMIT).contains(&self.bulk_over),
-            &self.bulk_over,
-            "1 KiB to 1 MiB",
-        )?;
-        check(
-            "bulk_streams",
-            (1..=BULK_STREAMS_LIMIT).contains(&self.bulk_streams),
-            &self.bulk_streams,
-            "1 to 16",
-        )?;
-        check(
-            "peers_limit",
-            (1..=1_000_000).contains(&self.peers_limit),
-            &self.peers_limit,
-            "1 to 1,000,000",
-        )?;
-        check("node", self.credentials.allows(&self.node), &self.node, OWN_NAME)
+        Check("lane_bytes", &self.lane_bytes)
+            .holds(self.lane_bytes >= 64 * 1024, "at least 65536 bytes")?;
+        Check("answer_bytes", &self.answer_bytes).holds(self.answer_bytes > 0, "at least 1")?;
+        Check("message_limit", &self.message_limit)
+            .holds((1_024..=1024 * 1024 * 1024).contains(&self.message_limit), "1 KiB to 1 GiB")?;
+        Check("bulk_over", &self.bulk_over)
+            .holds((1_024..=BULK_OVER_LIMIT).contains(&self.bulk_over), "1 KiB to 1 MiB")?;
+        Check("bulk_streams", &self.bulk_streams)
+            .holds((1..=BULK_STREAMS_LIMIT).contains(&self.bulk_streams), "1 to 16")
     }
 }
+
+/// A field and its value.
+struct Check<'a>(&'static str, &'a dyn fmt::Debug);
+
+impl Check<'_> {
+    fn holds(self, holds: bool, rule: &'static str) -> Result<(), ConfigError> {
+        let Self(field, value) = self;
+        if holds { Ok(()) } else { Err(ConfigError { field, value: format!("{value:?}"), rule }) }
+    }
+}
+
+/// The most that a session may have under way: what counts it holds both in one number.
+const SESSION_MESSAGES_LIMIT: u64 = 1 << 22;
+const SESSION_BYTES_LIMIT: u64 = 1 << 36;
 
 /// What a node's name has to be, when it starts and whenever its certificate changes.
 pub(crate) const OWN_NAME: &str = "a DNS name of the node's certificate";

@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::{
     identity::{ClusterName, NodeName, PeerId},
-    session::{Arrived, Limits, Session, Shape, StreamReader},
+    session::{Arrived, Buffers, Limits, Session, Shape, StreamReader},
     tls::Credentials,
     wire::{
         control::Control,
@@ -94,7 +94,7 @@ fn credentials(data: &[u8]) {
 /// A whole session: each piece begins with a byte that says where it goes and one for its length.
 fn session(data: &[u8]) {
     let id = |name| PeerId { name: NodeName::new(name).expect("a name"), incarnation: 1 };
-    let session = Session::new(id("a"), id("b"), Bytes::new(), &SHAPE);
+    let session = Session::new(id("a"), id("b"), Bytes::new(), &SHAPE, Buffers::default());
     let _ = session.resume(CARRIER, &[]);
     let mut readers: [StreamReader; 4] = std::array::from_fn(|_| StreamReader::new(CARRIER));
     let mut control = BytesMut::new();

@@ -106,7 +106,7 @@ mod wire;
 
 pub use self::{
     clock::{Clock, TimeSource},
-    config::{ConfigError, TransportConfig},
+    config::{ConfigError, Congestion, QuicConfig, TransportConfig},
     greet::ConnectError,
     identity::{ClusterName, NodeName, PeerId},
     random::Random,

@@ -230,7 +230,7 @@ async fn read_control(
                 Some(Errand::Pong) => pong.notify_waiters(),
                 Some(Errand::Write { id, from, bytes }) => {
                     while writers.try_join_next().is_some() {}
-                    if writers.len() >= usize::from(BULK_STREAMS_LIMIT) {
+                    if writers.len() >= 2 * usize::from(BULK_STREAMS_LIMIT) {
                         return Err(LinkEnd::Wire(WireError::OverBudget));
                     }
                     let bulk = Bulk { id, from, bytes };

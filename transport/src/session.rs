@@ -10,6 +10,7 @@
 //! hold of a session.
 
 mod budget;
+mod buffers;
 mod bulk;
 mod carried;
 mod closing;
@@ -46,6 +47,7 @@ use self::{
 };
 pub(crate) use self::{
     budget::Budget,
+    buffers::Buffers,
     carried::Errand,
     incoming::Incoming,
     outgoing::{Frame, Outgoing, PushRefusal, Pushed, Replaced},
@@ -156,6 +158,8 @@ struct Inner {
     marks_changed: AtomicBool,
     /// Messages of the peer's that have arrived and are not settled.
     held: Amount,
+    /// For bulk messages, either way.
+    buffers: Buffers,
     bulk_out: Mutex<BulkOut>,
     inflow: Mutex<Inflow>,
     /// Whether anything may be parked, or coming in as a bulk message.
@@ -227,7 +231,13 @@ pub(crate) struct Shape {
 }
 
 impl Session {
-    pub(crate) fn new(local: PeerId, peer: PeerId, info: Bytes, shape: &Shape) -> Self {
+    pub(crate) fn new(
+        local: PeerId,
+        peer: PeerId,
+        info: Bytes,
+        shape: &Shape,
+        buffers: Buffers,
+    ) -> Self {
         let out = || Out { lane: Mutex::new(Outgoing::new(shape.limits)), ready: Notify::new() };
         Self(Arc::new(Inner {
             local,
@@ -242,7 +252,8 @@ impl Session {
             marks_changed: AtomicBool::new(false),
             held: Amount::default(),
             bulk_out: Mutex::default(),
-            inflow: Mutex::new(Inflow::new(shape)),
+            inflow: Mutex::new(Inflow::new(shape, buffers.clone())),
+            buffers,
             is_inflow_busy: AtomicBool::new(false),
             closing: AtomicBool::new(false),
             closed_changed: Notify::new(),
@@ -511,7 +522,7 @@ impl Session {
     ) -> Result<(), SendError> {
         let id = lock(&self.0.bulk_out).next_id();
         let out = self.out(frame.target);
-        let copy = || Bytes::copy_from_slice(frame.payload);
+        let copy = || self.0.buffers.copy(frame.payload);
         // Before the lane is locked: others would wait for as long as it takes. Not in vain, as far
         // as can be known before.
         let may_take = lock(&out.lane).may_take(frame, ticket, &self.0.budget);

@@ -33,9 +33,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-pub(crate) use self::seeded::{
-    MAX_UDP_PAYLOAD_BYTES, endpoint_config, seeded_client, seeded_server,
-};
+pub(crate) use self::seeded::{endpoint_config, seeded_client, seeded_server};
 use self::{drift::HostTime, fabric::Fabric};
 pub use self::{
     host::Host,

@@ -27,13 +27,13 @@ pub use self::rotate::{CertificateStatus, RotateError, Rotated, Rotator};
 use self::rotate::{Proof, warn_of_expiry};
 use crate::{
     Clock, Random,
-    config::{BULK_STREAMS_LIMIT, ConfigError, TransportConfig},
+    config::{ConfigError, TransportConfig, quinn_config},
     greet::{CLOSED, ConnectError, ControlStream, FORGOTTEN, REPLACED},
     identity::{NodeName, PeerId},
     link::{Link, LinkEnd},
     peer::{Over, Peer},
-    session::{Inbound, Session, Unsettled},
-    simulation::{MAX_UDP_PAYLOAD_BYTES, endpoint_config},
+    session::{Buffers, Inbound, Session, Unsettled},
+    simulation::endpoint_config,
     socket::{Journal, Network},
     wire::{
         control::Control,
@@ -147,6 +147,8 @@ struct Shared {
     peers: RefCell<BTreeMap<NodeName, Entry>>,
     tasks: RefCell<JoinSet<()>>,
     next_link: Cell<u64>,
+    /// What sessions copy long messages to.
+    buffers: Buffers,
     closing: Cell<bool>,
     /// Told whenever a link comes up or goes down.
     changed: Notify,
@@ -179,12 +181,13 @@ impl Bound {
     ) -> Result<Self, BindError> {
         config.validate().map_err(BindError::Config)?;
         let seed = network.seed().map(|seed| seed ^ random.next_u64());
-        let proof = Proof::new(&config, quic_config(&config), seed);
+        let proof = Proof::new(&config, quinn_config(&config), seed);
         warn_of_expiry(&config.node, &config.credentials);
         let failed = |source| BindError::Socket { addr: config.bind, source };
-        let socket = network.bind(config.bind).map_err(failed)?;
+        let buffers = config.quic.socket_buffer_bytes as usize;
+        let socket = network.bind_buffered(config.bind, buffers).map_err(failed)?;
         let endpoint = quinn::Endpoint::new_with_abstract_socket(
-            endpoint_config(seed),
+            endpoint_config(seed, config.quic.packet_bytes),
             Some(proof.server()),
             socket,
             network.runtime(),
@@ -218,42 +221,13 @@ impl Bound {
             peers: RefCell::default(),
             tasks: RefCell::default(),
             next_link: Cell::new(1),
+            buffers: Buffers::default(),
             closing: Cell::new(false),
             changed: Notify::new(),
         }));
         transport.spawn(accept::run(transport.clone()));
         transport
     }
-}
-
-/// What one stream may have under way.
-const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
-
-/// How many streams' windows may be under way to a peer: all that it can have.
-const WINDOWS_OUT: u64 = LANES_LIMIT as u64 + BULK_STREAMS_LIMIT as u64 + 1;
-
-/// QUIC settings that suit nodes of a cluster. Sources are the facts measured in
-/// `docs/performance.md`.
-fn quic_config(config: &TransportConfig) -> quinn::TransportConfig {
-    let mut quic = quinn::TransportConfig::default();
-    let streams = u32::from(config.lanes.get()) + u32::from(config.bulk_streams);
-    let idle =
-        quinn::IdleTimeout::try_from(config.idle_timeout).expect("the configuration was validated");
-    quic.max_idle_timeout(Some(idle))
-        .keep_alive_interval(Some(config.keep_alive))
-        .initial_rtt(Duration::from_millis(30))
-        .max_concurrent_bidi_streams(1u8.into())
-        .max_concurrent_uni_streams(streams.into())
-        .stream_receive_window(STREAM_WINDOW_BYTES.into())
-        // Room for every stream's window, so that none that is stuck stalls another.
-        .receive_window((STREAM_WINDOW_BYTES * (streams + 1)).into())
-        .send_window(u64::from(STREAM_WINDOW_BYTES) * WINDOWS_OUT)
-        .datagram_receive_buffer_size(None);
-    let mut discovery = quinn::MtuDiscoveryConfig::default();
-    // Ten segments of this size are what one GSO call carries.
-    discovery.upper_bound(MAX_UDP_PAYLOAD_BYTES);
-    quic.mtu_discovery_config(Some(discovery));
-    quic
 }
 
 impl Transport {
@@ -473,7 +447,13 @@ impl Transport {
         entry.peer.session_or_else(|| {
             let shape = self.0.config.shape(hello.lanes, hello.accepts);
             let info = Bytes::copy_from_slice(&hello.info);
-            Session::new(self.0.local.clone(), hello.node.clone(), info, &shape)
+            Session::new(
+                self.0.local.clone(),
+                hello.node.clone(),
+                info,
+                &shape,
+                self.0.buffers.clone(),
+            )
         })
     }
 

@@ -382,7 +382,7 @@ impl Session {
             self.0.outgoing.iter().flat_map(|out| lock(&out.lane).end(&mut wake)).collect();
         wake.into_iter().for_each(Waker::wake);
         lock(&self.0.bulk_out).clear();
-        *lock(&self.0.inflow) = Inflow::new(&self.0.shape);
+        *lock(&self.0.inflow) = Inflow::new(&self.0.shape, self.0.buffers.clone());
         self.0.closed_changed.notify_waiters();
         unsettled
     }

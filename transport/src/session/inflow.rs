@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::{
     Arrived, Class, Errand, Inbound, Later, Receipt, Session, Shape,
+    buffers::Buffers,
     bulk::{BulkIn, Coming, Gone, Pulled},
     lock,
     parking::Parking,
@@ -25,8 +26,8 @@ pub(super) struct Inflow {
 }
 
 impl Inflow {
-    pub(super) fn new(shape: &Shape) -> Self {
-        Self { parking: Parking::default(), bulks: BulkIn::new(shape.bulk_streams.into()) }
+    pub(super) fn new(shape: &Shape, buffers: Buffers) -> Self {
+        Self { parking: Parking::default(), bulks: BulkIn::new(shape.bulk_streams.into(), buffers) }
     }
 }
 
@@ -179,7 +180,13 @@ impl Session {
         bytes: &[u8],
         arrived: &mut Arrived,
     ) -> Result<(), WireError> {
-        let complete = lock(&self.0.inflow).bulks.handle_bytes(carrier, id, bytes)?;
+        let mut inflow = lock(&self.0.inflow);
+        let complete = inflow.bulks.handle_bytes(carrier, id, bytes)?;
+        let wants_more = inflow.bulks.wants_more();
+        drop(inflow);
+        if wants_more {
+            self.0.control_ready.notify_one();
+        }
         if let Some((coming, payload)) = complete {
             self.send_control(Control::Got { id });
             self.take_bulk(id, coming, Some(payload), arrived);

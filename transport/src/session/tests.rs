@@ -13,8 +13,8 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use proptest::prelude::*;
 
 use super::{
-    Arrived, Budget, Class, Frame, Inbound, Incoming, Later, Limits, Outgoing, PushRefusal,
-    Receipt, SendError, Session, Shape,
+    Arrived, Budget, Buffers, Class, Frame, Inbound, Incoming, Later, Limits, Outgoing,
+    PushRefusal, Receipt, SendError, Session, Shape,
 };
 use crate::{
     identity::{NodeName, PeerId},
@@ -237,7 +237,7 @@ fn session_of(messages_limit: u64) -> Session {
         bulk_over: 100,
         bulk_streams: 1,
     };
-    Session::new(peer("a"), peer("b"), Bytes::new(), &shape)
+    Session::new(peer("a"), peer("b"), Bytes::new(), &shape, Buffers::default())
 }
 
 #[test]

@@ -16,23 +16,17 @@ use crate::{
     random::Random,
 };
 
-/// Largest UDP payload that an endpoint takes, and so the most its peers find by path MTU discovery.
-/// Ten of them, which is what quinn hands over at once, fit one segmented send of 65,535 bytes; one
-/// byte more per packet than that and the system refuses the send, which shows as loss.
-pub(crate) const MAX_UDP_PAYLOAD_BYTES: u16 = 6_500;
-
-/// An endpoint's settings: everything quinn draws comes from `seed`, if there is one.
+/// An endpoint's settings: everything quinn draws comes from `seed`, if there is one. It takes UDP
+/// payloads of up to `packet_bytes`, the most that its peers find by path MTU discovery.
 ///
 /// The stateless reset key is as new as the process either way; set it from the node's identity for
 /// resets that peers still understand after a restart.
-pub(crate) fn endpoint_config(seed: Option<u64>) -> EndpointConfig {
+pub(crate) fn endpoint_config(seed: Option<u64>, packet_bytes: u16) -> EndpointConfig {
     let mut config = match seed {
         Some(seed) => seeded_endpoint(seed),
         None => EndpointConfig::default(),
     };
-    config
-        .max_udp_payload_size(MAX_UDP_PAYLOAD_BYTES)
-        .expect("the constant lies within what QUIC allows");
+    config.max_udp_payload_size(packet_bytes).expect("the configuration was validated");
     config
 }
 

@@ -308,7 +308,7 @@ fn endpoint(host: &Host, role: Role) -> Endpoint {
     let server = (role == Role::Server).then(|| server_config(seed, &certificate, key));
     let socket = host.bind((host.ip(), PORT).into()).unwrap();
     let mut endpoint = Endpoint::new_with_abstract_socket(
-        endpoint_config(host.seed()),
+        endpoint_config(host.seed(), MAX_UDP_PAYLOAD_BYTES),
         server,
         socket,
         host.runtime(),
@@ -350,6 +350,9 @@ fn client_config(seed: u64, certificate: &CertificateDer<'static>) -> ClientConf
     config.transport_config(transport_config());
     config
 }
+
+/// Ten of these fit one segmented send.
+const MAX_UDP_PAYLOAD_BYTES: u16 = 6_500;
 
 fn transport_config() -> Arc<TransportConfig> {
     let mut transport = TransportConfig::default();

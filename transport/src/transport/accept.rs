@@ -33,6 +33,10 @@ pub(super) async fn run(transport: Transport) {
                 }
                 continue;
             }
+            Verdict::Ignore => {
+                incoming.ignore();
+                continue;
+            }
             Verdict::Refuse => {
                 tracing::debug!(%from, "too many handshakes are under way");
                 incoming.refuse();

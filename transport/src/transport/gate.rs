@@ -17,6 +17,11 @@ pub(super) const ADDRESS_LIMIT: usize = 64;
 /// The most handshakes under way.
 pub(super) const HANDSHAKES_LIMIT: usize = 256;
 
+/// The most bytes that wait of one connection until it is admitted, and of all together. Beyond,
+/// packets are dropped, and sent again by peers that mean it.
+pub(super) const INCOMING_BYTES: u64 = 64 * 1024;
+pub(super) const INCOMING_BYTES_ALL: u64 = 4 * 1024 * 1024;
+
 /// Handshakes under way. Clones are the same gate.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Gate(Rc<RefCell<UnderWay>>);
@@ -37,6 +42,8 @@ pub(super) enum Verdict {
     Validate,
     /// There are too many.
     Refuse,
+    /// There are too many, and its address may be forged: an answer would go to somebody else.
+    Ignore,
 }
 
 /// A place of a handshake that is under way.
@@ -48,9 +55,11 @@ pub(super) struct Pass {
 
 impl Gate {
     pub(super) fn ask(&self, address: IpAddr, is_validated: bool) -> Verdict {
+        let address = host(address);
         let mut under_way = self.0.borrow_mut();
+        let too_many = if is_validated { Verdict::Refuse } else { Verdict::Ignore };
         if under_way.count >= HANDSHAKES_LIMIT {
-            return Verdict::Refuse;
+            return too_many;
         }
         if under_way.count >= RETRY_FROM && !is_validated {
             return Verdict::Validate;
@@ -79,6 +88,17 @@ impl Drop for Pass {
                 under_way.by_address.remove(&address);
             }
         }
+    }
+}
+
+/// What counts as one host: of IPv6 the first 64 bits, since a host has all addresses below them.
+fn host(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            let network = address.to_bits() & !u128::from(u64::MAX);
+            std::net::Ipv6Addr::from_bits(network).into()
+        }
+        address => address,
     }
 }
 
@@ -123,5 +143,14 @@ mod tests {
         let gate = Gate::default();
         let _passes: Vec<Pass> = (0..HANDSHAKES_LIMIT).map(|n| admit(&gate, n, true)).collect();
         assert!(matches!(gate.ask(address(1_000), true), Verdict::Refuse));
+        assert!(matches!(gate.ask(address(1_000), false), Verdict::Ignore));
+    }
+
+    #[test]
+    fn a_host_is_one_whatever_its_address_looks_like() {
+        let same = |a: &str, b: &str| host(a.parse().unwrap()) == host(b.parse().unwrap());
+        assert!(same("2001:db8:0:1::1", "2001:db8:0:1:ffff::2"));
+        assert!(!same("2001:db8:0:1::1", "2001:db8:0:2::1"));
+        assert!(same("::ffff:10.0.0.1", "10.0.0.1") && !same("10.0.0.1", "10.0.0.2"));
     }
 }

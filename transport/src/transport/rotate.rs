@@ -42,7 +42,10 @@ impl Proof {
         let (credentials, quic) = (config.credentials.clone(), Arc::new(quic));
         let mut server = quinn::ServerConfig::with_crypto(credentials.server_config());
         server.transport_config(Arc::clone(&quic));
-        server.max_incoming(super::gate::HANDSHAKES_LIMIT);
+        server
+            .max_incoming(super::gate::HANDSHAKES_LIMIT)
+            .incoming_buffer_size(super::gate::INCOMING_BYTES)
+            .incoming_buffer_size_total(super::gate::INCOMING_BYTES_ALL);
         if let Some(seed) = seed {
             seeded_server(&mut server, seed);
         }

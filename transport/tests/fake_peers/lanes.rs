@@ -280,7 +280,9 @@ fn more_streams_than_lanes_and_bulk_messages_are_not_to_be_had() {
     play(|world| async {
         let line = linked(&world).await;
         let _lanes = [line.stream(&[]).await, line.stream(&[]).await];
+        // Two at once, and two that are about to end.
         let _bulks = [line.stream(&[]).await, line.stream(&[]).await];
+        let _ending = [line.stream(&[]).await, line.stream(&[]).await];
         // QUIC itself lets nobody open more.
         let another = line.connection.open_uni();
         let clock = actix_cluster_transport::Clock::default();

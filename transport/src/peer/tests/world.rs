@@ -8,8 +8,8 @@ use super::super::{Over, Peer};
 use crate::{
     identity::{NodeName, PeerId},
     session::{
-        Arrived, Class, Errand, Inbound, Later, Limits, Receipt, Session, Shape, StreamReader,
-        Unsettled, put_bulk_header, put_header,
+        Arrived, Buffers, Class, Errand, Inbound, Later, Limits, Receipt, Session, Shape,
+        StreamReader, Unsettled, put_bulk_header, put_header,
     },
     wire::{control::Control, handshake::Accepts},
 };
@@ -456,7 +456,9 @@ impl World {
         let node = &mut self.nodes[side];
         let over = node.peer.raise_floor(other.incarnation);
         let (local, peer) = (node.id.clone(), other.clone());
-        node.peer.session_or_else(|| Session::new(local, peer, Bytes::new(), &SHAPE));
+        node.peer.session_or_else(|| {
+            Session::new(local, peer, Bytes::new(), &SHAPE, Buffers::default())
+        });
         self.end(side, over);
     }
 
