@@ -152,6 +152,7 @@ fn write_all(session: &Session) -> Result<(), crate::WireError> {
     for lane in 0..SHAPE.lanes_out {
         while let Ok(Some(_)) = session.poll_batch(CARRIER, lane) {}
     }
+    session.tell_waiting_marks();
     let _ = session.collect_control(CARRIER, &mut Vec::new());
     Ok(())
 }

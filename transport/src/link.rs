@@ -10,6 +10,7 @@ use quinn::{Connection, ReadError, RecvStream, SendStream, WriteError};
 use tokio::{sync::Notify, task::JoinSet};
 
 use crate::{
+    clock::Clock,
     config::BULK_STREAMS_LIMIT,
     greet::{ControlStream, PROTOCOL},
     session::{Arrived, Errand, Replaced, Session, StreamReader, put_bulk_header, put_header},
@@ -68,19 +69,20 @@ pub(crate) struct Link {
     pub(crate) stop: Rc<Notify>,
     /// Told when a pong has come.
     pub(crate) pong: Rc<Notify>,
+    pub(crate) clock: Clock,
 }
 
 impl Link {
     /// Moves bytes until the connection ends.
     pub(crate) async fn run(self) -> LinkEnd {
-        let Self { connection, control, session, carrier, first, events, stop, pong } = self;
+        let Self { connection, control, session, carrier, first, events, stop, pong, clock } = self;
         let mut tasks = JoinSet::new();
         for (lane, first) in (0..).zip(first) {
             let lane = Lane { lane, first, carrier };
             tasks.spawn_local(write_lane(connection.clone(), session.clone(), lane));
         }
         let ControlStream { send, recv, .. } = control;
-        tasks.spawn_local(write_control(send, session.clone(), carrier));
+        tasks.spawn_local(write_control(send, session.clone(), carrier, clock));
         tasks.spawn_local(read_control(
             recv,
             connection.clone(),
@@ -190,11 +192,12 @@ async fn write_control(
     mut stream: SendStream,
     session: Session,
     carrier: u64,
+    clock: Clock,
 ) -> Result<(), LinkEnd> {
     // Above every lane; an error says that the stream is gone, which the next write tells.
     let _ = stream.set_priority(CONTROL_PRIORITY);
     loop {
-        let bytes = session.control(carrier).await.map_err(|Replaced| LinkEnd::Stopped)?;
+        let bytes = session.control(carrier, &clock).await.map_err(|Replaced| LinkEnd::Stopped)?;
         stream.write_all(&bytes).await.map_err(write_end)?;
     }
 }

@@ -24,6 +24,7 @@ mod settled;
 mod target;
 #[cfg(test)]
 mod tests;
+mod urgency;
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -44,6 +45,7 @@ use self::{
     bulk::{BulkOut, Gone},
     closing::Closing,
     inflow::Inflow,
+    urgency::{Untold, Urgency},
 };
 pub(crate) use self::{
     budget::Budget,
@@ -155,7 +157,9 @@ struct Inner {
     incoming: Box<[In]>,
     control: Mutex<ControlQueue>,
     control_ready: Notify,
-    marks_changed: AtomicBool,
+    untold: Untold,
+    /// Whether a sender of this end was turned away since marks were told last.
+    is_short: AtomicBool,
     /// Messages of the peer's that have arrived and are not settled.
     held: Amount,
     /// For bulk messages, either way.
@@ -249,7 +253,8 @@ impl Session {
             incoming: (0..shape.lanes_in).map(|_| In::default()).collect(),
             control: Mutex::default(),
             control_ready: Notify::new(),
-            marks_changed: AtomicBool::new(false),
+            untold: Untold::default(),
+            is_short: AtomicBool::new(false),
             held: Amount::default(),
             bulk_out: Mutex::default(),
             inflow: Mutex::new(Inflow::new(shape, buffers.clone())),
@@ -364,6 +369,10 @@ impl Session {
 
     /// Settles frames; cheaper than one by one, above all when those of a lane follow one another.
     pub fn settle_all(&self, receipts: impl IntoIterator<Item = Receipt>) {
+        self.settle_each(receipts, Urgency::Now);
+    }
+
+    fn settle_each(&self, receipts: impl IntoIterator<Item = Receipt>, urgency: Urgency) {
         let mut receipts = receipts.into_iter().peekable();
         let mut gone = (0, 0);
         let mut some = false;
@@ -384,7 +393,7 @@ impl Session {
         }
         self.let_go(gone);
         if some {
-            self.tell_marks();
+            self.tell_marks(urgency);
         }
     }
 
@@ -505,7 +514,14 @@ impl Session {
         }
         let out = self.out(frame.target);
         let mut lane = lock(&out.lane);
-        let pushed = lane.push(frame, ticket, &self.0.budget)?;
+        let pushed = match lane.push(frame, ticket, &self.0.budget) {
+            Ok(pushed) => pushed,
+            Err(refusal) => {
+                drop(lane);
+                self.hurry_marks();
+                return Err(refusal.into());
+            }
+        };
         if let Some(receipt) = settles {
             lane.settle_when_received(receipt);
         }
@@ -528,7 +544,8 @@ impl Session {
         let may_take = lock(&out.lane).may_take(frame, ticket, &self.0.budget);
         let copied = may_take.then(copy);
         let mut lane = lock(&out.lane);
-        let pushed = lane.push(&Frame { bulk: Some(id), ..*frame }, ticket, &self.0.budget)?;
+        let pushed = lane.push(&Frame { bulk: Some(id), ..*frame }, ticket, &self.0.budget);
+        let pushed = pushed.inspect_err(|_| self.hurry_marks())?;
         // Under the lane's lock, so that nobody can ask for it before it is there.
         let place = (self.lane_of(frame.target), pushed.sequence);
         let answer_bytes = if frame.class == Class::Answer { frame.bytes() } else { 0 };
@@ -551,14 +568,20 @@ impl Session {
         &self.0.outgoing[usize::from(self.lane_of(target))]
     }
 
-    fn tell_marks(&self) {
-        // A look is enough mostly. Marks change under their lane's lock: who collects them has either
-        // taken the word before it took that lock, and then it is seen here that nobody has it any
-        // more, or takes the lock after the change.
-        if !self.0.marks_changed.load(Ordering::Acquire)
-            && !self.0.marks_changed.swap(true, Ordering::AcqRel)
-        {
+    fn tell_marks(&self, urgency: Urgency) {
+        let is_awaited =
+            || self.0.is_short.load(Ordering::Acquire) || self.0.closing.load(Ordering::Acquire);
+        let urgency = if is_awaited() { Urgency::Now } else { urgency };
+        if self.0.untold.tell(urgency) {
             self.0.control_ready.notify_one();
+        }
+    }
+
+    /// A sender was turned away: what the peer is told now may lead to room.
+    fn hurry_marks(&self) {
+        self.0.is_short.store(true, Ordering::Release);
+        if self.0.untold.waits() {
+            self.tell_marks(Urgency::Now);
         }
     }
 }

@@ -505,6 +505,7 @@ impl Transport {
             events,
             stop,
             pong,
+            clock: self.0.clock.clone(),
         };
         let transport = self.clone();
         Ok(async move {

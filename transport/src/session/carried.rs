@@ -5,9 +5,13 @@ use std::{sync::atomic::Ordering, task::Waker};
 use bytes::Bytes;
 
 use super::{
-    Arrived, FRAMES_LIMIT, Inflow, Receipt, Replaced, Session, Unsettled, closing::Closing, lock,
+    Arrived, FRAMES_LIMIT, Inflow, Receipt, Replaced, Session, Unsettled,
+    closing::Closing,
+    lock,
+    urgency::{self, UNTOLD_BYTES, Urgency},
 };
 use crate::{
+    clock::Clock,
     config::BULK_OVER_LIMIT,
     wire::{WireError, control::Control, lane::HEAD_LONGEST},
 };
@@ -73,7 +77,7 @@ impl Session {
         for incoming in &self.0.incoming {
             lock(&incoming.lane).retell();
         }
-        self.tell_marks();
+        self.tell_marks(Urgency::Now);
         lock(&self.0.inflow).bulks.resume(carrier);
         lock(&self.0.bulk_out).resume();
         let received = received.iter().copied().chain(std::iter::repeat(0));
@@ -121,9 +125,10 @@ impl Session {
     /// # Cancel safety
     ///
     /// Safe for marks and frames of the session itself; packets taken and not written are lost.
-    pub(crate) async fn control(&self, carrier: u64) -> Result<Vec<u8>, Replaced> {
+    pub(crate) async fn control(&self, carrier: u64, clock: &Clock) -> Result<Vec<u8>, Replaced> {
         let ready = &self.0.control_ready;
         let mut out = Vec::new();
+        let mut latest = None;
         loop {
             if let Err(Replaced) = self.collect_control(carrier, &mut out) {
                 ready.notify_one();
@@ -132,7 +137,30 @@ impl Session {
             if !out.is_empty() {
                 return Ok(out);
             }
-            ready.notified().await;
+            if latest.is_none() && self.0.untold.waits() {
+                // Who answers what has just come goes first.
+                tokio::task::yield_now().await;
+                latest = Some(clock.sleep(urgency::LATEST));
+            }
+            let Some(until) = &mut latest else {
+                ready.notified().await;
+                continue;
+            };
+            tokio::select! {
+                biased;
+                () = ready.notified() => {}
+                () = until => {
+                    latest = None;
+                    self.tell_waiting_marks();
+                }
+            }
+        }
+    }
+
+    /// Marks that wait to be told have waited long enough.
+    pub(crate) fn tell_waiting_marks(&self) {
+        if self.0.untold.waits() {
+            self.tell_marks(Urgency::Now);
         }
     }
 
@@ -168,7 +196,8 @@ impl Session {
             Control::Pull { id, from }.put(out);
         }
         // Under the same lock, so that no connection takes marks once it was replaced.
-        if self.0.marks_changed.swap(false, Ordering::AcqRel) {
+        if self.0.untold.take(!out.is_empty()) {
+            self.0.is_short.store(false, Ordering::Release);
             self.collect_marks(out);
         }
         Ok(())
@@ -204,12 +233,18 @@ impl Session {
         self.0.control_ready.notify_one();
     }
 
-    /// So many frames arrived on a lane, the first of which has this sequence number; some may have
-    /// come before.
-    pub(super) fn handle_frames(&self, lane: u16, first: u64, count: u64) -> Result<(), WireError> {
+    /// So many frames of so many bytes arrived on a lane, the first of which has this sequence
+    /// number; some may have come before.
+    pub(super) fn handle_frames(
+        &self,
+        lane: u16,
+        first: u64,
+        count: u64,
+        bytes: u64,
+    ) -> Result<(), WireError> {
         let incoming = self.0.incoming.get(usize::from(lane)).ok_or(WireError::Malformed)?;
-        lock(&incoming.lane).handle_frames(first, count)?;
-        self.tell_marks();
+        let untold = lock(&incoming.lane).handle_frames(first, count, bytes)?;
+        self.tell_marks(if untold >= UNTOLD_BYTES { Urgency::Now } else { Urgency::Later });
         Ok(())
     }
 
@@ -262,7 +297,7 @@ impl Session {
         let out = self.0.outgoing.get(usize::from(lane)).ok_or(WireError::Malformed)?;
         let mut wake = Vec::new();
         let told = lock(&out.lane).handle_received(up_to, &self.0.budget, &mut wake)?;
-        told.into_iter().for_each(|receipt| self.settle(receipt));
+        self.settle_all(told);
         wake.into_iter().for_each(Waker::wake);
         Ok(())
     }
@@ -339,6 +374,7 @@ impl Session {
         }
         self.0.closing.store(true, Ordering::Release);
         note(&mut lock(&self.0.control).closing);
+        self.tell_waiting_marks();
         wake.into_iter().for_each(Waker::wake);
         self.0.control_ready.notify_one();
         self.0.closed_changed.notify_waiters();

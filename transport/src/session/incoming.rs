@@ -12,6 +12,8 @@ use crate::wire::{WireError, control::RANGES_LIMIT};
 pub(crate) struct Incoming {
     received: u64,
     received_told: u64,
+    /// Bytes that have arrived since.
+    untold_bytes: u64,
     settled: u64,
     settled_told: u64,
     /// First to last of what is settled beyond `settled`.
@@ -33,18 +35,25 @@ impl Incoming {
         self.received
     }
 
-    /// So many frames came, one after the other; some may have come before.
+    /// So many frames came, one after the other; some may have come before. Returns how many bytes
+    /// have come of which the peer was not told.
     ///
     /// # Errors
     ///
     /// When frames before them are missing.
-    pub(crate) fn handle_frames(&mut self, first: u64, count: u64) -> Result<(), WireError> {
+    pub(crate) fn handle_frames(
+        &mut self,
+        first: u64,
+        count: u64,
+        bytes: u64,
+    ) -> Result<u64, WireError> {
         let due = self.received + 1;
         if first > due {
             return Err(WireError::Gap { due, came: first });
         }
         self.received = self.received.max(first.saturating_add(count).saturating_sub(1));
-        Ok(())
+        self.untold_bytes += bytes;
+        Ok(self.untold_bytes)
     }
 
     /// A frame was handled or rejected. Returns whether it was not settled before.
@@ -116,6 +125,7 @@ impl Incoming {
     pub(crate) fn poll_marks(&mut self) -> Marks {
         let received = (self.received != self.received_told).then_some(self.received);
         self.received_told = self.received;
+        self.untold_bytes = 0;
         let changed = self.settled != self.settled_told || self.ranges_changed;
         let settled = changed.then(|| {
             let ranges = self.ranges.iter().take(RANGES_LIMIT).map(|(a, b)| (*a, *b)).collect();
@@ -148,7 +158,7 @@ mod tests {
     fn frames_are_accepted_in_order_and_once() {
         let mut lane = Incoming::default();
         let mut take = |first, count| {
-            lane.handle_frames(first, count)?;
+            lane.handle_frames(first, count, 0)?;
             Ok(lane.received())
         };
         assert_eq!(take(1, 1), Ok(1));

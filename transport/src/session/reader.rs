@@ -6,7 +6,7 @@
 
 use bytes::{Buf as _, Bytes, BytesMut};
 
-use super::{Class, Inbound, Receipt, Session, Unsettled, inflow::Holding};
+use super::{Class, Inbound, Receipt, Session, Unsettled, inflow::Holding, urgency::Urgency};
 use crate::wire::{
     WireError,
     lane::{BULK_STREAM, HEAD_LONGEST, LaneFrame},
@@ -146,6 +146,8 @@ struct Turn<'a> {
     place: Receipt,
     /// Frames up to here came on an earlier connection.
     known: u64,
+    /// What the frames taken took.
+    bytes: u64,
     holding: Holding,
     settled: Vec<Receipt>,
     arrived: &'a mut Arrived,
@@ -166,16 +168,17 @@ impl<'a> Turn<'a> {
             return Err(WireError::Gap { due: known + 1, came: place.sequence });
         }
         let holding = session.holding();
-        Ok(Self { session, first: place.sequence, place, known, holding, settled, arrived })
+        let first = place.sequence;
+        Ok(Self { session, first, place, known, bytes: 0, holding, settled, arrived })
     }
 
     /// Notes that all that was taken has arrived. Returns the next frame's place.
     fn end(mut self) -> Result<(Receipt, Vec<Receipt>), WireError> {
         let count = self.place.sequence - self.first;
         if count > 0 {
-            self.session.handle_frames(self.place.lane, self.first, count)?;
+            self.session.handle_frames(self.place.lane, self.first, count, self.bytes)?;
             self.session.hold(&self.holding);
-            self.session.settle_all(self.settled.drain(..));
+            self.session.settle_each(self.settled.drain(..), Urgency::Later);
         }
         Ok((self.place, self.settled))
     }
@@ -198,6 +201,7 @@ impl<'a> Turn<'a> {
             self.take(frame)?;
         }
         self.place.sequence += 1;
+        self.bytes += length as u64;
         Ok(Some(length))
     }
 

@@ -104,7 +104,7 @@ impl Pair {
             let sequence = self.sequence;
             self.sequence += 1;
             let is_new = sequence > self.incoming.received();
-            self.incoming.handle_frames(sequence, 1).expect("no gap");
+            self.incoming.handle_frames(sequence, 1, 0).expect("no gap");
             let (LaneFrame::Message { payload, .. } | LaneFrame::Answer { payload, .. }) = &frame
             else {
                 panic!("{frame:?}")
@@ -346,10 +346,11 @@ fn a_payload_over_the_limit_is_refused() {
 #[test]
 fn a_rejection_is_told_before_its_mark() {
     let session = session();
-    assert_eq!(session.handle_frames(1, 1, 1), Ok(()));
+    assert_eq!(session.handle_frames(1, 1, 1, 9), Ok(()));
     session.reject(Receipt { lane: 1, sequence: 1, bytes: 0 }, 5, 7, Later::Deliver);
     let marks = |session: &Session| {
         let mut out = Vec::new();
+        session.tell_waiting_marks();
         session.collect_control(CARRIER, &mut out).expect("not replaced");
         out
     };
@@ -362,12 +363,13 @@ fn a_rejection_is_told_before_its_mark() {
 #[test]
 fn a_bulk_answer_settles_its_message_once_all_of_it_has_arrived() {
     let session = session();
-    assert_eq!(session.handle_frames(1, 1, 1), Ok(()));
+    assert_eq!(session.handle_frames(1, 1, 1, 9), Ok(()));
     let receipt = Receipt { lane: 1, sequence: 1, bytes: 0 };
     assert_eq!(session.answer(receipt, 5, &[0; 150]), Ok(()));
     session.handle_received(1, 1).expect("a mark");
     let settled = |session: &Session| {
         let mut out = Vec::new();
+        session.tell_waiting_marks();
         session.collect_control(CARRIER, &mut out).expect("not replaced");
         out.windows(5).any(|frame| frame == [4, 1, 1, 1, 0])
     };
@@ -403,6 +405,7 @@ fn a_peer_that_floods_us_with_pings_gets_no_more_than_so_many_answers() {
 fn pauses_are_told_and_told_again_on_a_new_connection() {
     let told = |session: &Session, carrier| {
         let mut out = Vec::new();
+        session.tell_waiting_marks();
         session.collect_control(carrier, &mut out).expect("not replaced");
         out
     };
@@ -479,4 +482,45 @@ fn marks_beyond_what_was_sent_are_refused() {
     assert!(session.handle_settled(0, 1, &[]).is_err());
     assert!(session.handle_settled(0, 0, &[(1, 1)]).is_err());
     assert!(session.handle_received(9, 0).is_err(), "no such lane");
+}
+
+/// What the control lane writes now.
+fn control(session: &Session) -> Vec<u8> {
+    let mut out = Vec::new();
+    session.collect_control(CARRIER, &mut out).expect("not replaced");
+    out
+}
+
+const RECEIVED: [u8; 4] = [3, 0, 1, 1];
+
+#[test]
+fn what_has_only_arrived_is_told_with_what_goes_to_the_peer_next() {
+    let session = session();
+    session.handle_frames(1, 1, 1, 9).expect("no gap");
+    assert_eq!(control(&session), [], "it may wait");
+    session.send_control(Control::Ping(7));
+    assert!(control(&session).ends_with(&RECEIVED));
+    session.handle_frames(1, 2, 1, 9).expect("no gap");
+    session.tell_waiting_marks();
+    assert_eq!(control(&session), [3, 0, 1, 2], "or when it has waited long enough");
+    session.handle_frames(1, 3, 1, super::urgency::UNTOLD_BYTES).expect("no gap");
+    assert_eq!(control(&session), [3, 0, 1, 3], "or when it is much");
+    session.handle_frames(1, 4, 1, 9).expect("no gap");
+    session.settle(Receipt { lane: 1, sequence: 4, bytes: 0 });
+    assert!(control(&session).starts_with(&[3, 0, 1, 4]), "what frees a budget never waits");
+}
+
+#[test]
+fn a_sender_that_was_turned_away_hurries_what_is_told() {
+    let session = session_of(1);
+    session.handle_frames(1, 1, 1, 9).expect("no gap");
+    assert_eq!(session.try_send(Class::Message, 2, 0, b"x"), Ok(()));
+    assert_eq!(control(&session), []);
+    assert_eq!(session.try_send(Class::Message, 2, 0, b"x"), Err(SendError::Full));
+    assert_eq!(control(&session), RECEIVED);
+    assert_eq!(session.try_send(Class::Message, 2, 0, b"x"), Err(SendError::Full));
+    session.handle_frames(1, 2, 1, 9).expect("no gap");
+    assert_eq!(control(&session), [3, 0, 1, 2], "and what comes later as well");
+    session.handle_frames(1, 3, 1, 9).expect("no gap");
+    assert_eq!(control(&session), [], "but only once");
 }

@@ -550,7 +550,13 @@ impl World {
         if pipe.pending.is_empty() && stream <= CONTROL {
             let mut bytes = Vec::new();
             let taken = match stream {
-                CONTROL => session.collect_control(id, &mut bytes),
+                CONTROL => session.collect_control(id, &mut bytes).and_then(|()| {
+                    if bytes.is_empty() {
+                        // What may wait has waited.
+                        session.tell_waiting_marks();
+                    }
+                    session.collect_control(id, &mut bytes)
+                }),
                 lane => session
                     .poll_batch(id, lane)
                     .map(|batch| bytes.extend_from_slice(&batch.unwrap_or_default())),
