@@ -95,7 +95,7 @@ fn on_a_thread<F: Future<Output = Result<(), Failure>>>(main: impl FnOnce() -> F
 
 /// What the transport sets by default, for two lanes and two bulk messages.
 fn settings() -> Arc<quinn::TransportConfig> {
-    const WINDOW_BYTES: u32 = 1024 * 1024;
+    const WINDOW_BYTES: u32 = 256 * 1024;
     let mut quic = quinn::TransportConfig::default();
     quic.keep_alive_interval(Some(Duration::from_millis(500)))
         .initial_rtt(Duration::from_millis(30))

@@ -108,7 +108,7 @@ impl Setup {
 const PACKET_BYTES: u16 = 6_500;
 
 /// The window of one stream, as the transport has it.
-const WINDOW_BYTES: u32 = 1024 * 1024;
+const WINDOW_BYTES: u32 = 256 * 1024;
 
 /// The socket's buffers, as the transport has them.
 const BUFFER_BYTES: usize = 4 * 1024 * 1024;

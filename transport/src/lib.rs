@@ -110,7 +110,9 @@ pub use self::{
     greet::ConnectError,
     identity::{ClusterName, NodeName, PeerId},
     random::Random,
-    session::{Class, Inbound, Later, PACKETS_LIMIT, Receipt, SendError, Session, Unsettled},
+    session::{
+        Class, Inbound, Later, PACKETS_LIMIT, Payload, Receipt, SendError, Session, Unsettled,
+    },
     tls::{CredentialFiles, Credentials},
     transport::{
         BindError, Bound, CertificateStatus, Events, RotateError, Rotated, Rotator, Transport,

@@ -18,6 +18,7 @@ mod incoming;
 mod inflow;
 mod outgoing;
 mod parking;
+mod payload;
 mod reader;
 mod refusals;
 mod settled;
@@ -39,7 +40,6 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::Notify;
 
-pub use self::outgoing::{Class, Unsettled};
 use self::{
     budget::Amount,
     bulk::{BulkOut, Gone},
@@ -55,6 +55,10 @@ pub(crate) use self::{
     outgoing::{Frame, Outgoing, PushRefusal, Pushed, Replaced},
     reader::{Arrived, StreamReader, put_bulk_header, put_header},
     target::Limits,
+};
+pub use self::{
+    outgoing::{Class, Unsettled},
+    payload::Payload,
 };
 use crate::{
     identity::PeerId,
@@ -307,14 +311,16 @@ impl Session {
     /// # Errors
     ///
     /// [`SendError`]: nothing was sent.
-    pub fn try_send(
+    pub fn try_send<'a>(
         &self,
         class: Class,
         target: u64,
         token: u64,
-        payload: &[u8],
+        payload: impl Into<Payload<'a>>,
     ) -> Result<(), SendError> {
-        self.push(&Frame { class, target, token, payload, bulk: None }, None, None)
+        let payload = payload.into();
+        let frame = Frame { class, target, token, payload: payload.as_slice(), bulk: None };
+        self.push(&frame, payload.shared(), None, None)
     }
 
     /// Sends a message, or waits in the line of its target: `ticket` is the sender's place, kept
@@ -323,16 +329,18 @@ impl Session {
     /// # Errors
     ///
     /// [`SendError`]: nothing was sent, and the place is given up.
-    pub fn poll_send(
+    pub fn poll_send<'a>(
         &self,
         target: u64,
         token: u64,
-        payload: &[u8],
+        payload: impl Into<Payload<'a>>,
         ticket: &mut Option<Ticket>,
         task: &Context<'_>,
     ) -> Poll<Result<(), SendError>> {
+        let payload = payload.into();
+        let (payload, shared) = (payload.as_slice(), payload.shared());
         let frame = Frame { class: Class::Message, target, token, payload, bulk: None };
-        match self.push(&frame, *ticket, None) {
+        match self.push(&frame, shared, *ticket, None) {
             Err(SendError::Full) => {}
             done => {
                 *ticket = None;
@@ -345,7 +353,7 @@ impl Session {
             return Poll::Ready(Err(SendError::Full));
         }
         // Room may have come between the two: only then is nobody left to wake this sender.
-        match self.push(&frame, *ticket, None) {
+        match self.push(&frame, shared, *ticket, None) {
             Err(SendError::Full) => Poll::Pending,
             done => {
                 *ticket = None;
@@ -447,9 +455,16 @@ impl Session {
     /// # Errors
     ///
     /// [`SendError`]: nothing was sent, and the frame is not settled.
-    pub fn answer(&self, receipt: Receipt, target: u64, payload: &[u8]) -> Result<(), SendError> {
+    pub fn answer<'a>(
+        &self,
+        receipt: Receipt,
+        target: u64,
+        payload: impl Into<Payload<'a>>,
+    ) -> Result<(), SendError> {
+        let payload = payload.into();
+        let (payload, shared) = (payload.as_slice(), payload.shared());
         let frame = Frame { class: Class::Answer, target, token: 0, payload, bulk: None };
-        self.push(&frame, None, Some(receipt))
+        self.push(&frame, shared, None, Some(receipt))
     }
 
     /// Tells the peer that a target has no room: it is to send it nothing more until
@@ -501,6 +516,7 @@ impl Session {
     fn push(
         &self,
         frame: &Frame<'_>,
+        shared: Option<&Bytes>,
         ticket: Option<Ticket>,
         settles: Option<Receipt>,
     ) -> Result<(), SendError> {
@@ -510,7 +526,7 @@ impl Session {
             return Err(SendError::TooLong { limit });
         }
         if length > bulk_over {
-            return self.push_bulk(frame, ticket, settles);
+            return self.push_bulk(frame, shared, ticket, settles);
         }
         let out = self.out(frame.target);
         let mut lane = lock(&out.lane);
@@ -533,12 +549,16 @@ impl Session {
     fn push_bulk(
         &self,
         frame: &Frame<'_>,
+        shared: Option<&Bytes>,
         ticket: Option<Ticket>,
         settles: Option<Receipt>,
     ) -> Result<(), SendError> {
         let id = lock(&self.0.bulk_out).next_id();
         let out = self.out(frame.target);
-        let copy = || self.0.buffers.copy(frame.payload);
+        let copy = || match shared {
+            Some(bytes) => bytes.clone(),
+            None => self.0.buffers.copy(frame.payload),
+        };
         // Before the lane is locked: others would wait for as long as it takes. Not in vain, as far
         // as can be known before.
         let may_take = lock(&out.lane).may_take(frame, ticket, &self.0.budget);

@@ -177,6 +177,10 @@ impl Origin {
     }
 }
 
+/// Replies longer than this, in bytes, are shared with the session instead of copied, if it sends
+/// them as bulk.
+const SHARE_OVER: usize = 16 * 1024;
+
 impl Turn {
     /// Whether somebody awaits the result.
     pub(crate) fn is_asked(&self) -> bool {
@@ -194,7 +198,12 @@ impl Turn {
         let head = Head::Reply { correlation }.put(Vec::with_capacity(64));
         let sent = match (encode(head), &self.origin) {
             (Ok(reply), Some(Origin::There(session, _))) => {
-                match session.try_send(Class::Answer, correlation, 0, &reply) {
+                let sent = if reply.len() > SHARE_OVER {
+                    session.try_send(Class::Answer, correlation, 0, &Bytes::from(reply))
+                } else {
+                    session.try_send(Class::Answer, correlation, 0, &reply)
+                };
+                match sent {
                     // If the session is over, its end has told the asker already.
                     Ok(()) | Err(SendError::Ended) => Ok(()),
                     Err(SendError::Full) => Err(UnknownReason::RepliesFull),

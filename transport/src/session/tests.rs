@@ -524,3 +524,13 @@ fn a_sender_that_was_turned_away_hurries_what_is_told() {
     session.handle_frames(1, 3, 1, 9).expect("no gap");
     assert_eq!(control(&session), [], "but only once");
 }
+
+#[test]
+fn shared_bytes_that_travel_as_bulk_are_not_copied() {
+    let session = session();
+    let payload = Bytes::from(vec![7; 150]);
+    assert_eq!(session.try_send(Class::Message, 2, 0, &payload), Ok(()));
+    let errand = session.handle_control(Control::Pull { id: 1, from: 50 }, &mut Arrived::default());
+    let Ok(Some(super::Errand::Write { bytes, .. })) = errand else { panic!("{errand:?}") };
+    assert_eq!((bytes.as_ptr(), bytes.len()), (payload[50..].as_ptr(), 100));
+}
