@@ -14,6 +14,8 @@ mod buffers;
 mod bulk;
 mod carried;
 mod closing;
+#[cfg(test)]
+mod floods;
 mod incoming;
 mod inflow;
 mod outgoing;
@@ -405,7 +407,9 @@ impl Session {
         }
     }
 
-    /// Settles a frame that did not run, and tells its sender why.
+    /// Settles a frame that did not run, and tells its sender why. A sender that does not take notice
+    /// is given less and less to send: what it was told takes of
+    /// [`answer_bytes`](crate::TransportConfig::answer_bytes) until it has arrived.
     pub fn reject(&self, receipt: Receipt, target: u64, reason: u8, later: Later) {
         let Some(incoming) = self.0.incoming.get(usize::from(receipt.lane)) else { return };
         let out = &self.0.outgoing[usize::from(receipt.lane) % self.0.outgoing.len()];
@@ -420,7 +424,7 @@ impl Session {
         let receipt = Receipt { bytes: 0, ..receipt };
         // Under one lock, so that rejections are counted in the order in which they are sent.
         let mut outgoing = lock(&out.lane);
-        let wake_writer = outgoing.push_rejection(receipt, reason);
+        let wake_writer = outgoing.push_rejection(receipt, reason, &self.0.budget);
         let mut lane = lock(&incoming.lane);
         lane.reject(target, receipt.sequence, later);
         incoming.refuses.store(lane.refuses(), Ordering::Release);

@@ -47,7 +47,7 @@ pub(crate) struct Budget {
 }
 
 /// Answers of up to so many bytes always pass: each ends a message that was accepted, and so their
-/// number is bounded.
+/// number is bounded. Other short frames that a peer makes this end send are counted as such.
 pub(crate) const SHORT_ANSWER_BYTES: u64 = 64;
 
 impl Budget {
@@ -91,6 +91,12 @@ impl Budget {
         fits
     }
 
+    /// Takes a short answer, which always has room. Returns what it took, to be given back.
+    pub(crate) fn take_short_answer(&self) -> u64 {
+        self.answer_bytes.fetch_add(SHORT_ANSWER_BYTES, Ordering::AcqRel);
+        SHORT_ANSWER_BYTES
+    }
+
     /// Whether an answer of `bytes` would be taken now.
     pub(crate) fn may_take_answer(&self, bytes: u64) -> bool {
         self.fits_answer(self.answer_bytes.load(Ordering::Acquire), bytes)
@@ -108,6 +114,14 @@ impl Budget {
     /// Whether so many answers wait for the peer that it should be given nothing more to ask.
     pub(crate) fn has_many_answers(&self) -> bool {
         self.answer_bytes.load(Ordering::Acquire) > self.answer_bytes_limit / 2
+    }
+
+    /// Whether more answers wait for the peer than can for one that keeps to the protocol: beyond the
+    /// bound, one of the longest, and short ones for all that is `held` of its messages, twice.
+    pub(crate) fn has_too_many_answers(&self, longest: u64, held: u64) -> bool {
+        let short = held.saturating_mul(2 * SHORT_ANSWER_BYTES);
+        let most = self.answer_bytes_limit.saturating_add(longest).saturating_add(short);
+        self.answer_bytes.load(Ordering::Acquire) > most
     }
 
     pub(crate) fn give_back(&self, messages: u64, bytes: u64) {

@@ -273,7 +273,7 @@ impl Session {
             Control::Packet(packet) => return Ok(Some(Errand::Packet(packet))),
             Control::Pause { target } => self.handle_pause(target, true),
             Control::Resume { target } => self.handle_pause(target, false),
-            Control::Closing => self.stop_intake(Closing::handle_closing),
+            Control::Closing => self.handle_closing(),
             Control::Drained => {
                 lock(&self.0.control).closing.handle_drained();
                 self.0.closed_changed.notify_waiters();
@@ -284,6 +284,13 @@ impl Session {
         }
         self.release(arrived);
         Ok(None)
+    }
+
+    fn handle_closing(&self) {
+        // Said again, it changes nothing, and so nobody looks at all targets.
+        if !lock(&self.0.control).closing.is_by_peer() {
+            self.stop_intake(Closing::handle_closing);
+        }
     }
 
     fn handle_pause(&self, target: u64, is_paused: bool) {
@@ -310,7 +317,11 @@ impl Session {
     ) -> Result<(), WireError> {
         let out = self.0.outgoing.get(usize::from(lane)).ok_or(WireError::Malformed)?;
         let mut wake = Vec::new();
-        lock(&out.lane).handle_settled(up_to, ranges, &self.0.budget, &mut wake)?;
+        if !lock(&out.lane).handle_settled(up_to, ranges, &self.0.budget, &mut wake)? {
+            // Who repeats itself makes nobody look at all that is under way.
+            wake.into_iter().for_each(Waker::wake);
+            return Ok(());
+        }
         self.wake_waiters(wake);
         self.settle_bulks(lane, |sequence| {
             let at = ranges.partition_point(|(_, last)| *last < sequence);

@@ -34,6 +34,11 @@ impl Closing {
         self.by_peer = true;
     }
 
+    /// Whether the peer has said that it closes.
+    pub(super) fn is_by_peer(&self) -> bool {
+        self.by_peer
+    }
+
     /// The peer is drained.
     pub(super) fn handle_drained(&mut self) {
         self.peer_drained = true;

@@ -120,7 +120,8 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// When it is longer than allowed, empty, or its number is in use.
+    /// When it is longer than allowed, empty, or its number is in use; and when the peer takes no
+    /// notice of what becomes of what it announces.
     pub(super) fn expect_bulk(
         &self,
         id: u64,
@@ -133,6 +134,8 @@ impl Session {
         if length > limit {
             return Err(WireError::TooLong { length, limit });
         }
+        // One that is given up is rejected, however many wait for the peer already.
+        self.check_answers()?;
         self.0.is_inflow_busy.store(true, Ordering::Release);
         let mut inflow = lock(&self.0.inflow);
         if inflow.bulks.len() >= COMING_LIMIT {
@@ -147,6 +150,18 @@ impl Session {
         drop(inflow);
         self.0.control_ready.notify_one();
         Ok(())
+    }
+
+    /// Whether this end can take a frame that it answers at once, whatever waits for the peer.
+    ///
+    /// # Errors
+    ///
+    /// When the peer takes no notice of its answers, which only one that breaks the protocol does.
+    pub(super) fn check_answers(&self) -> Result<(), WireError> {
+        let Shape { message_limit, accepts, .. } = self.0.shape;
+        let longest = budget_bytes(message_limit as u64);
+        let too_many = self.0.budget.has_too_many_answers(longest, accepts.messages);
+        if too_many { Err(WireError::OverBudget) } else { Ok(()) }
     }
 
     /// The next bulk message to ask for.

@@ -181,7 +181,7 @@ impl Outgoing {
             Class::Message => {
                 let next = self.take_room(frame, ticket, budget)?;
                 // What follows was sent in the knowledge of all rejections so far.
-                self.tell_rejections();
+                self.tell_rejections(budget);
                 (State::Message, next)
             }
             Class::Answer if budget.try_take_answer(bytes) => (State::Answer, None),
@@ -282,13 +282,17 @@ impl Outgoing {
     }
 
     /// Tells the peer that a frame of its did not run. Returns whether the writer is to be woken.
-    pub(crate) fn push_rejection(&mut self, receipt: Receipt, reason: u8) -> bool {
+    ///
+    /// It always passes, and takes of the answers' budget until the peer has it: one that does not
+    /// read why its messages were rejected is soon given no more to send.
+    pub(crate) fn push_rejection(&mut self, receipt: Receipt, reason: u8, budget: &Budget) -> bool {
         if self.intake == Intake::Nothing {
             return false;
         }
         let wake_writer = self.open.is_empty();
         let Receipt { lane, sequence, .. } = receipt;
         lane::LaneFrame::Rejected { lane, sequence, reason }.put(&mut self.open);
+        self.open_answers += budget.take_short_answer();
         self.telling.push_back((self.next, receipt));
         self.record(Record { target: 0, token: 0, bytes: 0, state: State::Answer });
         wake_writer
@@ -340,7 +344,7 @@ impl Outgoing {
         if carrier != self.carrier {
             return Err(Replaced);
         }
-        self.tell_rejections();
+        self.tell_rejections(budget);
         if self.cursor == self.batches.len() && !self.open.is_empty() {
             let capacity = self.open.len();
             let bytes =
@@ -441,14 +445,18 @@ impl Outgoing {
     }
 
     /// These frames were handled or rejected: their budget is free again. Pushes wakers of those
-    /// who may try now.
+    /// who may try now. Returns whether any was not known to be.
+    ///
+    /// # Errors
+    ///
+    /// When the peer claims to have settled what was never sent, or its ranges are not sorted.
     pub(crate) fn handle_settled(
         &mut self,
         up_to: u64,
         ranges: &[(u64, u64)],
         budget: &Budget,
         wake: &mut Vec<Waker>,
-    ) -> Result<(), WireError> {
+    ) -> Result<bool, WireError> {
         let last = ranges.iter().map(|(_, last)| *last).fold(up_to, u64::max);
         if last >= self.next {
             return Err(WireError::Gap { due: self.next - 1, came: last });
@@ -463,7 +471,7 @@ impl Outgoing {
         budget.give_back(freed.messages, freed.bytes);
         self.pop_settled();
         self.lift_earlier_pauses(wake);
-        added
+        added.map(|()| freed.frames > 0)
     }
 
     /// The receiver has said what is paused: what it left out is not.
@@ -513,12 +521,13 @@ impl Outgoing {
         self.open.is_empty() && self.intake != Intake::Nothing
     }
 
-    fn tell_rejections(&mut self) {
+    fn tell_rejections(&mut self, budget: &Budget) {
         if self.rejections == self.rejections_told || self.intake == Intake::Nothing {
             return;
         }
         self.rejections_told = self.rejections;
         lane::LaneFrame::Seen { count: self.rejections }.put(&mut self.open);
+        self.open_answers += budget.take_short_answer();
         self.record(Record { target: 0, token: 0, bytes: 0, state: State::Answer });
     }
 
@@ -550,7 +559,11 @@ impl Outgoing {
             let Record { target, token, state, .. } = record;
             (state == State::Message).then_some(Unsettled { target, token, written })
         });
-        unsettled.collect()
+        let unsettled = unsettled.collect();
+        // Marks that still come find nothing.
+        self.base = self.next;
+        self.settled = SettledRanges::default();
+        unsettled
     }
 
     /// Wakes the first waiter of every target: the session's budget, not a target's, was short.
@@ -574,6 +587,7 @@ impl Outgoing {
         let Some(record) = self.records.get_mut(at as usize) else { return };
         let state = std::mem::replace(&mut record.state, State::Settled);
         let Record { target, bytes, .. } = *record;
+        freed.frames += u64::from(state != State::Settled);
         if state != State::Message {
             return;
         }
@@ -625,6 +639,8 @@ impl Frame<'_> {
 /// What settled messages give back.
 #[derive(Debug, Default)]
 struct Freed {
+    /// All that were not settled before, answers too.
+    frames: u64,
     messages: u64,
     bytes: u64,
 }

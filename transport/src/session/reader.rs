@@ -236,6 +236,7 @@ impl<'a> Turn<'a> {
                 session.expect_bulk(id, length, place, Class::Answer, target)
             }
             LaneFrame::Rejected { lane, sequence, reason } => {
+                session.check_answers()?;
                 let unsettled = session.handle_rejected(lane, sequence)?;
                 self.settled.push(place);
                 self.arrived.rejected.push((lane, unsettled, reason));

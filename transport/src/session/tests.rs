@@ -281,7 +281,7 @@ fn a_lane_holds_no_more_bytes_than_its_limit_until_they_have_arrived() {
 }
 
 /// A waker, and whether it was woken.
-fn woken() -> (Arc<AtomicBool>, Waker) {
+pub(super) fn woken() -> (Arc<AtomicBool>, Waker) {
     struct Flag(Arc<AtomicBool>);
     impl std::task::Wake for Flag {
         fn wake(self: Arc<Self>) {
