@@ -6,8 +6,8 @@ mod tests;
 
 use std::{fmt, net::SocketAddr, num::NonZeroU16, time::Duration};
 
-pub(crate) use self::quic::quinn_config;
 pub use self::quic::{Congestion, QuicConfig};
+pub(crate) use self::quic::{open_streams, open_window, quinn_config};
 use crate::{
     identity::{ClusterName, NodeName},
     session::{Limits, Shape},
@@ -60,7 +60,8 @@ pub struct TransportConfig {
     /// 16 MiB. They are kept to be sent again if the connection breaks; a stuck lane takes no more
     /// of the session's bytes than this. A larger message goes alone.
     pub lane_bytes: u64,
-    /// The most bytes of answers that one peer has not received. Default 64 MiB.
+    /// The most bytes of answers that one peer has not received. Default 64 MiB. Rejections count, with
+    /// 64 bytes each.
     ///
     /// Beyond half of it the peer's messages wait before they are delivered, so that it is given no
     /// more to ask for; at the bound [`Session::answer`](crate::Session::answer) fails for all but
@@ -78,11 +79,14 @@ pub struct TransportConfig {
     /// More share the path among them and take longer each; together they leave less of the
     /// connection's window to short messages.
     pub bulk_streams: u16,
-    /// How many names of peers are kept, those that were forgotten included, 1 to 1,000,000. Default
-    /// 10,000. A newcomer beyond it is refused.
+    /// How many peers are known at once, 1 to 1,000,000. Default 10,000. A newcomer beyond it is
+    /// refused.
     ///
-    /// Nodes of lasting names come again as themselves; only a cluster whose nodes take new names at
-    /// each start, or a peer with many certificates, comes there.
+    /// A peer is known while it is to be dialled, or has a session or a connection; one that was
+    /// [forgotten](crate::Transport::forget) makes room. Of as many names that were forgotten the
+    /// highest incarnation is kept, those forgotten last, so that none comes back that was over: of
+    /// the others one could. Too low, and nodes of a large cluster are shut out; too high, and who
+    /// can issue certificates may fill the memory with sessions.
     pub peers_limit: u32,
     /// How QUIC is set up. Default [`QuicConfig::data_center`].
     pub quic: QuicConfig,

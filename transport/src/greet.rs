@@ -29,6 +29,8 @@ pub enum ConnectError {
     Wire(WireError),
     /// Nobody answered in time.
     TimedOut,
+    /// The certificate begins connections faster than it greets on them, and this was the oldest.
+    Crowded,
     /// The connection broke.
     Lost(quinn::ConnectionError),
     /// The address cannot be dialled.
@@ -44,6 +46,7 @@ impl fmt::Display for ConnectError {
             Self::Identity(_) => f.write_str("the peer is not who it says"),
             Self::Wire(_) => f.write_str("the peer broke the protocol"),
             Self::TimedOut => f.write_str("nobody answered in time"),
+            Self::Crowded => f.write_str(CROWDED),
             Self::Lost(_) => f.write_str("the connection broke"),
             Self::Dial(_) => f.write_str("the address cannot be dialled"),
         }
@@ -59,7 +62,7 @@ impl std::error::Error for ConnectError {
             Self::Wire(source) => Some(source),
             Self::Lost(source) => Some(source),
             Self::Dial(source) => Some(source),
-            Self::TimedOut => None,
+            Self::TimedOut | Self::Crowded => None,
         }
     }
 }
@@ -98,7 +101,9 @@ impl ConnectError {
                 return None;
             }
             Self::Refused(cause) | Self::Refusing(cause) => cause.to_string(),
-            Self::Wire(_) | Self::TimedOut | Self::Lost(_) | Self::Dial(_) => return None,
+            Self::Wire(_) | Self::TimedOut | Self::Crowded | Self::Lost(_) | Self::Dial(_) => {
+                return None;
+            }
         };
         Some(cause)
     }
@@ -112,11 +117,15 @@ impl ConnectError {
                 connection.close(DISTRUSTED.into(), failure.reason.told().as_bytes());
             }
             Self::TimedOut => connection.close(PROTOCOL.into(), b"the handshake took too long"),
+            Self::Crowded => connection.close(REFUSED.into(), CROWDED.as_bytes()),
             // It is closed already.
             _ => {}
         }
     }
 }
+
+/// What the peer is told, too.
+const CROWDED: &str = "too many connections of one certificate are greeting";
 
 /// How much room is made for a greeting at a time.
 const GREETING_STEP_BYTES: usize = 8 * 1024;

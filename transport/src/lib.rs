@@ -115,7 +115,8 @@ pub use self::{
     },
     tls::{CredentialFiles, Credentials},
     transport::{
-        BindError, Bound, CertificateStatus, Events, RotateError, Rotated, Rotator, Transport,
+        BindError, Bound, CertificateStatus, Events, RotateError, Rotated, Rotator, Stats,
+        Transport,
     },
     wire::{WireError, handshake::Refusal},
 };

@@ -46,6 +46,12 @@ impl<L> Peer<L> {
         self.floor
     }
 
+    /// Whether nothing is known of it but what is over.
+    pub(crate) fn is_idle(&self) -> bool {
+        let Self { wanted, session, link, floor: _ } = self;
+        wanted.is_none() && session.is_none() && link.is_none()
+    }
+
     /// Which incarnation to dial, and where.
     pub(crate) fn wanted(&self) -> Option<(u64, SocketAddr)> {
         self.wanted

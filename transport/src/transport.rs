@@ -9,11 +9,13 @@
 mod accept;
 mod dial;
 mod gate;
+mod greetings;
+mod peers;
 mod rotate;
+mod stats;
 
 use std::{
     cell::{Cell, RefCell},
-    collections::BTreeMap,
     fmt, io,
     net::SocketAddr,
     rc::Rc,
@@ -23,15 +25,23 @@ use std::{
 use bytes::Bytes;
 use tokio::{sync::Notify, task::JoinSet};
 
-pub use self::rotate::{CertificateStatus, RotateError, Rotated, Rotator};
-use self::rotate::{Proof, warn_of_expiry};
+use self::{
+    gate::Gate,
+    greetings::Greetings,
+    peers::Peers,
+    rotate::{Proof, warn_of_expiry},
+};
+pub use self::{
+    rotate::{CertificateStatus, RotateError, Rotated, Rotator},
+    stats::Stats,
+};
 use crate::{
     Clock, Random,
-    config::{ConfigError, TransportConfig, quinn_config},
+    config::{ConfigError, TransportConfig, open_window, quinn_config},
     greet::{CLOSED, ConnectError, ControlStream, FORGOTTEN, REPLACED},
     identity::{NodeName, PeerId},
     link::{Link, LinkEnd},
-    peer::{Over, Peer},
+    peer::Over,
     session::{Buffers, Inbound, Session, Unsettled},
     simulation::endpoint_config,
     socket::{Journal, Network},
@@ -144,7 +154,9 @@ struct Shared {
     local: PeerId,
     info: Bytes,
     events: Rc<dyn Events>,
-    peers: RefCell<BTreeMap<NodeName, Entry>>,
+    peers: RefCell<Peers>,
+    gate: Gate,
+    greetings: Greetings,
     tasks: RefCell<JoinSet<()>>,
     next_link: Cell<u64>,
     /// What sessions copy long messages to.
@@ -152,13 +164,6 @@ struct Shared {
     closing: Cell<bool>,
     /// Told whenever a link comes up or goes down.
     changed: Notify,
-}
-
-#[derive(Default)]
-struct Entry {
-    peer: Peer<LinkHandle>,
-    /// Whether a task dials it.
-    dialling: bool,
 }
 
 struct LinkHandle {
@@ -207,6 +212,7 @@ impl Bound {
     pub fn open(self, incarnation: u64, info: Bytes, events: Rc<dyn Events>) -> Transport {
         let Self { config, clock, random, endpoint, proof, addr, journal } = self;
         let local = PeerId { name: config.node.clone(), incarnation };
+        let peers = RefCell::new(Peers::new(config.peers_limit));
         let transport = Transport(Rc::new(Shared {
             config,
             clock,
@@ -218,7 +224,9 @@ impl Bound {
             local,
             info,
             events,
-            peers: RefCell::default(),
+            peers,
+            gate: Gate::default(),
+            greetings: Greetings::default(),
             tasks: RefCell::default(),
             next_link: Cell::new(1),
             buffers: Buffers::default(),
@@ -249,8 +257,9 @@ impl Transport {
         }
         self.raise_floor(peer);
         let mut peers = self.0.peers.borrow_mut();
-        let entry = peers.entry(peer.name.clone()).or_default();
+        let entry = peers.entry(&peer.name);
         if !entry.peer.want(peer.incarnation, addr) {
+            peers.release(&peer.name);
             return;
         }
         if !std::mem::replace(&mut entry.dialling, true) {
@@ -266,9 +275,10 @@ impl Transport {
     pub fn forget(&self, peer: &PeerId) {
         let over = PeerId { name: peer.name.clone(), incarnation: peer.incarnation + 1 };
         let mut peers = self.0.peers.borrow_mut();
-        peers.entry(peer.name.clone()).or_default().peer.unwant(peer.incarnation);
+        peers.entry(&peer.name).peer.unwant(peer.incarnation);
         drop(peers);
         self.raise_floor(&over);
+        self.0.peers.borrow_mut().release(&peer.name);
         self.0.changed.notify_waiters();
     }
 
@@ -325,7 +335,7 @@ impl Transport {
             () = self.0.clock.sleep(patience) => {}
         }
         self.0.endpoint.close(CLOSED.into(), b"closed");
-        let names: Vec<NodeName> = self.0.peers.borrow().keys().cloned().collect();
+        let names = self.0.peers.borrow().names();
         for name in names {
             self.raise_floor(&PeerId { name, incarnation: u64::MAX });
         }
@@ -357,7 +367,7 @@ impl Transport {
     /// Ends what belongs to incarnations of a name below this one.
     fn raise_floor(&self, peer: &PeerId) {
         let mut peers = self.0.peers.borrow_mut();
-        let entry = peers.entry(peer.name.clone()).or_default();
+        let entry = peers.entry(&peer.name);
         let Over { session, link } = entry.peer.raise_floor(peer.incarnation);
         drop(peers);
         if let Some(link) = link {
@@ -417,17 +427,11 @@ impl Transport {
         if [messages, bytes, longest].contains(&0) {
             return Err(Refusal::Protocol);
         }
-        let floor =
-            self.0.peers.borrow().get(&hello.node.name).map_or(0, |entry| entry.peer.floor());
-        if hello.node.incarnation < floor {
-            let known =
-                self.0.peers.borrow().get(&hello.node.name).map_or(0, |entry| entry.peer.highest());
-            return Err(Refusal::Stale { known });
-        }
         let peers = self.0.peers.borrow();
-        if peers.len() >= self.0.config.peers_limit as usize
-            && !peers.contains_key(&hello.node.name)
-        {
+        if hello.node.incarnation < peers.floor(&hello.node.name) {
+            return Err(Refusal::Stale { known: peers.highest(&hello.node.name) });
+        }
+        if !peers.has_room_for(&hello.node.name) {
             return Err(Refusal::TooManyPeers);
         }
         drop(peers);
@@ -443,7 +447,7 @@ impl Transport {
     fn session_with(&self, hello: &Hello) -> Session {
         self.raise_floor(&hello.node);
         let mut peers = self.0.peers.borrow_mut();
-        let entry = peers.entry(hello.node.name.clone()).or_default();
+        let entry = peers.entry(&hello.node.name);
         entry.peer.session_or_else(|| {
             let shape = self.0.config.shape(hello.lanes, hello.accepts);
             let info = Bytes::copy_from_slice(&hello.info);
@@ -477,6 +481,7 @@ impl Transport {
         let id = self.0.next_link.replace(self.0.next_link.get() + 1);
         let resumed = session.resume(id, received)?;
         let first = session.introduce();
+        open_window(&self.0.config, &connection);
         let (stop, pong) = (Rc::new(Notify::new()), Rc::new(Notify::new()));
         let handle = LinkHandle {
             connection: connection.clone(),
@@ -520,6 +525,7 @@ impl Transport {
         let mut peers = self.0.peers.borrow_mut();
         let entry = peers.get_mut(&session.peer().name);
         let carried = entry.is_some_and(|entry| entry.peer.link_ended(id));
+        peers.release(&session.peer().name);
         drop(peers);
         if carried {
             self.0.events.link_down(session);

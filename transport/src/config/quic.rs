@@ -121,15 +121,16 @@ impl QuicConfig {
 /// headers; quinn hands over ten at a time.
 const SEGMENT_BYTES_LIMIT: u16 = 6_550;
 
-/// quinn's settings.
+/// What a peer may have under way until it is linked: a greeting, and then what a proper peer sends
+/// before it knows that it is.
+const GREETING_WINDOW_BYTES: u32 = 1024 * 1024;
+
+/// quinn's settings, as long as the two greet: a peer has the control stream alone. Who it is lets it
+/// open its lanes, by [`open_streams`], and a link fill them, by [`open_window`].
 pub(crate) fn quinn_config(config: &TransportConfig) -> quinn::TransportConfig {
     let settings = &config.quic;
     let mut quic = quinn::TransportConfig::default();
-    let lanes = u32::from(config.lanes.get());
-    let streams = lanes + 2 * u32::from(config.bulk_streams);
     let window = settings.stream_window_bytes;
-    // Room for every stream's window, so that none that is stuck stalls another.
-    let all_in = u64::from(window) * u64::from(streams + 1);
     let streams_out = u64::from(LANES_LIMIT) + 2 * u64::from(BULK_STREAMS_LIMIT);
     let all_out = u64::from(window) * (streams_out + 1);
     let idle =
@@ -138,9 +139,9 @@ pub(crate) fn quinn_config(config: &TransportConfig) -> quinn::TransportConfig {
         .keep_alive_interval(Some(config.keep_alive))
         .initial_rtt(settings.initial_rtt)
         .max_concurrent_bidi_streams(1u8.into())
-        .max_concurrent_uni_streams(streams.into())
+        .max_concurrent_uni_streams(0u8.into())
         .stream_receive_window(window.into())
-        .receive_window(all_in.try_into().expect("a window fits"))
+        .receive_window(GREETING_WINDOW_BYTES.into())
         .send_window(all_out)
         .enable_segmentation_offload(settings.segmentation)
         .datagram_receive_buffer_size(None);
@@ -160,4 +161,22 @@ pub(crate) fn quinn_config(config: &TransportConfig) -> quinn::TransportConfig {
         }
     }
     quic
+}
+
+/// How many streams a peer opens, beside the control stream.
+fn streams_in(config: &TransportConfig) -> u32 {
+    u32::from(config.lanes.get()) + 2 * u32::from(config.bulk_streams)
+}
+
+/// Lets a peer that has said who it is, and is welcome, open its lanes. Called before it is told so:
+/// then it need not wait for both.
+pub(crate) fn open_streams(config: &TransportConfig, connection: &quinn::Connection) {
+    connection.set_max_concurrent_uni_streams(streams_in(config).into());
+}
+
+/// Lets a peer that is linked fill all its streams.
+pub(crate) fn open_window(config: &TransportConfig, connection: &quinn::Connection) {
+    // Room for every stream's window, so that none that is stuck stalls another.
+    let window = u64::from(config.quic.stream_window_bytes) * u64::from(streams_in(config) + 1);
+    connection.set_receive_window(window.try_into().expect("a window fits"));
 }

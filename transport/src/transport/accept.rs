@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use super::{
     Transport,
-    gate::{Gate, Verdict},
+    gate::{Pass, Verdict},
 };
 use crate::{
     clock::Sleep,
+    config::open_streams,
     greet::{ConnectError, ControlStream},
     identity::{NodeName, PeerId},
+    tls::{IdentityError, peer_fingerprint},
     wire::{
         WireError,
         handshake::{Greeting, Hello, Refusal},
@@ -21,10 +23,9 @@ const LIFE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Accepts connections until the endpoint closes.
 pub(super) async fn run(transport: Transport) {
-    let gate = Gate::default();
     while let Some(incoming) = transport.0.endpoint.accept().await {
         let from = incoming.remote_address();
-        let pass = match gate.ask(from.ip(), incoming.remote_address_validated()) {
+        let pass = match transport.0.gate.ask(from.ip(), incoming.remote_address_validated()) {
             Verdict::Admit(pass) => pass,
             Verdict::Validate => {
                 // One that can't be asked to come again was asked already.
@@ -47,9 +48,8 @@ pub(super) async fn run(transport: Transport) {
         let too_long = transport.0.clock.sleep(patience);
         let theirs = transport.clone();
         transport.spawn(async move {
-            let _pass = pass;
             let events = std::rc::Rc::clone(&theirs.0.events);
-            if let Err(error) = handshake(theirs, incoming, too_long).await {
+            if let Err(error) = handshake(theirs, incoming, pass, too_long).await {
                 let remedy = std::error::Error::source(&error).map(ToString::to_string);
                 tracing::warn!(%from, %error, remedy, "peer refused");
                 events.peer_refused(from, &error);
@@ -61,6 +61,7 @@ pub(super) async fn run(transport: Transport) {
 async fn handshake(
     transport: Transport,
     incoming: quinn::Incoming,
+    pass: Pass,
     mut too_long: Sleep,
 ) -> Result<(), ConnectError> {
     let connection = tokio::select! {
@@ -68,9 +69,15 @@ async fn handshake(
         connection = incoming => connection?,
         () = &mut too_long => return Err(ConnectError::TimedOut),
     };
+    // Its certificate answers for it now, and its address needs no longer.
+    let certificate = connection.peer_identity().and_then(|shown| peer_fingerprint(&*shown));
+    let certificate = certificate.ok_or(ConnectError::Identity(IdentityError::NoCertificate))?;
+    let greeting = transport.0.greetings.begin(certificate);
+    drop(pass);
     let greeted = tokio::select! {
         biased;
         greeted = greet(transport, connection.clone()) => greeted,
+        () = greeting.is_cut() => Err(ConnectError::Crowded),
         () = too_long => Err(ConnectError::TimedOut),
     };
     if let Err(error) = &greeted {
@@ -101,6 +108,7 @@ async fn welcome(
         return Err(control.refuse(Refusal::Duplicate).await);
     }
     let session = transport.session_with(&hello);
+    open_streams(&transport.0.config, &control.connection);
     control.greet(&Greeting::Welcome(transport.hello(Some(&peer)))).await?;
     match control.greeting().await? {
         Greeting::Ready => {}
@@ -144,10 +152,7 @@ async fn answer(
     if *name == transport.local().name || transport.ping(name, LIFE_PATIENCE).await {
         return Err(control.refuse(Refusal::NameInUse { name: name.clone() }).await);
     }
-    let known = {
-        let peers = transport.0.peers.borrow();
-        peers.get(name).map_or(0, |entry| entry.peer.highest())
-    };
+    let known = transport.0.peers.borrow().highest(name);
     let highest = known.max(transport.0.events.highest_incarnation(name));
     control.greet(&Greeting::Known { node: transport.local().clone(), highest }).await?;
     if control.send.finish().is_err() {

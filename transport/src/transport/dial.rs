@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use super::{Bound, Transport, accept::marks_for};
 use crate::{
     clock::Sleep,
+    config::open_streams,
     greet::{CLOSED, ConnectError, ControlStream},
     identity::{NodeName, PeerId},
     wire::handshake::{Greeting, Refusal},
@@ -25,6 +26,7 @@ pub(super) async fn run(transport: Transport, name: NodeName) {
             let Some(entry) = peers.get_mut(&name) else { return };
             let Some((incarnation, addr)) = entry.peer.wanted() else {
                 entry.dialling = false;
+                peers.release(&name);
                 return;
             };
             (PeerId { name: name.clone(), incarnation }, addr, entry.peer.link().is_some())
@@ -92,6 +94,7 @@ async fn dial(
             return Err(control.refuse(Refusal::Duplicate).await);
         }
         let session = transport.session_with(&welcome);
+        open_streams(&shared.config, &control.connection);
         control.greet(&Greeting::Ready).await?;
         // The world may have moved on while the two were greeting.
         if session.has_ended() {

@@ -3,7 +3,7 @@
 //! Below [`RETRY_FROM`] handshakes under way everybody may. Above it an address has to show first
 //! that it is its sender's (QUIC's retry, which this end answers without keeping anything), and then
 //! each address has a share; so a flood, from forged addresses or from one host, leaves room to
-//! others.
+//! others. A handshake is over when TLS is: then [`Greetings`](super::greetings) counts.
 //! Knows no connection: callers ask, and give back.
 
 use std::{cell::RefCell, collections::BTreeMap, net::IpAddr, rc::Rc};
@@ -31,12 +31,21 @@ struct UnderWay {
     count: usize,
     /// Those from addresses that were validated; as many entries as handshakes, at most.
     by_address: BTreeMap<IpAddr, usize>,
+    turned_away: TurnedAway,
+}
+
+/// Connections that were not admitted, since the start.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct TurnedAway {
+    pub(super) retried: u64,
+    pub(super) refused: u64,
+    pub(super) ignored: u64,
 }
 
 /// What becomes of a connection that comes in.
 #[derive(Debug)]
 pub(super) enum Verdict {
-    /// It may greet, and gives its place back when the pass is dropped.
+    /// It may shake hands, and gives its place back when the pass is dropped.
     Admit(Pass),
     /// Its address is to be validated first.
     Validate,
@@ -55,7 +64,27 @@ pub(super) struct Pass {
 
 impl Gate {
     pub(super) fn ask(&self, address: IpAddr, is_validated: bool) -> Verdict {
-        let address = host(address);
+        let verdict = self.judge(host(address), is_validated);
+        let turned_away = &mut self.0.borrow_mut().turned_away;
+        match verdict {
+            Verdict::Admit(_) => {}
+            Verdict::Validate => turned_away.retried += 1,
+            Verdict::Refuse => turned_away.refused += 1,
+            Verdict::Ignore => turned_away.ignored += 1,
+        }
+        verdict
+    }
+
+    /// How many handshakes are under way.
+    pub(super) fn under_way(&self) -> usize {
+        self.0.borrow().count
+    }
+
+    pub(super) fn turned_away(&self) -> TurnedAway {
+        self.0.borrow().turned_away
+    }
+
+    fn judge(&self, address: IpAddr, is_validated: bool) -> Verdict {
         let mut under_way = self.0.borrow_mut();
         let too_many = if is_validated { Verdict::Refuse } else { Verdict::Ignore };
         if under_way.count >= HANDSHAKES_LIMIT {

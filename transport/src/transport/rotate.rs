@@ -253,7 +253,7 @@ impl Transport {
     /// When the certificates of this node and of its peers expire. As long as there are connected
     /// peers.
     pub fn certificates(&self) -> CertificateStatus {
-        let names: Vec<NodeName> = self.0.peers.borrow().keys().cloned().collect();
+        let names = self.0.peers.borrow().names();
         let peers = names.into_iter().filter_map(|name| {
             let expires = self.peer_expiry(&name)?;
             Some((name, expires))

@@ -51,6 +51,7 @@ pub(crate) enum Refused {
     Mismatch { field: String, expected: String, found: String },
     Closing,
     Protocol,
+    TooManyPeers,
 }
 
 impl Greeting {

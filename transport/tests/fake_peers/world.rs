@@ -25,6 +25,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
 /// The longest payload that the node takes.
 pub(crate) const FRAME_LIMIT: usize = 64 * 1024;
 
+/// How many peers the node knows at once.
+pub(crate) const PEERS_LIMIT: u32 = 3;
+
 /// How many messages the node holds for each peer.
 pub(crate) const MESSAGES_ACCEPTED: u64 = 20;
 
@@ -32,7 +35,7 @@ pub(crate) struct World {
     pub(crate) node: Member,
     pub(crate) fake: Fake,
     friend: Member,
-    network: SimulatedNetwork,
+    pub(crate) network: SimulatedNetwork,
     authority: Authority,
 }
 
@@ -97,6 +100,7 @@ fn start(network: &SimulatedNetwork, authority: &Authority, node: &str, host: u8
     config.message_limit = FRAME_LIMIT;
     config.bulk_over = FRAME_LIMIT / 2;
     config.target_messages = 10;
+    config.peers_limit = PEERS_LIMIT;
     config.session_messages = MESSAGES_ACCEPTED;
     let seen = Rc::new(Seen::default());
     let events: Rc<dyn Events> = seen.clone();
@@ -114,7 +118,7 @@ impl World {
         self.node.transport.addr()
     }
 
-    async fn serves_its_friend(&self) {
+    pub(crate) async fn serves_its_friend(&self) {
         let node = self.node.transport.local();
         until("linked", || self.friend.transport.is_linked(node)).await;
         let session = self.friend.transport.session(&node.name).expect("linked");
