@@ -161,6 +161,25 @@ fn a_mark_that_says_nothing_new_looks_at_no_bulk_message() {
 }
 
 #[test]
+fn marks_of_what_was_settled_long_ago_cost_no_time_by_what_they_span() {
+    let session = session();
+    let mut sent = 0;
+    while sent < 2_000_000 {
+        for _ in 0..HELD {
+            session.try_send(Class::Message, 1, 0, b"").expect("room");
+        }
+        session.poll_batch(CARRIER, 0).expect("carried").expect("a batch");
+        sent += HELD;
+        session.handle_received(0, sent).expect("a mark");
+        session.handle_settled(0, sent, &[]).expect("a mark");
+    }
+    // As many steps as frames are in the range, for each, would take hours.
+    for _ in 0..FLOOD {
+        session.handle_settled(0, 0, &[(2, sent - 1)]).expect("a mark");
+    }
+}
+
+#[test]
 fn a_close_that_is_said_again_looks_at_no_target() {
     let session = session();
     let say = || session.handle_control(Control::Closing, &mut Arrived::default());

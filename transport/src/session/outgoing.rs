@@ -466,7 +466,8 @@ impl Outgoing {
         for sequence in self.base..=up_to {
             self.settle(sequence, &mut freed, wake);
         }
-        let added = settled.add(up_to, ranges, |sequence| self.settle(sequence, &mut freed, wake));
+        let added = settled
+            .add(self.base, up_to, ranges, |sequence| self.settle(sequence, &mut freed, wake));
         self.settled = settled;
         budget.give_back(freed.messages, freed.bytes);
         self.pop_settled();

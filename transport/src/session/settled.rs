@@ -11,7 +11,8 @@ use crate::wire::WireError;
 pub(super) struct SettledRanges(Vec<(u64, u64)>);
 
 impl SettledRanges {
-    /// Takes the ranges of a mark, beyond `up_to`, and calls `settle` for each frame that is new.
+    /// Takes the ranges of a mark, beyond `up_to`, and calls `settle` for each frame that is new. All
+    /// below `base` is settled: what is told of that again costs nothing, however many frames it spans.
     ///
     /// # Errors
     ///
@@ -19,6 +20,7 @@ impl SettledRanges {
     /// it would make a short mark cost much.
     pub(super) fn add(
         &mut self,
+        base: u64,
         up_to: u64,
         ranges: &[(u64, u64)],
         mut settle: impl FnMut(u64),
@@ -33,7 +35,7 @@ impl SettledRanges {
         }
         let mut known = self.0.iter().peekable();
         for (first, last) in ranges {
-            let mut next = *first;
+            let mut next = (*first).max(base);
             while next <= *last {
                 while known.next_if(|(_, end)| *end < next).is_some() {}
                 match known.peek() {
@@ -108,7 +110,7 @@ mod tests {
             let mut model = BTreeSet::new();
             for mark in &marks {
                 let mut new = Vec::new();
-                settled.add(0, &ranges(mark), |n| new.push(n)).expect("sorted");
+                settled.add(0, 0, &ranges(mark), |n| new.push(n)).expect("sorted");
                 let expected: Vec<u64> = mark.difference(&model).copied().collect();
                 prop_assert_eq!(new, expected);
                 model.extend(mark);
@@ -122,19 +124,23 @@ mod tests {
         for wrong in
             [vec![(5, 4)], vec![(5, 6), (7, 8)], vec![(5, 6), (6, 9)], vec![(9, 9), (5, 5)]]
         {
-            let refused = SettledRanges::default().add(0, &wrong, |_| {});
+            let refused = SettledRanges::default().add(0, 0, &wrong, |_| {});
             assert_eq!(refused, Err(WireError::Malformed), "{wrong:?}");
         }
-        assert!(SettledRanges::default().add(4, &[(5, 5)], |_| {}).is_err(), "part of `up_to`");
+        assert!(SettledRanges::default().add(0, 4, &[(5, 5)], |_| {}).is_err(), "part of `up_to`");
         let top = [(u64::MAX - 1, u64::MAX)];
-        assert!(SettledRanges::default().add(u64::MAX - 3, &top, |_| {}).is_ok());
+        assert!(SettledRanges::default().add(0, u64::MAX - 3, &top, |_| {}).is_ok());
     }
 
     #[test]
     fn what_is_below_the_first_open_frame_is_forgotten() {
         let mut settled = SettledRanges::default();
-        settled.add(0, &[(3, 4), (8, 9)], |_| {}).expect("sorted");
+        settled.add(1, 0, &[(3, 4), (8, 9)], |_| {}).expect("sorted");
         settled.forget(5);
         assert_eq!(settled.0, [(8, 9)]);
+        // A mark that was overtaken, or one that is to cost time.
+        let mut new = Vec::new();
+        settled.add(5, 0, &[(2, 6), (8, 9)], |n| new.push(n)).expect("sorted");
+        assert_eq!(new, [5, 6]);
     }
 }
