@@ -22,6 +22,7 @@ mod outgoing;
 mod parking;
 mod payload;
 mod reader;
+mod records;
 mod refusals;
 mod settled;
 mod target;

@@ -20,6 +20,7 @@ use bytes::Bytes;
 use super::{
     Receipt,
     budget::Budget,
+    records::{Record, Records, State},
     settled::SettledRanges,
     target::{Limits, Pause, Target, Targets},
 };
@@ -91,11 +92,11 @@ pub(crate) struct Outgoing {
     written: u64,
     /// The last frame that the peer is known to have received.
     received: u64,
-    records: VecDeque<Record>,
-    /// The sequence number of the first record.
-    base: u64,
+    records: Records,
+    /// Up to where the peer has said that all is settled.
+    settled_up_to: u64,
     targets: Targets,
-    /// What is known to be settled beyond `base`.
+    /// What is known to be settled of the recent records.
     settled: SettledRanges,
     /// Whether some may be paused since an earlier connection.
     has_earlier_pauses: bool,
@@ -123,21 +124,6 @@ impl Batch {
     }
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Record {
-    target: u64,
-    token: u64,
-    bytes: u32,
-    state: State,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    Message,
-    Answer,
-    Settled,
-}
-
 impl Outgoing {
     pub(crate) fn new(limits: Limits) -> Self {
         Self {
@@ -154,8 +140,8 @@ impl Outgoing {
             next: 1,
             written: 0,
             received: 0,
-            records: VecDeque::new(),
-            base: 1,
+            records: Records::new(),
+            settled_up_to: 0,
             targets: Targets::default(),
             settled: SettledRanges::default(),
             has_earlier_pauses: false,
@@ -299,7 +285,7 @@ impl Outgoing {
     }
 
     fn record(&mut self, record: Record) {
-        self.records.push_back(record);
+        self.records.push(record);
         self.open_frames += 1;
         self.next += 1;
     }
@@ -463,16 +449,22 @@ impl Outgoing {
         }
         let mut settled = std::mem::take(&mut self.settled);
         let mut freed = Freed::default();
-        for sequence in self.base..=up_to {
+        for record in self.records.settle_old(up_to, ranges) {
+            self.free(&record, &mut freed, wake);
+        }
+        let base = self.records.base();
+        for sequence in base..=up_to {
             self.settle(sequence, &mut freed, wake);
         }
-        let added = settled
-            .add(self.base, up_to, ranges, |sequence| self.settle(sequence, &mut freed, wake));
+        let added =
+            settled.add(base, up_to, ranges, |sequence| self.settle(sequence, &mut freed, wake));
         self.settled = settled;
+        let is_further = up_to > self.settled_up_to;
+        self.settled_up_to = self.settled_up_to.max(up_to);
         budget.give_back(freed.messages, freed.bytes);
         self.pop_settled();
         self.lift_earlier_pauses(wake);
-        added.map(|()| freed.frames > 0)
+        added.map(|()| is_further || freed.frames > 0)
     }
 
     /// The receiver has said what is paused: what it left out is not.
@@ -493,11 +485,7 @@ impl Outgoing {
         budget: &Budget,
         wake: &mut Vec<Waker>,
     ) -> Option<Unsettled> {
-        let at = usize::try_from(sequence.checked_sub(self.base)?).ok()?;
-        let Record { target, token, state, .. } = *self.records.get(at)?;
-        if state != State::Message {
-            return None;
-        }
+        let Record { target, token, .. } = *self.records.message(sequence)?;
         let mut freed = Freed::default();
         self.settle(sequence, &mut freed, wake);
         budget.give_back(freed.messages, freed.bytes);
@@ -554,17 +542,13 @@ impl Outgoing {
         for target in std::mem::take(&mut self.targets).values_mut() {
             wake.append(&mut target.waiters.drain());
         }
-        let (base, written) = (self.base, self.written);
-        let unsettled = self.records.drain(..).enumerate().filter_map(|(n, record)| {
-            let written = base + n as u64 <= written;
-            let Record { target, token, state, .. } = record;
-            (state == State::Message).then_some(Unsettled { target, token, written })
-        });
-        let unsettled = unsettled.collect();
         // Marks that still come find nothing.
-        self.base = self.next;
         self.settled = SettledRanges::default();
-        unsettled
+        let written = self.written;
+        let unsettled = self.records.end().map(|(sequence, Record { target, token, .. })| {
+            Unsettled { target, token, written: sequence <= written }
+        });
+        unsettled.collect()
     }
 
     /// Wakes the first waiter of every target: the session's budget, not a target's, was short.
@@ -584,11 +568,15 @@ impl Outgoing {
     }
 
     fn settle(&mut self, sequence: u64, freed: &mut Freed, wake: &mut Vec<Waker>) {
-        let Some(at) = sequence.checked_sub(self.base) else { return };
-        let Some(record) = self.records.get_mut(at as usize) else { return };
-        let state = std::mem::replace(&mut record.state, State::Settled);
-        let Record { target, bytes, .. } = *record;
-        freed.frames += u64::from(state != State::Settled);
+        if let Some(record) = self.records.settle(sequence) {
+            self.free(&record, freed, wake);
+        }
+    }
+
+    /// What a frame took is free again.
+    fn free(&mut self, record: &Record, freed: &mut Freed, wake: &mut Vec<Waker>) {
+        let Record { target, bytes, state, .. } = *record;
+        freed.frames += 1;
         if state != State::Message {
             return;
         }
@@ -604,11 +592,8 @@ impl Outgoing {
     }
 
     fn pop_settled(&mut self) {
-        while self.records.front().is_some_and(|record| record.state == State::Settled) {
-            self.records.pop_front();
-            self.base += 1;
-        }
-        self.settled.forget(self.base);
+        self.records.tidy();
+        self.settled.forget(self.records.base());
     }
 
     /// Keeps the table of targets to those that are in use.
