@@ -124,6 +124,9 @@ impl Batch {
     }
 }
 
+/// How many targets a lane knows before it forgets those that are not in use.
+const IDLE_TARGETS_KEPT: usize = if cfg!(test) { 2 } else { 1_024 };
+
 impl Outgoing {
     pub(crate) fn new(limits: Limits) -> Self {
         Self {
@@ -496,7 +499,8 @@ impl Outgoing {
     /// The receiver has no room for a target now, or has again. Pushes the waker of who may try.
     pub(crate) fn handle_pause(&mut self, target: u64, is_paused: bool, wake: &mut Vec<Waker>) {
         // Of a target that has nothing under way, nothing fills the receiver.
-        let Some(entry) = self.targets.get_mut(&target) else { return };
+        let entry = self.targets.get_mut(&target).filter(|entry| !entry.is_idle());
+        let Some(entry) = entry else { return };
         entry.pause = if is_paused { Pause::Yes } else { Pause::No };
         if !is_paused {
             wake.extend(entry.waiters.first());
@@ -582,12 +586,19 @@ impl Outgoing {
         }
         freed.messages += 1;
         freed.bytes += u64::from(bytes);
-        if let Entry::Occupied(mut entry) = self.targets.entry(target) {
-            entry.get_mut().give_back(bytes.into());
-            wake.extend(entry.get().waiters.first());
-            if entry.get().is_idle() {
-                entry.remove();
-            }
+        let is_crowded = self.targets.len() > IDLE_TARGETS_KEPT;
+        let Entry::Occupied(mut entry) = self.targets.entry(target) else { return };
+        let target = entry.get_mut();
+        target.give_back(bytes.into());
+        wake.extend(target.waiters.first());
+        if !target.is_idle() {
+            return;
+        }
+        if is_crowded {
+            entry.remove();
+        } else {
+            // It is likely to be sent to again. A pause has no meaning for it any more.
+            target.pause = Pause::No;
         }
     }
 
@@ -596,7 +607,7 @@ impl Outgoing {
         self.settled.forget(self.records.base());
     }
 
-    /// Keeps the table of targets to those that are in use.
+    /// Drops a target that is not in use.
     fn forget_idle(&mut self, target: u64) {
         if self.targets.get(&target).is_some_and(Target::is_idle) {
             self.targets.remove(&target);

@@ -182,9 +182,10 @@ fn who_is_not_linked_makes_the_node_hold_no_more_than_a_greeting() {
         line.say(&Greeting::Hello(world.fake.hello())).await;
         assert!(matches!(line.hear().await, Greeting::Welcome(_)));
         // Two lanes and what bulk may have: their windows together are more.
+        let mut floods = tokio::task::JoinSet::new();
         for _ in 0..6 {
             let mut stream = line.connection.open_uni().await.expect("a stream");
-            tokio::task::spawn_local(async move {
+            floods.spawn_local(async move {
                 stream.write_all(&vec![1; 4 * 1024 * 1024]).await.expect_err("all of it was taken");
             });
         }
