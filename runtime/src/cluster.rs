@@ -28,9 +28,10 @@ pub(crate) mod wire;
 use std::{
     fmt,
     net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
+use actix_cluster_transport::Rotator;
 use tokio::sync::{Notify, watch};
 
 pub(crate) use self::{
@@ -61,6 +62,8 @@ pub(crate) struct Cluster {
     wake: Notify,
     phase: watch::Sender<Phase>,
     view_changed: watch::Sender<u64>,
+    /// Once the transport is open.
+    rotator: OnceLock<Rotator>,
 }
 
 /// How far a node is with its shutdown.
@@ -94,6 +97,7 @@ impl Cluster {
             wake: Notify::new(),
             phase: watch::Sender::new(Phase::Running),
             view_changed: watch::Sender::new(0),
+            rotator: OnceLock::new(),
         }
     }
 
@@ -124,6 +128,10 @@ impl Cluster {
         let mut phase = self.phase.subscribe();
         // It can't fail: this very value holds the sender.
         let _ = phase.wait_for(|phase| *phase >= awaited).await;
+    }
+
+    pub(crate) fn rotator(&self) -> Option<&Rotator> {
+        self.rotator.get()
     }
 
     /// The versions of the view, as they come.

@@ -12,6 +12,7 @@ mod threads;
 
 use std::{any::Any, fmt, net::SocketAddr, sync::Arc};
 
+use actix_cluster_transport::Rotator;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::{
@@ -201,6 +202,28 @@ impl Node {
     /// The address at which other nodes reach this one; `None` without a cluster.
     pub fn addr(&self) -> Option<SocketAddr> {
         self.0.cluster().map(|cluster| cluster.addr)
+    }
+
+    /// Changes what the node proves itself with, and whom it trusts, while it runs: certificate, key,
+    /// roots and what is revoked. Sessions go on, except with peers that are trusted no longer.
+    /// `None` without a cluster.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use actix_cluster::{Node, transport::CredentialFiles};
+    ///
+    /// # async fn renewed(node: &Node) -> Result<(), Box<dyn std::error::Error>> {
+    /// let files = CredentialFiles::new("node.pem", "node-key.pem", "roots.pem");
+    /// if let Some(rotator) = node.rotator() {
+    ///     let rotated = rotator.rotate(files.load()?).await?;
+    ///     println!("good until {:?}, {} peers cut", rotated.expires, rotated.cut.len());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn rotator(&self) -> Option<Rotator> {
+        self.0.cluster()?.rotator().cloned()
     }
 
     /// Waits until the node has shut down: by [`shutdown`](Self::shutdown), or by itself, because

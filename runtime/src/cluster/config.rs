@@ -16,7 +16,7 @@ use std::{
 };
 
 use actix_cluster_transport::{
-    ClusterName, ConfigError, Credentials, NodeName, TransportConfig,
+    ClusterName, ConfigError, CredentialFiles, Credentials, NodeName, QuicConfig, TransportConfig,
     development::{Authority, DevelopmentError},
     identity::NameError,
     socket::{Network, Udp},
@@ -58,6 +58,7 @@ pub struct ClusterConfig {
     seeds: Vec<SocketAddr>,
     weight: u32,
     join_timeout: Duration,
+    quic: QuicConfig,
     network: Arc<dyn Network>,
 }
 
@@ -162,6 +163,7 @@ impl ClusterConfig {
     /// | `ACTIX_CLUSTER_CERTIFICATE` | the path of the certificate chain, as PEM |
     /// | `ACTIX_CLUSTER_KEY` | the path of the private key, as PEM |
     /// | `ACTIX_CLUSTER_ROOTS` | the path of the trusted roots, as PEM |
+    /// | `ACTIX_CLUSTER_REVOKED` | optional: the path of revocation lists, as PEM |
     /// | `ACTIX_CLUSTER_WEIGHT` | optional: see [`weight`](Self::weight) |
     ///
     /// A variable that is empty counts as missing, but for the seeds. No value leads to a
@@ -216,8 +218,11 @@ impl ClusterConfig {
             set(ADVERTISE).map(|value| parsed(ADVERTISE, &value, "an ip:port")).transpose()?;
         let seeds = seeds_of(&seeds)?;
         let weight = set(WEIGHT).map(|value| parsed(WEIGHT, &value, WEIGHT_RULE)).transpose()?;
-        let credentials =
-            Credentials::from_files(chain, key, roots).map_err(ClusterConfigError::Credentials)?;
+        let mut files = CredentialFiles::new(chain, key, roots);
+        if let Some(lists) = set(REVOKED) {
+            files = files.revoked(lists);
+        }
+        let credentials = files.load().map_err(ClusterConfigError::Credentials)?;
         let config = Self::assemble(cluster, Identity::Given(credentials), bind).seeds(seeds);
         let weight = weight.unwrap_or(config.weight);
         Ok(Self { node: Some(node), advertise, weight, ..config })
@@ -233,6 +238,7 @@ impl ClusterConfig {
             seeds: Vec::new(),
             weight: 1,
             join_timeout: Duration::from_secs(30),
+            quic: QuicConfig::default(),
             network: Arc::new(Udp),
         }
     }
@@ -285,6 +291,23 @@ impl ClusterConfig {
         self
     }
 
+    /// How QUIC is set up. Default: [`QuicConfig::data_center`]. It may differ from node to node.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use actix_cluster::{ClusterConfig, transport::QuicConfig};
+    ///
+    /// // Nodes of several regions.
+    /// let config = ClusterConfig::dev("shop")?.quic(QuicConfig::wide_area());
+    /// # let _ = config;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn quic(mut self, quic: QuicConfig) -> Self {
+        self.quic = quic;
+        self
+    }
+
     /// Where packets go. Default: UDP of the operating system.
     pub fn network(mut self, network: impl Network) -> Self {
         self.network = Arc::new(network);
@@ -319,6 +342,7 @@ impl ClusterConfig {
         let mut transport =
             TransportConfig::new(self.cluster.clone(), node, credentials, self.bind);
         transport.lanes = lanes;
+        transport.quic = self.quic.clone();
         transport.validate().map_err(ClusterConfigError::Transport)?;
         Ok(Validated {
             transport,
@@ -359,6 +383,7 @@ const SEEDS: &str = "ACTIX_CLUSTER_SEEDS";
 const CERTIFICATE: &str = "ACTIX_CLUSTER_CERTIFICATE";
 const KEY: &str = "ACTIX_CLUSTER_KEY";
 const ROOTS: &str = "ACTIX_CLUSTER_ROOTS";
+const REVOKED: &str = "ACTIX_CLUSTER_REVOKED";
 const WEIGHT: &str = "ACTIX_CLUSTER_WEIGHT";
 
 const DEVELOPMENT_BIND: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);

@@ -169,6 +169,7 @@ impl Shell {
         let events = Rc::clone(self) as Rc<dyn Events>;
         let transport = bound.open(member.id.incarnation, info, events);
         self.transport.replace(Some(transport.clone()));
+        self.cluster.rotator.get_or_init(|| transport.rotator());
         let _life = Life(self);
         for (peer, addr) in &found.contacts {
             transport.connect(peer, *addr);

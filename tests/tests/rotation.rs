@@ -1,0 +1,69 @@
+//! Certificates that change while nodes run.
+
+use std::num::NonZeroUsize;
+
+use actix_cluster::{
+    ClusterConfig, Node,
+    node::LocalThreads,
+    transport::{Credentials, NodeName, RotateError, development::Authority},
+};
+use actix_cluster_tests::{World, addr, ip, simulate, until};
+
+fn credentials(authority: &Authority, node: &str) -> Credentials {
+    authority.issue(&NodeName::new(node).expect("a name"))
+}
+
+async fn start(world: &World, authority: &Authority, host: u8) -> Node {
+    let name = format!("n{host}");
+    let config = ClusterConfig::new("one", credentials(authority, &name)).expect("a name");
+    let config = config.network(world.network.host(ip(host))).bind(addr(host)).seed(addr(1));
+    let builder = Node::builder().name(&name).arbiters(NonZeroUsize::MIN).threads(LocalThreads);
+    builder.cluster(config).start().await.expect("it joins")
+}
+
+#[test]
+fn a_node_changes_its_certificate_and_stays_in_its_cluster() {
+    simulate(async {
+        let (world, authority) = (World::new(30), Authority::new());
+        let first = start(&world, &authority, 1).await;
+        let second = start(&world, &authority, 2).await;
+        second.wait_for_members(2).await;
+        let rotator = second.rotator().expect("it has a cluster");
+        let rotated = rotator.rotate(credentials(&authority, "n2")).await.expect("it is its own");
+        assert_eq!(rotated.cut, []);
+        let refused = rotator.rotate(credentials(&authority, "n3")).await;
+        assert!(matches!(refused, Err(RotateError::Name(_))), "{refused:?}");
+        let third = start(&world, &authority, 3).await;
+        for node in [&first, &second, &third] {
+            node.wait_for_members(3).await;
+        }
+    });
+}
+
+#[test]
+fn a_node_that_is_revoked_is_cut_off() {
+    simulate(async {
+        let (world, authority) = (World::new(31), Authority::new());
+        let first = start(&world, &authority, 1).await;
+        let own = credentials(&authority, "n2");
+        let config = ClusterConfig::new("one", own.clone()).expect("a name");
+        let config = config.network(world.network.host(ip(2))).bind(addr(2)).seed(addr(1));
+        let builder = Node::builder().name("n2").arbiters(NonZeroUsize::MIN).threads(LocalThreads);
+        let second = builder.cluster(config).start().await.expect("it joins");
+        first.wait_for_members(2).await;
+        let revoking = credentials(&authority, "n1").revoking_fingerprints([own.fingerprint()]);
+        let rotator = first.rotator().expect("it has a cluster");
+        let rotated = rotator.rotate(revoking.expect("not its own")).await.expect("its own");
+        assert_eq!(rotated.cut.len(), 1);
+        until("it is a member no more", || first.members().len() == 1).await;
+        drop(second);
+    });
+}
+
+#[test]
+fn a_node_without_a_cluster_has_nothing_to_rotate() {
+    simulate(async {
+        let node = Node::builder().name("n1").arbiters(NonZeroUsize::MIN).threads(LocalThreads);
+        assert!(node.start().await.expect("it starts").rotator().is_none());
+    });
+}
