@@ -94,6 +94,9 @@ pub mod socket;
 pub mod tls;
 pub mod wait_list;
 
+#[cfg(any(test, feature = "benching"))]
+#[doc(hidden)]
+pub mod benching;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
