@@ -255,7 +255,12 @@ struct Bulk {
 /// Writes a bulk message below all lanes. If the connection breaks, the peer asks again on the next.
 async fn write_bulk(connection: Connection, session: Session, bulk: Bulk) {
     let Bulk { id, from, mut bytes } = bulk;
-    let Ok(mut stream) = connection.open_uni().await else { return };
+    let opened = tokio::select! {
+        biased;
+        () = session.bulk_cancelled(id) => return,
+        opened = connection.open_uni() => opened,
+    };
+    let Ok(mut stream) = opened else { return };
     let _ = stream.set_priority(BULK_PRIORITY);
     let mut header = Vec::new();
     put_bulk_header(id, from, &mut header);
@@ -263,13 +268,17 @@ async fn write_bulk(connection: Connection, session: Session, bulk: Bulk) {
         return;
     }
     while !bytes.is_empty() {
-        if !session.wants_bulk(id) {
-            // Given up by its sender: what comes of it would be thrown away.
-            let _ = stream.reset(CANCELLED.into());
-            return;
-        }
         let chunk = bytes.split_to(bytes.len().min(BULK_CHUNK_BYTES));
-        if stream.write_chunk(chunk).await.is_err() {
+        let written = tokio::select! {
+            biased;
+            () = session.bulk_cancelled(id) => {
+                // Given up by its sender: what comes of it would be thrown away.
+                let _ = stream.reset(CANCELLED.into());
+                return;
+            }
+            written = stream.write_chunk(chunk) => written,
+        };
+        if written.is_err() {
             return;
         }
     }

@@ -172,6 +172,8 @@ struct Inner {
     /// For bulk messages, either way.
     buffers: Buffers,
     bulk_out: Mutex<BulkOut>,
+    /// Told when a bulk message was given up.
+    bulk_cancelled: Notify,
     inflow: Mutex<Inflow>,
     /// Whether anything may be parked, or coming in as a bulk message.
     is_inflow_busy: AtomicBool,
@@ -264,6 +266,7 @@ impl Session {
             is_short: AtomicBool::new(false),
             held: Amount::default(),
             bulk_out: Mutex::default(),
+            bulk_cancelled: Notify::new(),
             inflow: Mutex::new(Inflow::new(shape, buffers.clone())),
             buffers,
             is_inflow_busy: AtomicBool::new(false),
@@ -379,18 +382,18 @@ impl Session {
     }
 
     /// Settles frames; cheaper than one by one, above all when those of a lane follow one another.
+    /// The iterator is drawn from while a lane is locked: it must not use the session.
     pub fn settle_all(&self, receipts: impl IntoIterator<Item = Receipt>) {
         self.settle_each(receipts, Urgency::Now);
     }
 
     fn settle_each(&self, receipts: impl IntoIterator<Item = Receipt>, urgency: Urgency) {
         let mut receipts = receipts.into_iter().peekable();
-        let mut gone = (0, 0);
         let mut some = false;
         while let Some(first) = receipts.next() {
             let Some(incoming) = self.0.incoming.get(usize::from(first.lane)) else { continue };
             let mut lane = lock(&incoming.lane);
-            let mut next = Some(first);
+            let (mut next, mut gone) = (Some(first), (0, 0));
             while let Some(Receipt { sequence, bytes, .. }) = next {
                 if lane.settle(sequence) && bytes > 0 {
                     gone = (gone.0 + 1, gone.1 + u64::from(bytes));
@@ -400,9 +403,11 @@ impl Session {
             if incoming.refuses.load(Ordering::Relaxed) {
                 incoming.refuses.store(lane.refuses(), Ordering::Release);
             }
+            // Before the lane is free: a peer that is told of it may send as much again at once.
+            self.let_go(gone);
+            drop(lane);
             some = true;
         }
-        self.let_go(gone);
         if some {
             self.tell_marks(urgency);
         }
@@ -501,6 +506,7 @@ impl Session {
     pub fn cancel(&self, token: u64, reason: u8) -> bool {
         let is_found = lock(&self.0.bulk_out).cancel(token, reason);
         if is_found {
+            self.0.bulk_cancelled.notify_waiters();
             self.0.control_ready.notify_one();
         }
         is_found
@@ -569,8 +575,15 @@ impl Session {
         let may_take = lock(&out.lane).may_take(frame, ticket, &self.0.budget);
         let copied = may_take.then(copy);
         let mut lane = lock(&out.lane);
-        let pushed = lane.push(&Frame { bulk: Some(id), ..*frame }, ticket, &self.0.budget);
-        let pushed = pushed.inspect_err(|_| self.hurry_marks())?;
+        let frame = &Frame { bulk: Some(id), ..*frame };
+        let pushed = match lane.push(frame, ticket, &self.0.budget) {
+            Ok(pushed) => pushed,
+            Err(refusal) => {
+                drop(lane);
+                self.hurry_marks();
+                return Err(refusal.into());
+            }
+        };
         // Under the lane's lock, so that nobody can ask for it before it is there.
         let place = (self.lane_of(frame.target), pushed.sequence);
         let answer_bytes = if frame.class == Class::Answer { frame.bytes() } else { 0 };

@@ -257,14 +257,14 @@ impl Credentials {
     }
 }
 
-/// When the first certificate that a connection's peer has shown expires. `certificates` is what
-/// [`quinn::Connection::peer_identity`] returns.
 /// Which certificate a peer has shown; `None` if none.
 pub(crate) fn peer_fingerprint(certificates: &dyn Any) -> Option<Fingerprint> {
     let chain = certificates.downcast_ref::<Vec<CertificateDer<'static>>>()?;
     Some(Fingerprint::of(chain.first()?))
 }
 
+/// When the first certificate that a connection's peer has shown expires. `certificates` is what
+/// [`quinn::Connection::peer_identity`] returns.
 pub(crate) fn peer_expires(certificates: &dyn Any) -> Option<SystemTime> {
     validity::earliest_end(certificates.downcast_ref::<Vec<CertificateDer<'static>>>()?)
 }

@@ -64,12 +64,17 @@ impl Budget {
 
     /// Takes one message of `bytes`, if there is room; the first one always has room.
     pub(crate) fn try_take(&self, bytes: u64) -> bool {
-        let fits = self.fits(self.used.add(1, bytes), bytes);
-        if !fits {
+        loop {
+            if self.fits(self.used.add(1, bytes), bytes) {
+                return true;
+            }
             self.short.store(true, Ordering::Release);
             self.give_back(1, bytes);
+            // Whoever gave back in between may not have seen that somebody is short.
+            if !self.may_take(bytes) {
+                return false;
+            }
         }
-        fits
     }
 
     /// Whether a message of `bytes` would be taken now.

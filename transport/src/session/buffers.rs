@@ -36,11 +36,15 @@ pub(crate) struct Buffer {
 }
 
 impl Buffers {
-    /// An empty buffer for a message of so many bytes; one that grows with them, if they are many.
+    /// An empty buffer for a message of so many bytes: one that grows with them, if they are many, and
+    /// one of its own, if they are few.
     pub(super) fn take(&self, length: u64) -> Buffer {
         let Some(length) = usize::try_from(length).ok().filter(|length| *length <= LONGEST) else {
             return Buffer::default();
         };
+        if length < STEP {
+            return Buffer { bytes: Vec::with_capacity(length), home: Weak::new() };
+        }
         let mut kept = lock(&self.0);
         let fits = |capacity: usize| (length..=4 * length).contains(&capacity);
         let capacities = kept.iter().map(Vec::capacity).enumerate();
@@ -127,12 +131,21 @@ mod tests {
     }
 
     #[test]
+    fn a_message_of_few_bytes_takes_no_more() {
+        let buffers = Buffers::default();
+        drop(buffers.take(100_000));
+        assert!(buffers.take(1).bytes.capacity() < 64);
+        drop(buffers.copy(&[7; 2_000]));
+        assert_eq!(capacities(&buffers).len(), 1, "nor is it kept");
+    }
+
+    #[test]
     fn short_messages_do_not_take_long_buffers() {
         let buffers = Buffers::default();
         drop(buffers.take(LONGEST as u64));
         drop(buffers.take(70_000));
         assert_eq!(capacities(&buffers).len(), 2);
-        assert!(buffers.take(60_000).bytes.capacity() < 200_000, "the shorter one");
+        assert!(buffers.take(66_000).bytes.capacity() < 200_000, "the shorter one");
     }
 
     #[test]

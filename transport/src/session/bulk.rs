@@ -9,8 +9,8 @@
 //! The receiver pulls, so it decides how much comes in at once, and after a reconnect it asks for
 //! what is missing only. The sender keeps the bytes until they have arrived.
 //!
-//! Invariant: what is kept is within the session's budgets, at both ends; nothing is allocated for
-//! bytes that have not come.
+//! Invariant: what is kept is within the session's budgets, at both ends; of a message of which no
+//! byte has come nothing is allocated, and of another no more than 1 MiB ahead of its bytes.
 //! Knows no stream: callers write and read.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -302,6 +302,9 @@ impl BulkIn {
         bytes: &[u8],
     ) -> Result<Option<(Coming, Bytes)>, WireError> {
         if carrier != self.carrier {
+            return Ok(None);
+        }
+        if bytes.is_empty() {
             return Ok(None);
         }
         // It may have been cancelled while its last bytes were on their way.

@@ -89,7 +89,11 @@ impl Session {
 
     /// The next batch of a lane for a connection, if there is one.
     pub(crate) fn poll_batch(&self, carrier: u64, lane: u16) -> Result<Option<Bytes>, Replaced> {
-        lock(&self.0.outgoing[usize::from(lane)].lane).poll_batch(carrier, &self.0.budget)
+        let mut wake = Vec::new();
+        let out = &self.0.outgoing[usize::from(lane)];
+        let batch = lock(&out.lane).poll_batch(carrier, &self.0.budget, &mut wake);
+        wake.into_iter().for_each(Waker::wake);
+        batch
     }
 
     /// The next batch of a lane for a connection; waits for one.
@@ -263,14 +267,15 @@ impl Session {
         frame: Control,
         arrived: &mut Arrived,
     ) -> Result<Option<Errand>, WireError> {
+        let mut errand = None;
         match frame {
             Control::Received { lane, up_to } => self.handle_received(lane, up_to)?,
             Control::Settled { lane, up_to, ranges } => {
                 self.handle_settled(lane, up_to, &ranges)?
             }
             Control::Ping(nonce) => self.answer_control(Control::Pong(nonce)),
-            Control::Pong(_) => return Ok(Some(Errand::Pong)),
-            Control::Packet(packet) => return Ok(Some(Errand::Packet(packet))),
+            Control::Pong(_) => errand = Some(Errand::Pong),
+            Control::Packet(packet) => errand = Some(Errand::Packet(packet)),
             Control::Pause { target } => self.handle_pause(target, true),
             Control::Resume { target } => self.handle_pause(target, false),
             Control::Closing => self.handle_closing(),
@@ -278,12 +283,12 @@ impl Session {
                 lock(&self.0.control).closing.handle_drained();
                 self.0.closed_changed.notify_waiters();
             }
-            Control::Pull { id, from } => return Ok(self.handle_pull(id, from)),
+            Control::Pull { id, from } => errand = self.handle_pull(id, from),
             Control::Got { id } => self.handle_got(id),
             Control::Cancelled { id, reason } => self.handle_cancelled(id, reason, arrived),
         }
         self.release(arrived);
-        Ok(None)
+        Ok(errand)
     }
 
     fn handle_closing(&self) {

@@ -32,7 +32,7 @@ impl Inflow {
 }
 
 /// What one turn takes of what this end said it would hold.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Holding {
     accepts: Accepts,
     /// Messages and bytes held when the turn began, and taken since.
@@ -66,8 +66,8 @@ impl Holding {
 impl Session {
     /// What this end holds of the peer's messages, for a turn that takes more.
     pub(super) fn holding(&self) -> Holding {
-        // What is let go meanwhile only makes room. Nobody else takes: a session is read by one
-        // thread, one turn after another.
+        // What is let go meanwhile only makes room, and what the peer was told to be settled has been
+        // let go before. Nobody else takes: a session is read by one thread, one turn after another.
         Holding { accepts: self.0.shape.accepts, before: self.0.held.get(), taken: (0, 0) }
     }
 
@@ -277,6 +277,23 @@ impl Session {
     /// Whether a bulk message is still to be written.
     pub(crate) fn wants_bulk(&self, id: u64) -> bool {
         lock(&self.0.bulk_out).wants(id)
+    }
+
+    /// Waits until a bulk message is not [wanted](Self::wants_bulk) any more.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: nothing is changed.
+    pub(crate) async fn bulk_cancelled(&self, id: u64) {
+        loop {
+            let cancelled = self.0.bulk_cancelled.notified();
+            tokio::pin!(cancelled);
+            cancelled.as_mut().enable();
+            if !self.wants_bulk(id) {
+                return;
+            }
+            cancelled.await;
+        }
     }
 
     /// The peer has all of a bulk message.

@@ -21,11 +21,11 @@ use super::{
     Receipt,
     budget::Budget,
     records::{Record, Records, State},
-    settled::SettledRanges,
+    settled::{self, SettledRanges},
     target::{Limits, Pause, Target, Targets},
 };
 use crate::{
-    wait_list::Ticket,
+    wait_list::{Ticket, WaitList},
     wire::{WireError, lane, varint},
 };
 
@@ -95,6 +95,8 @@ pub(crate) struct Outgoing {
     records: Records,
     /// Up to where the peer has said that all is settled.
     settled_up_to: u64,
+    /// Whether the peer has not said on this connection what is settled.
+    is_resumed: bool,
     targets: Targets,
     /// What is known to be settled of the recent records.
     settled: SettledRanges,
@@ -145,6 +147,7 @@ impl Outgoing {
             received: 0,
             records: Records::new(),
             settled_up_to: 0,
+            is_resumed: false,
             targets: Targets::default(),
             settled: SettledRanges::default(),
             has_earlier_pauses: false,
@@ -320,7 +323,8 @@ impl Outgoing {
         next
     }
 
-    /// The next bytes for a connection: what queued up since the last call, as one batch.
+    /// The next bytes for a connection: what queued up since the last call, as one batch. Pushes
+    /// wakers of those who may try now.
     ///
     /// # Errors
     ///
@@ -329,6 +333,7 @@ impl Outgoing {
         &mut self,
         carrier: u64,
         budget: &Budget,
+        wake: &mut Vec<Waker>,
     ) -> Result<Option<Bytes>, Replaced> {
         if carrier != self.carrier {
             return Err(Replaced);
@@ -347,7 +352,12 @@ impl Outgoing {
         let bytes = batch.bytes.clone();
         self.cursor += 1;
         self.written = self.written.max(batch.last());
+        // It may have arrived by the connection before: then this makes room, and no mark will.
+        let held = self.batched_bytes;
         self.drop_received(budget);
+        if self.batched_bytes < held && std::mem::take(&mut self.short) {
+            self.wake_all(wake);
+        }
         Ok(Some(bytes))
     }
 
@@ -370,6 +380,7 @@ impl Outgoing {
             self.has_earlier_pauses = true;
         }
         self.carrier = carrier;
+        self.is_resumed = true;
         // Nothing was begun on the new connection, so all that has arrived can go.
         self.cursor = self.batches.len();
         self.drop_received(budget);
@@ -450,6 +461,8 @@ impl Outgoing {
         if last >= self.next {
             return Err(WireError::Gap { due: self.next - 1, came: last });
         }
+        // Before anything is taken: what breaks the protocol changes nothing.
+        settled::check(up_to, ranges)?;
         let mut settled = std::mem::take(&mut self.settled);
         let mut freed = Freed::default();
         for record in self.records.settle_old(up_to, ranges) {
@@ -459,15 +472,15 @@ impl Outgoing {
         for sequence in base..=up_to {
             self.settle(sequence, &mut freed, wake);
         }
-        let added =
-            settled.add(base, up_to, ranges, |sequence| self.settle(sequence, &mut freed, wake));
+        settled.add(base, up_to, ranges, |sequence| self.settle(sequence, &mut freed, wake));
         self.settled = settled;
-        let is_further = up_to > self.settled_up_to;
+        // The first mark of a connection tells all again, of which a part may be forgotten here.
+        let is_further = std::mem::take(&mut self.is_resumed) | (up_to > self.settled_up_to);
         self.settled_up_to = self.settled_up_to.max(up_to);
         budget.give_back(freed.messages, freed.bytes);
         self.pop_settled();
         self.lift_earlier_pauses(wake);
-        added.map(|()| is_further || freed.frames > 0)
+        Ok(is_further || freed.frames > 0)
     }
 
     /// The receiver has said what is paused: what it left out is not.
@@ -599,6 +612,7 @@ impl Outgoing {
         } else {
             // It is likely to be sent to again. A pause has no meaning for it any more.
             target.pause = Pause::No;
+            target.waiters = WaitList::default();
         }
     }
 

@@ -229,8 +229,11 @@ impl<'a> Turn<'a> {
         let Self { session, place, .. } = *self;
         match frame {
             LaneFrame::Bulk { answer: false, target, id, length } => {
-                let ticket = self.holding.take(place, length)?;
-                session.expect_bulk(id, length, ticket, Class::Message, target)
+                let mut holding = self.holding;
+                let ticket = holding.take(place, length)?;
+                session.expect_bulk(id, length, ticket, Class::Message, target)?;
+                self.holding = holding;
+                Ok(())
             }
             LaneFrame::Bulk { answer: true, target, id, length } => {
                 session.expect_bulk(id, length, place, Class::Answer, target)

@@ -10,29 +10,35 @@ use crate::wire::WireError;
 #[derive(Debug, Default)]
 pub(super) struct SettledRanges(Vec<(u64, u64)>);
 
+/// Checks the ranges of a mark, beyond `up_to`.
+///
+/// # Errors
+///
+/// When they are not sorted, or touch or overlap: nobody says so who keeps to the protocol, and it
+/// would make a short mark cost much.
+pub(super) fn check(up_to: u64, ranges: &[(u64, u64)]) -> Result<(), WireError> {
+    let mut end = up_to;
+    for (first, last) in ranges {
+        // At least one that is not settled lies between.
+        if first > last || *first <= end.saturating_add(1) {
+            return Err(WireError::Malformed);
+        }
+        end = *last;
+    }
+    Ok(())
+}
+
 impl SettledRanges {
-    /// Takes the ranges of a mark, beyond `up_to`, and calls `settle` for each frame that is new. All
-    /// below `base` is settled: what is told of that again costs nothing, however many frames it spans.
-    ///
-    /// # Errors
-    ///
-    /// When they are not sorted, or touch or overlap: nobody says so who keeps to the protocol, and
-    /// it would make a short mark cost much.
+    /// Takes the ranges of a mark, beyond `up_to`, that were [checked](check), and calls `settle` for
+    /// each frame that is new. All below `base` is settled: what is told of that again costs nothing,
+    /// however many frames it spans.
     pub(super) fn add(
         &mut self,
         base: u64,
         up_to: u64,
         ranges: &[(u64, u64)],
         mut settle: impl FnMut(u64),
-    ) -> Result<(), WireError> {
-        let mut end = up_to;
-        for (first, last) in ranges {
-            // At least one that is not settled lies between.
-            if first > last || *first <= end.saturating_add(1) {
-                return Err(WireError::Malformed);
-            }
-            end = *last;
-        }
+    ) {
         let mut known = self.0.iter().peekable();
         for (first, last) in ranges {
             let mut next = (*first).max(base);
@@ -52,7 +58,6 @@ impl SettledRanges {
             }
         }
         self.merge(up_to, ranges);
-        Ok(())
     }
 
     /// All below `base` is settled: ranges that end before it are over.
@@ -110,7 +115,8 @@ mod tests {
             let mut model = BTreeSet::new();
             for mark in &marks {
                 let mut new = Vec::new();
-                settled.add(0, 0, &ranges(mark), |n| new.push(n)).expect("sorted");
+                check(0, &ranges(mark)).expect("sorted");
+                settled.add(0, 0, &ranges(mark), |n| new.push(n));
                 let expected: Vec<u64> = mark.difference(&model).copied().collect();
                 prop_assert_eq!(new, expected);
                 model.extend(mark);
@@ -124,23 +130,23 @@ mod tests {
         for wrong in
             [vec![(5, 4)], vec![(5, 6), (7, 8)], vec![(5, 6), (6, 9)], vec![(9, 9), (5, 5)]]
         {
-            let refused = SettledRanges::default().add(0, 0, &wrong, |_| {});
+            let refused = check(0, &wrong);
             assert_eq!(refused, Err(WireError::Malformed), "{wrong:?}");
         }
-        assert!(SettledRanges::default().add(0, 4, &[(5, 5)], |_| {}).is_err(), "part of `up_to`");
+        assert!(check(4, &[(5, 5)]).is_err(), "part of `up_to`");
         let top = [(u64::MAX - 1, u64::MAX)];
-        assert!(SettledRanges::default().add(0, u64::MAX - 3, &top, |_| {}).is_ok());
+        assert!(check(u64::MAX - 3, &top).is_ok());
     }
 
     #[test]
     fn what_is_below_the_first_open_frame_is_forgotten() {
         let mut settled = SettledRanges::default();
-        settled.add(1, 0, &[(3, 4), (8, 9)], |_| {}).expect("sorted");
+        settled.add(1, 0, &[(3, 4), (8, 9)], |_| {});
         settled.forget(5);
         assert_eq!(settled.0, [(8, 9)]);
         // A mark that was overtaken, or one that is to cost time.
         let mut new = Vec::new();
-        settled.add(5, 0, &[(2, 6), (8, 9)], |n| new.push(n)).expect("sorted");
+        settled.add(5, 0, &[(2, 6), (8, 9)], |n| new.push(n));
         assert_eq!(new, [5, 6]);
     }
 }

@@ -1,6 +1,8 @@
 //! Two cores and a connection that is cut at any point: in order, exactly once, every message with
 //! one outcome.
 
+mod marks;
+
 use std::{
     sync::{
         Arc,
@@ -88,7 +90,8 @@ impl Pair {
     }
 
     fn write(&mut self) {
-        if let Some(batch) = self.outgoing.poll_batch(CARRIER, &self.budget).expect("not replaced")
+        if let Some(batch) =
+            self.outgoing.poll_batch(CARRIER, &self.budget, &mut Vec::new()).expect("not replaced")
         {
             self.wire.extend_from_slice(&batch);
         }
@@ -482,47 +485,6 @@ fn marks_beyond_what_was_sent_are_refused() {
     assert!(session.handle_settled(0, 1, &[]).is_err());
     assert!(session.handle_settled(0, 0, &[(1, 1)]).is_err());
     assert!(session.handle_received(9, 0).is_err(), "no such lane");
-}
-
-/// What the control lane writes now.
-fn control(session: &Session) -> Vec<u8> {
-    let mut out = Vec::new();
-    session.collect_control(CARRIER, &mut out).expect("not replaced");
-    out
-}
-
-const RECEIVED: [u8; 4] = [3, 0, 1, 1];
-
-#[test]
-fn what_has_only_arrived_is_told_with_what_goes_to_the_peer_next() {
-    let session = session();
-    session.handle_frames(1, 1, 1, 9).expect("no gap");
-    assert_eq!(control(&session), [], "it may wait");
-    session.send_control(Control::Ping(7));
-    assert!(control(&session).ends_with(&RECEIVED));
-    session.handle_frames(1, 2, 1, 9).expect("no gap");
-    session.tell_waiting_marks();
-    assert_eq!(control(&session), [3, 0, 1, 2], "or when it has waited long enough");
-    session.handle_frames(1, 3, 1, super::urgency::UNTOLD_BYTES).expect("no gap");
-    assert_eq!(control(&session), [3, 0, 1, 3], "or when it is much");
-    session.handle_frames(1, 4, 1, 9).expect("no gap");
-    session.settle(Receipt { lane: 1, sequence: 4, bytes: 0 });
-    assert!(control(&session).starts_with(&[3, 0, 1, 4]), "what frees a budget never waits");
-}
-
-#[test]
-fn a_sender_that_was_turned_away_hurries_what_is_told() {
-    let session = session_of(1);
-    session.handle_frames(1, 1, 1, 9).expect("no gap");
-    assert_eq!(session.try_send(Class::Message, 2, 0, b"x"), Ok(()));
-    assert_eq!(control(&session), []);
-    assert_eq!(session.try_send(Class::Message, 2, 0, b"x"), Err(SendError::Full));
-    assert_eq!(control(&session), RECEIVED);
-    assert_eq!(session.try_send(Class::Message, 2, 0, b"x"), Err(SendError::Full));
-    session.handle_frames(1, 2, 1, 9).expect("no gap");
-    assert_eq!(control(&session), [3, 0, 1, 2], "and what comes later as well");
-    session.handle_frames(1, 3, 1, 9).expect("no gap");
-    assert_eq!(control(&session), [], "but only once");
 }
 
 #[test]

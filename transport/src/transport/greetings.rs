@@ -7,6 +7,7 @@
 
 use std::{
     cell::RefCell,
+    cmp::Reverse,
     collections::{BTreeMap, VecDeque},
     rc::Rc,
 };
@@ -56,7 +57,10 @@ impl Greetings {
         if line.len() > CERTIFICATE_LIMIT {
             under_way.cut_oldest(certificate);
         } else if under_way.count > GREETINGS_LIMIT {
-            let most = under_way.lines.iter().max_by_key(|(_, line)| line.len());
+            // Of those with as many, who has waited longest.
+            let oldest =
+                |line: &VecDeque<(u64, _)>| Reverse(line.front().map(|(number, _)| *number));
+            let most = under_way.lines.iter().max_by_key(|(_, line)| (line.len(), oldest(line)));
             if let Some((&certificate, _)) = most {
                 under_way.cut_oldest(certificate);
             }
@@ -139,6 +143,14 @@ mod tests {
         assert_eq!((greetings.under_way(), greetings.cut()), (CERTIFICATE_LIMIT + 1, 1));
         drop((other, all));
         assert_eq!((greetings.under_way(), greetings.0.borrow().lines.len()), (0, 0));
+    }
+
+    #[test]
+    fn among_equals_the_oldest_makes_room() {
+        let greetings = Greetings::default();
+        let all: Vec<Greeting> =
+            (0..=GREETINGS_LIMIT).rev().map(|n| greetings.begin(certificate(n))).collect();
+        assert!(is_cut(&all[0]) && !is_cut(&all[1]) && !all[1..].iter().any(is_cut));
     }
 
     #[test]
