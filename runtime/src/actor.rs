@@ -17,7 +17,7 @@ mod exit;
 pub(crate) mod frame_envelope;
 mod items;
 pub(crate) mod mailbox;
-mod restart;
+pub(crate) mod restart;
 mod timer;
 
 pub use self::{

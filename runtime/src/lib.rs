@@ -51,6 +51,7 @@ pub mod message;
 pub mod node;
 pub mod reference;
 pub mod remote_actor;
+pub mod supervisor;
 
 mod fixed_map;
 

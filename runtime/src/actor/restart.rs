@@ -23,6 +23,16 @@ pub enum Restart {
     Temporary,
 }
 
+impl Restart {
+    /// Whether an instance that ended so is to be followed by another.
+    pub(crate) fn wants(self, ended: Ended) -> bool {
+        match (self, ended) {
+            (Self::Permanent, _) | (Self::Transient, Ended::Abnormally) => true,
+            (Self::Transient, Ended::Normally) | (Self::Temporary, _) => false,
+        }
+    }
+}
+
 /// Growing, jittered wait between restarts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backoff {
@@ -95,17 +105,58 @@ pub(crate) enum Decision {
     GiveUp,
 }
 
+/// How many restarts are granted within a window.
+#[derive(Debug)]
+pub(crate) struct Intensity {
+    limit: u32,
+    within: Duration,
+    /// When the restarts of the window were granted, at most `limit`.
+    recent: VecDeque<Instant>,
+}
+
+impl Intensity {
+    pub(crate) fn new(limit: u32, within: Duration) -> Self {
+        Self { limit, within, recent: VecDeque::new() }
+    }
+
+    /// Grants a restart, and tells how many the window held before; `None` at the limit.
+    pub(crate) fn grant(&mut self, now: Instant) -> Option<u32> {
+        let within = self.within;
+        while self.recent.front().is_some_and(|at| now.saturating_duration_since(*at) > within) {
+            self.recent.pop_front();
+        }
+        let recent = u32::try_from(self.recent.len()).unwrap_or(u32::MAX);
+        if recent >= self.limit {
+            return None;
+        }
+        self.recent.push_back(now);
+        Some(recent)
+    }
+
+    /// How many grants it remembers.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.recent.len()
+    }
+
+    /// Forgets what was granted.
+    pub(crate) fn reset(&mut self) {
+        self.recent.clear();
+    }
+}
+
 /// Counts restarts against a policy.
 #[derive(Debug)]
 pub(crate) struct RestartTracker {
     policy: RestartPolicy,
-    recent: VecDeque<Instant>,
+    intensity: Intensity,
     total: u32,
 }
 
 impl RestartTracker {
     pub(crate) fn new(policy: RestartPolicy) -> Self {
-        Self { policy, recent: VecDeque::new(), total: 0 }
+        let intensity = Intensity::new(policy.limit, policy.within);
+        Self { policy, intensity, total: 0 }
     }
 
     /// How many restarts were granted so far.
@@ -120,19 +171,10 @@ impl RestartTracker {
         ended: Ended,
         random: &mut Random,
     ) -> Decision {
-        let wanted = match (self.policy.restart, ended) {
-            (Restart::Permanent, _) | (Restart::Transient, Ended::Abnormally) => true,
-            (Restart::Transient, Ended::Normally) | (Restart::Temporary, _) => false,
-        };
-        let within = self.policy.within;
-        while self.recent.front().is_some_and(|at| now.saturating_duration_since(*at) > within) {
-            self.recent.pop_front();
-        }
-        let recent = u32::try_from(self.recent.len()).unwrap_or(u32::MAX);
-        if !wanted || recent >= self.policy.limit {
+        if !self.policy.restart.wants(ended) {
             return Decision::GiveUp;
         }
-        self.recent.push_back(now);
+        let Some(recent) = self.intensity.grant(now) else { return Decision::GiveUp };
         self.total = self.total.saturating_add(1);
         Decision::Restart { after: random.jittered(self.policy.backoff.nth(recent)) }
     }
