@@ -71,6 +71,7 @@ pub use crate::{
     remote_actor::{
         Collision, Entity, EntityState, HandledBy, Handles, MessageTable, Placement, RemoteActor,
     },
+    supervisor::{Strategy, Supervisor},
 };
 
 /// What most programs need: actix's actor traits, and this crate's own.

@@ -16,7 +16,11 @@ use actix_cluster_transport::Rotator;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::{
-    arbiter::Residents, core::NodeCore, dead_letters::DeadLetters, entities::EntityKey,
+    arbiter::{JobRefusal, Residents},
+    core::{AnyMailbox, NodeCore},
+    dead_letters::DeadLetters,
+    entities::EntityKey,
+    spawn::{DEFAULT_MAILBOX_CAPACITY, Launch},
 };
 pub use self::{
     builder::{NodeBuilder, StartError},
@@ -30,6 +34,7 @@ use crate::{
     cluster::{Member, View},
     reference::ActorRef,
     remote_actor::{Entity, RemoteActor},
+    supervisor::SupervisorBuilder,
 };
 
 /// One run of a node's process: its name, and the number of this run.
@@ -108,6 +113,24 @@ impl Node {
         F: FnMut(&mut ClusterContext<A>) -> A + Send + 'static,
     {
         SpawnBuilder::new(Arc::clone(&self.0), Box::new(factory))
+    }
+
+    /// Begins to spawn a supervisor, for actors that belong together.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use actix_cluster::{prelude::*, SpawnError, Strategy, Supervisor};
+    /// # use std::time::Duration;
+    /// # fn example(node: &Node) -> Result<Supervisor, SpawnError> {
+    /// node.spawn_supervisor()
+    ///     .strategy(Strategy::OneForAll)
+    ///     .intensity(3, Duration::from_secs(60))
+    ///     .start()
+    /// # }
+    /// ```
+    pub fn spawn_supervisor(&self) -> SupervisorBuilder {
+        SupervisorBuilder::new(Arc::clone(&self.0), None)
     }
 
     /// A reference to the entity of this key, wherever it lives. No look-up, no wait: the first

@@ -1,7 +1,7 @@
 //! The supervised future that is an actor's life.
 //!
-//! It makes the instance, gives it turns, and when the instance ends by a panic asks the
-//! [`RestartTracker`] what to do. Every piece of the user's code runs under `catch_unwind`, and a
+//! It makes the instance, gives it turns, and when the instance ends asks the [`RestartTracker`]
+//! what to do, or tells its supervisor and waits for the answer. Every piece of the user's code runs under `catch_unwind`, and a
 //! failed instance is dropped under a second one.
 //!
 //! Invariant: the mailbox outlives every instance, and is closed exactly once, when the actor ends
@@ -26,12 +26,13 @@ use super::{
     exit::ExitReason,
     items::{ItemFuture, Items, poll_waits},
     mailbox::{Mailbox, Signal},
-    restart::{Decision, Ended, RestartPolicy, RestartTracker},
+    restart::{Decision, Ended, RestartTracker},
 };
 use crate::{
     node::{EntityKey, NodeCore, message_of},
     reference::{RejectReason, UnknownReason},
     remote_actor::RemoteActor,
+    supervisor::link::{Link, Order, Report},
 };
 
 /// How many messages and woken futures one poll may handle before the arbiter's other actors get
@@ -49,7 +50,7 @@ pub(crate) struct Activation<A: RemoteActor> {
     mailbox: Arc<Mailbox<A>>,
     factory: Factory<A>,
     on_exit: Option<OnExit>,
-    restarts: RestartTracker,
+    supervision: Supervision,
     phase: Phase<A>,
     batch: VecDeque<BoxEnvelope<A>>,
     finished: usize,
@@ -62,7 +63,26 @@ enum Phase<A> {
     Starting,
     Running(A),
     BackingOff(Sleep),
+    /// A supervisor decides what is next; the last instance, if any, ended so.
+    Held(ExitReason),
     Ended,
+}
+
+/// Who decides about an instance that ended.
+pub(crate) enum Supervision {
+    /// A policy of its own.
+    Own(RestartTracker),
+    /// A supervisor, which also says when to start.
+    By { link: Arc<Link>, begun: u32 },
+}
+
+impl Supervision {
+    fn restarts(&self) -> u32 {
+        match self {
+            Self::Own(restarts) => restarts.total(),
+            Self::By { begun, .. } => begun.saturating_sub(1),
+        }
+    }
 }
 
 /// What a poll of a running instance came to.
@@ -82,16 +102,20 @@ impl<A: RemoteActor> Activation<A> {
         node: Arc<NodeCore>,
         mailbox: Arc<Mailbox<A>>,
         factory: Factory<A>,
-        policy: RestartPolicy,
+        supervision: Supervision,
         on_exit: OnExit,
     ) -> Self {
+        let phase = match supervision {
+            Supervision::Own(_) => Phase::Starting,
+            Supervision::By { .. } => Phase::Held(ExitReason::Stopped),
+        };
         Self {
             ctx: ClusterContext::new(Arc::clone(&mailbox), node),
             mailbox,
             factory,
             on_exit: Some(on_exit),
-            restarts: RestartTracker::new(policy),
-            phase: Phase::Starting,
+            supervision,
+            phase,
             batch: VecDeque::new(),
             finished: 0,
             inlet: VecDeque::new(),
@@ -109,6 +133,9 @@ impl<A: RemoteActor> Activation<A> {
         let started = catch_unwind(AssertUnwindSafe(|| instance.started(ctx)));
         // Also when it failed: the failure path then drops it like any other.
         self.phase = Phase::Running(instance);
+        if let (Ok(()), Supervision::By { link, .. }) = (&started, &self.supervision) {
+            link.report(Report::Started);
+        }
         started
     }
 
@@ -199,30 +226,66 @@ impl<A: RemoteActor> Activation<A> {
             self.ctx.core().dead_letters().unknown(UnknownReason::Panicked);
         }
         self.drop_instance();
-        // A closed mailbox is that of an actor being passivated: its successor may be there already.
-        let stop_asked = self.mailbox.signalled() > Signal::Passivate || self.mailbox.is_closed();
-        let decision = if stop_asked {
-            Decision::GiveUp
-        } else {
-            let now = self.ctx.clock().now();
-            let core = Arc::clone(self.ctx.core());
-            core.with_random(|random| self.restarts.handle_end(now, Ended::Abnormally, random))
-        };
-        self.decide(decision, ExitReason::Panicked { message, restarts: self.restarts.total() });
+        let reason = ExitReason::Panicked { message, restarts: self.supervision.restarts() };
+        self.ended(Ended::Abnormally, reason);
     }
 
     /// The instance ended without a panic.
     fn exit(&mut self, reason: ExitReason) {
         self.drop_instance();
-        let decision = match reason {
-            ExitReason::Stopped if self.mailbox.signalled() == Signal::None => {
+        match reason {
+            ExitReason::Stopped => self.ended(Ended::Normally, reason),
+            ExitReason::Killed => self.ended(Ended::Abnormally, reason),
+            _ => self.finish(reason),
+        }
+    }
+
+    fn ended(&mut self, ended: Ended, reason: ExitReason) {
+        let signal = self.mailbox.signalled();
+        // A closed mailbox is that of an actor being passivated: its successor may be there already.
+        let is_closed = self.mailbox.is_closed();
+        match &mut self.supervision {
+            Supervision::By { link, .. } if !is_closed && !signal.ends_for_good() => {
+                link.report(Report::Ended(ended));
+                self.phase = Phase::Held(reason);
+            }
+            Supervision::Own(restarts) if !is_closed && signal <= Signal::Passivate => {
                 let now = self.ctx.clock().now();
                 let core = Arc::clone(self.ctx.core());
-                core.with_random(|random| self.restarts.handle_end(now, Ended::Normally, random))
+                let decision = core.with_random(|random| restarts.handle_end(now, ended, random));
+                self.decide(decision, reason);
             }
-            _ => Decision::GiveUp,
+            _ => self.finish(reason),
+        }
+    }
+
+    /// Carries out what the supervisor says, while there is no instance. Pending without a word.
+    fn poll_held(&mut self, task: &mut Context<'_>) -> Poll<()> {
+        let (Phase::Held(last), Supervision::By { link, begun }) =
+            (&self.phase, &mut self.supervision)
+        else {
+            return Poll::Ready(());
         };
-        self.decide(decision, reason);
+        // Parked first: an order given in between wakes this task again.
+        self.mailbox.park(std::mem::take(&mut self.finished), task.waker());
+        match (link.take_order(), self.mailbox.signalled()) {
+            // The reason why it will not run again is its own, if that was a failure.
+            (Some(Order::Finish(_)), _) if last.is_failure() => {
+                let last = last.clone();
+                self.finish(last);
+            }
+            (Some(Order::Finish(reason)), _) => self.finish(reason),
+            (_, Signal::Stop) => self.finish(ExitReason::Stopped),
+            (_, Signal::Move) => self.finish(ExitReason::Moved),
+            (_, Signal::NodeStop) => self.finish(ExitReason::NodeStopped),
+            (_, Signal::KillForGood) => self.finish(ExitReason::Killed),
+            (Some(Order::Begin), _) => {
+                *begun = begun.saturating_add(1);
+                self.phase = Phase::Starting;
+            }
+            (None, _) => return Poll::Pending,
+        }
+        Poll::Ready(())
     }
 
     fn decide(&mut self, decision: Decision, reason: ExitReason) {
@@ -243,7 +306,7 @@ impl<A: RemoteActor> Activation<A> {
             ExitReason::Moved => RejectReason::Moved,
             ExitReason::NodeStopped => RejectReason::NodeStopped,
             ExitReason::Stopped | ExitReason::Killed => RejectReason::Stopped,
-            ExitReason::Panicked { .. } => RejectReason::Failed,
+            ExitReason::Panicked { .. } | ExitReason::GaveUp { .. } => RejectReason::Failed,
         };
         let queue = self.mailbox.close(reject);
         self.mailbox.record_exit(reason.clone());
@@ -268,6 +331,9 @@ impl<A: RemoteActor> Activation<A> {
         if let Some(on_exit) = self.on_exit.take() {
             on_exit(reason);
         }
+        if let Supervision::By { link, .. } = &self.supervision {
+            link.report(Report::Left);
+        }
     }
 
     fn drop_instance(&mut self) {
@@ -286,7 +352,13 @@ fn check_end<A: RemoteActor>(
 ) -> Option<ExitReason> {
     let told = match mailbox.signalled() {
         Signal::None | Signal::Passivate => None,
-        Signal::Kill => return Some(ExitReason::Killed),
+        Signal::Kill | Signal::KillForGood => return Some(ExitReason::Killed),
+        Signal::Halt => {
+            // Told once. One that declines ends by itself in time, or is killed at its deadline.
+            mailbox.clear_signal(Signal::Halt);
+            actix::ActorContext::stop(ctx);
+            None
+        }
         Signal::Stop => Some(ExitReason::Stopped),
         Signal::Move => Some(ExitReason::Moved),
         Signal::NodeStop => Some(ExitReason::NodeStopped),
@@ -350,16 +422,17 @@ impl<A: RemoteActor> Future for Activation<A> {
                     // Parked first: a signal raised in between wakes this task again.
                     this.mailbox.park(std::mem::take(&mut this.finished), task.waker());
                     match this.mailbox.signalled() {
-                        Signal::None | Signal::Passivate => {
+                        Signal::None | Signal::Passivate | Signal::Halt => {
                             std::task::ready!(sleep.as_mut().poll(task));
                             this.phase = Phase::Starting;
                         }
                         Signal::Stop => this.finish(ExitReason::Stopped),
                         Signal::Move => this.finish(ExitReason::Moved),
                         Signal::NodeStop => this.finish(ExitReason::NodeStopped),
-                        Signal::Kill => this.finish(ExitReason::Killed),
+                        Signal::Kill | Signal::KillForGood => this.finish(ExitReason::Killed),
                     }
                 }
+                Phase::Held(_) => std::task::ready!(this.poll_held(task)),
                 Phase::Ended => return Poll::Ready(()),
             }
         }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::mailbox::ActorId;
+
 /// Why an actor ended for good.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -23,12 +25,17 @@ pub enum ExitReason {
         /// How many restarts came before.
         restarts: u32,
     },
+    /// A supervisor whose children failed more often than its intensity grants. It stopped them all.
+    GaveUp {
+        /// The child that failed last.
+        child: ActorId,
+    },
 }
 
 impl ExitReason {
     /// Whether a supervisor counts this as a failure.
     pub fn is_failure(&self) -> bool {
-        matches!(self, Self::Panicked { .. } | Self::Killed)
+        matches!(self, Self::Panicked { .. } | Self::Killed | Self::GaveUp { .. })
     }
 }
 
@@ -43,6 +50,7 @@ impl fmt::Display for ExitReason {
             Self::Panicked { message, restarts } => {
                 write!(f, "panicked after {restarts} restarts: {message}")
             }
+            Self::GaveUp { child } => write!(f, "gave up: child {child} failed too often"),
         }
     }
 }

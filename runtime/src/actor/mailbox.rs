@@ -49,32 +49,53 @@ impl fmt::Display for ActorId {
 }
 
 /// What an activation is asked to do before it looks at messages. The higher one wins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub(crate) enum Signal {
+    #[default]
     None = 0,
     /// End if there is nothing to do.
     Passivate = 1,
+    /// Stop the instance, which may take its time: the supervisor says so, and keeps the mailbox.
+    Halt = 2,
     /// Run the stopping hooks, then end.
-    Stop = 2,
+    Stop = 3,
     /// As `Stop`, because the shard has another owner.
-    Move = 3,
+    Move = 4,
     /// As `Stop`, because the node shuts down.
-    NodeStop = 4,
-    /// Drop the instance: no hook runs.
-    Kill = 5,
+    NodeStop = 5,
+    /// Drop the instance: no hook runs. A supervisor may start another.
+    Kill = 6,
+    /// As `Kill`, of one that was told to end for good.
+    KillForGood = 7,
 }
 
 impl Signal {
     fn from_bits(bits: u8) -> Self {
         match bits {
             1 => Self::Passivate,
-            2 => Self::Stop,
-            3 => Self::Move,
-            4 => Self::NodeStop,
-            5 => Self::Kill,
+            2 => Self::Halt,
+            3 => Self::Stop,
+            4 => Self::Move,
+            5 => Self::NodeStop,
+            6 => Self::Kill,
+            7 => Self::KillForGood,
             _ => Self::None,
         }
+    }
+
+    /// What two signals come to.
+    pub(crate) fn and(self, other: Self) -> Self {
+        let has_kill = [self, other].contains(&Self::Kill);
+        if has_kill && (self.ends_for_good() || other.ends_for_good()) {
+            return Self::KillForGood;
+        }
+        self.max(other)
+    }
+
+    /// Whether no supervisor is asked when the actor has ended by it.
+    pub(crate) fn ends_for_good(self) -> bool {
+        matches!(self, Self::Stop | Self::Move | Self::NodeStop | Self::KillForGood)
     }
 }
 
@@ -282,7 +303,8 @@ impl<A: Actor> Mailbox<A> {
 
     /// Raises the signal to `signal`, and wakes the activation.
     pub(crate) fn signal(&self, signal: Signal) {
-        self.signal.fetch_max(signal as u8, Ordering::Release);
+        let before = Signal::from_bits(self.signal.fetch_max(signal as u8, Ordering::AcqRel));
+        self.signal.fetch_max(before.and(signal) as u8, Ordering::AcqRel);
         let waker = self.lock().waker.take();
         wake(waker);
     }

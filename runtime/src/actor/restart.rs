@@ -105,43 +105,34 @@ pub(crate) enum Decision {
     GiveUp,
 }
 
-/// How many restarts are granted within a window.
-#[derive(Debug)]
-pub(crate) struct Intensity {
-    limit: u32,
-    within: Duration,
-    /// When the restarts of the window were granted, at most `limit`.
-    recent: VecDeque<Instant>,
-}
+/// The restarts that were granted lately.
+#[derive(Debug, Default)]
+pub(crate) struct Intensity(VecDeque<Instant>);
 
 impl Intensity {
-    pub(crate) fn new(limit: u32, within: Duration) -> Self {
-        Self { limit, within, recent: VecDeque::new() }
-    }
-
-    /// Grants a restart, and tells how many the window held before; `None` at the limit.
-    pub(crate) fn grant(&mut self, now: Instant) -> Option<u32> {
-        let within = self.within;
-        while self.recent.front().is_some_and(|at| now.saturating_duration_since(*at) > within) {
-            self.recent.pop_front();
+    /// Grants a restart if there were fewer than `limit` in the window of `within` before `now`, and
+    /// tells how many there were. It remembers at most `limit`, which must be the same in each call.
+    pub(crate) fn grant(&mut self, now: Instant, limit: u32, within: Duration) -> Option<u32> {
+        while self.0.front().is_some_and(|at| now.saturating_duration_since(*at) > within) {
+            self.0.pop_front();
         }
-        let recent = u32::try_from(self.recent.len()).unwrap_or(u32::MAX);
-        if recent >= self.limit {
+        let recent = u32::try_from(self.0.len()).unwrap_or(u32::MAX);
+        if recent >= limit {
             return None;
         }
-        self.recent.push_back(now);
+        self.0.push_back(now);
         Some(recent)
     }
 
     /// How many grants it remembers.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
-        self.recent.len()
+        self.0.len()
     }
 
     /// Forgets what was granted.
     pub(crate) fn reset(&mut self) {
-        self.recent.clear();
+        self.0.clear();
     }
 }
 
@@ -155,8 +146,7 @@ pub(crate) struct RestartTracker {
 
 impl RestartTracker {
     pub(crate) fn new(policy: RestartPolicy) -> Self {
-        let intensity = Intensity::new(policy.limit, policy.within);
-        Self { policy, intensity, total: 0 }
+        Self { policy, intensity: Intensity::default(), total: 0 }
     }
 
     /// How many restarts were granted so far.
@@ -174,7 +164,10 @@ impl RestartTracker {
         if !self.policy.restart.wants(ended) {
             return Decision::GiveUp;
         }
-        let Some(recent) = self.intensity.grant(now) else { return Decision::GiveUp };
+        let RestartPolicy { limit, within, .. } = self.policy;
+        let Some(recent) = self.intensity.grant(now, limit, within) else {
+            return Decision::GiveUp;
+        };
         self.total = self.total.saturating_add(1);
         Decision::Restart { after: random.jittered(self.policy.backoff.nth(recent)) }
     }

@@ -84,6 +84,29 @@ impl<A: RemoteActor> AnyMailbox for Mailbox<A> {
     }
 }
 
+/// The mailbox of a supervisor's child: the node's end reaches it through its supervisor, in order.
+pub(crate) struct Supervised<A: RemoteActor>(pub(crate) Arc<Mailbox<A>>);
+
+impl<A: RemoteActor> AnyMailbox for Supervised<A> {
+    fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
+        Arc::clone(&self.0) as Arc<dyn Any + Send + Sync>
+    }
+
+    fn signal(&self, signal: Signal) {
+        if signal != Signal::NodeStop {
+            self.0.signal(signal);
+        }
+    }
+
+    fn signal_idle(&self) {
+        self.0.signal_idle();
+    }
+
+    fn count_sweep(&self) -> u32 {
+        self.0.count_sweep()
+    }
+}
+
 thread_local! {
     /// The node that the current thread decodes for, if any.
     static CURRENT: RefCell<Option<Arc<NodeCore>>> = const { RefCell::new(None) };
@@ -204,9 +227,8 @@ impl NodeCore {
         ActorId(self.last_id.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
-    pub(crate) fn insert<A: RemoteActor>(&self, mailbox: &Arc<Mailbox<A>>) {
-        let id = mailbox.id();
-        self.part(id).insert(id.0, Arc::clone(mailbox) as Arc<dyn AnyMailbox>);
+    pub(crate) fn insert(&self, id: ActorId, mailbox: Arc<dyn AnyMailbox>) {
+        self.part(id).insert(id.0, mailbox);
     }
 
     pub(crate) fn remove(&self, id: ActorId) {

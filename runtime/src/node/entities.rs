@@ -18,7 +18,11 @@ use super::{
     spawn::{Launch, SpawnError},
 };
 use crate::{
-    actor::mailbox::{Mailbox, Signal},
+    actor::{
+        activation::Supervision,
+        mailbox::{Mailbox, Signal},
+        restart::RestartTracker,
+    },
     cluster::{
         placement::{Shard, key_hash},
         wire::Address,
@@ -172,7 +176,7 @@ impl NodeCore {
         let made_from = key.clone();
         let launch = Launch {
             factory: Box::new(move |_| factory(made_from.as_str())),
-            policy: settings.restart,
+            supervision: Supervision::Own(RestartTracker::new(settings.restart)),
             capacity: settings.mailbox_capacity,
             arbiter: Some((key.hash() % self.arbiters().len() as u64) as usize),
             entity: Some(key.clone()),
@@ -187,7 +191,7 @@ impl NodeCore {
             self.entities().remove(key, &(Arc::clone(&mailbox) as Arc<dyn AnyMailbox>));
             return Err(match error {
                 SpawnError::Busy => RejectReason::Full,
-                SpawnError::NodeStopped => RejectReason::NodeStopped,
+                _ => RejectReason::NodeStopped,
             });
         }
         // The shard may have been lost while nobody could find this activation to tell it so.

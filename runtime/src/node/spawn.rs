@@ -5,14 +5,15 @@ use std::{fmt, sync::Arc};
 use super::{
     NodeCore,
     arbiter::{JOBS_LIMIT, JobRefusal, Residents},
-    core::AnyMailbox,
+    core::{AnyMailbox, Supervised},
     entities::EntityKey,
 };
 use crate::{
     actor::{
         ExitReason, RestartPolicy,
-        activation::{Activation, Factory, OnExit},
+        activation::{Activation, Factory, OnExit, Supervision},
         mailbox::Mailbox,
+        restart::RestartTracker,
     },
     reference::{ActorRef, RejectReason},
     remote_actor::RemoteActor,
@@ -79,7 +80,8 @@ impl<A: RemoteActor> SpawnBuilder<A> {
     /// [`SpawnError`]: the node takes no actor now, or none any more.
     pub fn start(self) -> Result<ActorRef<A>, SpawnError> {
         let Self { core, factory, policy, capacity, arbiter, on_exit } = self;
-        let launch = Launch { factory, policy, capacity, arbiter, entity: None, on_exit };
+        let supervision = Supervision::Own(RestartTracker::new(policy));
+        let launch = Launch { factory, supervision, capacity, arbiter, entity: None, on_exit };
         let mailbox = launch.prepare(&core);
         launch.start(&core, &mailbox, None)?;
         Ok(ActorRef::local(core, mailbox))
@@ -87,33 +89,36 @@ impl<A: RemoteActor> SpawnBuilder<A> {
 }
 
 /// All that it takes to begin an actor's life.
-pub(super) struct Launch<A: RemoteActor> {
-    pub(super) factory: Factory<A>,
-    pub(super) policy: RestartPolicy,
-    pub(super) capacity: usize,
-    pub(super) arbiter: Option<usize>,
-    pub(super) entity: Option<EntityKey>,
-    pub(super) on_exit: Option<OnExit>,
+pub(crate) struct Launch<A: RemoteActor> {
+    pub(crate) factory: Factory<A>,
+    pub(crate) supervision: Supervision,
+    pub(crate) capacity: usize,
+    pub(crate) arbiter: Option<usize>,
+    pub(crate) entity: Option<EntityKey>,
+    pub(crate) on_exit: Option<OnExit>,
 }
 
 impl<A: RemoteActor> Launch<A> {
     /// Makes the mailbox: messages may be put into it from now on.
-    pub(super) fn prepare(&self, core: &NodeCore) -> Arc<Mailbox<A>> {
+    pub(crate) fn prepare(&self, core: &NodeCore) -> Arc<Mailbox<A>> {
         Arc::new(Mailbox::new(core.next_id(), self.capacity, self.entity.clone()))
     }
 
     /// Begins the actor's life; at once if `here` is its own arbiter. If it can't, the mailbox is
     /// closed, and what is in it is rejected.
-    pub(super) fn start(
+    pub(crate) fn start(
         self,
         core: &Arc<NodeCore>,
         mailbox: &Arc<Mailbox<A>>,
         here: Option<&Residents>,
     ) -> Result<(), SpawnError> {
-        let Self { factory, policy, arbiter, entity, on_exit, .. } = self;
+        let Self { factory, supervision, arbiter, entity, on_exit, .. } = self;
         let id = mailbox.id();
         let number = arbiter.unwrap_or(id.0 as usize) % core.arbiters().len();
-        core.insert(mailbox);
+        match &supervision {
+            Supervision::Own(_) => core.insert(id, Arc::clone(mailbox) as Arc<dyn AnyMailbox>),
+            Supervision::By { .. } => core.insert(id, Arc::new(Supervised(Arc::clone(mailbox)))),
+        }
         let (theirs, inbox) = (Arc::clone(core), Arc::clone(mailbox));
         let begin = move |residents: &Residents| {
             let resident = residents.enter();
@@ -129,7 +134,7 @@ impl<A: RemoteActor> Launch<A> {
                 }
                 drop(resident);
             });
-            spawn_local(Activation::new(theirs, inbox, factory, policy, report));
+            spawn_local(Activation::new(theirs, inbox, factory, supervision, report));
         };
         if let Some(residents) = here.filter(|residents| residents.arbiter() == number) {
             begin(residents);
@@ -175,6 +180,13 @@ pub enum SpawnError {
     Busy,
     /// The node is shutting down.
     NodeStopped,
+    /// The supervisor has as many children as it may; start it once one of them has ended.
+    TooManyChildren {
+        /// How many that is.
+        limit: usize,
+    },
+    /// The supervisor has ended, or is about to.
+    SupervisorEnded,
 }
 
 impl fmt::Display for SpawnError {
@@ -182,6 +194,10 @@ impl fmt::Display for SpawnError {
         match self {
             Self::Busy => write!(f, "{JOBS_LIMIT} starts wait for this arbiter already"),
             Self::NodeStopped => f.write_str("the node is shutting down"),
+            Self::TooManyChildren { limit } => {
+                write!(f, "the supervisor has {limit} children already")
+            }
+            Self::SupervisorEnded => f.write_str("the supervisor has ended"),
         }
     }
 }

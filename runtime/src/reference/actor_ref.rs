@@ -126,13 +126,16 @@ impl<A: RemoteActor> ActorRef<A> {
     }
 
     /// Asks the actor to stop at its next turn, hooks included. What is in its mailbox then is
-    /// rejected. No effect on an entity, and on an actor of another node.
+    /// rejected, and it is not started again, whoever supervises it. No effect on an entity, and on an
+    /// actor of another node.
     pub fn stop(&self) {
         self.signal(Signal::Stop);
     }
 
-    /// Ends the actor at its next turn or await, without its hooks. No effect on an entity, and on
-    /// an actor of another node.
+    /// Ends the actor at its next turn or await, without its hooks. To a
+    /// [`Supervisor`](crate::Supervisor) that is a failure of the instance, after which it starts
+    /// another; anybody else's actor has ended. No effect on an entity, and on an actor of another
+    /// node.
     pub fn kill(&self) {
         self.signal(Signal::Kill);
     }

@@ -163,19 +163,16 @@ struct Series {
 
 impl Plan {
     pub(crate) fn new(rules: Rules) -> Self {
-        let intensity = Intensity::new(rules.limit, rules.within);
         let (children, actions) = (Vec::new(), VecDeque::new());
-        Self { rules, intensity, mode: Mode::Down, children, actions }
+        Self { rules, intensity: Intensity::default(), mode: Mode::Down, children, actions }
     }
 
-    /// Whether it has not begun, or has ended.
-    pub(crate) fn is_down(&self) -> bool {
-        self.mode == Mode::Down
-    }
-
-    /// The children, first the one that was added first.
-    pub(crate) fn children(&self) -> impl DoubleEndedIterator<Item = ActorId> {
-        self.children.iter().map(|child| child.id)
+    /// Whether a child is starting, or is to start in its turn.
+    pub(crate) fn is_starting(&self) -> bool {
+        let is_starting = |child: &Child| {
+            matches!(child.state, State::Starting | State::Idle { not_before: None })
+        };
+        self.children.iter().any(is_starting)
     }
 
     /// Starts all children; anew, if it has ended. No effect otherwise.
@@ -308,11 +305,12 @@ impl Plan {
     /// A child failed, and is wanted again: who is restarted with it, and after how long?
     fn fail(&mut self, now: Instant, at: usize, random: &mut Random) {
         let id = self.children[at].id;
-        if self.intensity.grant(now).is_none() {
+        let Rules { limit, within, .. } = self.rules;
+        if self.intensity.grant(now, limit, within).is_none() {
             self.mode = Mode::Ending(Outcome::GaveUp { child: id });
             return;
         }
-        let failures = self.children[at].series.count(now, self.rules.within);
+        let failures = self.children[at].series.count(now, within);
         let wait = random.jittered(self.rules.backoff.nth(failures));
         let not_before = if wait.is_zero() { None } else { Some(later(now, wait)) };
         self.children[at].state = State::Idle { not_before };
