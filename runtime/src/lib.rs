@@ -55,6 +55,11 @@ pub mod supervisor;
 
 mod fixed_map;
 
+/// Compiles and runs the programs of the chapters.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/supervision.md")]
+mod supervision_chapter {}
+
 pub use actix_cluster_derive::{RemoteActor, RemoteMessage};
 /// The transport, as far as a node's settings name it.
 pub use actix_cluster_transport as transport;
