@@ -583,6 +583,25 @@ fn a_supervisor_below_that_is_told_to_stop_is_not_started_again() {
 }
 
 #[test]
+fn a_supervisor_has_ended_once_all_its_children_have() {
+    on_a_node(|node| async move {
+        let log = Log::default();
+        let report = |name: &'static str| {
+            let log = log.clone();
+            move |reason| log.add(format!("{name} {reason}"))
+        };
+        let top = node.spawn_supervisor().on_exit(report("top")).start().expect("started");
+        let below = top.spawn_supervisor().on_exit(report("below")).start().expect("room");
+        let factory = |_: &mut ClusterContext<Child>| Child::new("a", &Log::default());
+        below.spawn(factory).on_exit(report("a")).start().expect("room");
+        pass(LONG).await;
+        top.kill();
+        assert_eq!(top.ended().await, ExitReason::Killed);
+        assert_eq!(log.take(), ["a killed", "below killed", "top killed"]);
+    });
+}
+
+#[test]
 fn a_reference_to_a_child_travels_and_outlives_its_instances() {
     on_a_node(|node| async move {
         let supervisor = node.spawn_supervisor().start().expect("started");

@@ -46,6 +46,7 @@ struct World {
     facts: BTreeMap<ActorId, Facts>,
     granted: Vec<Instant>,
     is_ending: bool,
+    is_killed: bool,
     ended: Option<Outcome>,
     finished: Vec<ActorId>,
     actions: Vec<Action>,
@@ -65,6 +66,7 @@ impl World {
             facts: BTreeMap::new(),
             granted: Vec::new(),
             is_ending: false,
+            is_killed: false,
             ended: None,
             finished: Vec::new(),
             actions: Vec::new(),
@@ -112,6 +114,14 @@ impl World {
         self.is_ending = true;
         self.plan.stop(self.now);
         self.act();
+    }
+
+    fn kill(&mut self) {
+        (self.is_ending, self.is_killed) = (true, true);
+        self.plan.kill(self.now);
+        self.act();
+        let mut left = self.facts.values().filter(|facts| facts.real != Real::Off);
+        assert!(left.all(|facts| facts.killed), "a kill takes all at once");
     }
 
     fn started(&mut self, id: ActorId) {
@@ -230,13 +240,14 @@ impl World {
         assert!(!facts.killed, "{id} is stopped after it was killed");
         assert!(self.is_ending || facts.doomed || facts.removed, "{id} is stopped for nothing");
         match (kill, facts.told) {
+            _ if self.is_killed => assert!(kill, "{id} is asked, after all were to be killed"),
             (false, told) => assert_eq!(told, None, "{id} is stopped once"),
             (true, Some(told)) => {
                 assert_eq!(self.now, told + facts.rules.stop_within, "{id} has its deadline");
             }
             (true, None) => assert_eq!(facts.rules.stop_within, Duration::ZERO),
         }
-        if facts.told.is_none() && !facts.removed {
+        if facts.told.is_none() && !facts.removed && !self.is_killed {
             let mut after = self
                 .facts
                 .range(id..)
@@ -248,6 +259,13 @@ impl World {
         let facts = self.facts.get_mut(&id).expect("it is known");
         facts.killed = kill;
         facts.told.get_or_insert(now);
+    }
+
+    /// A child with an instance, by a number of any size.
+    fn nth(&self, at: usize) -> Option<ActorId> {
+        let mut live = self.facts.iter().filter(|(_, facts)| facts.real != Real::Off);
+        let count = live.clone().count();
+        live.nth(at % count.max(1)).map(|(id, _)| *id)
     }
 
     /// Whether a child has been told to end.
@@ -335,6 +353,16 @@ fn rest_for_one_leaves_those_before_alone() {
     world.passes(WITHIN);
     world.start_all();
     assert_eq!(world.acted(), [Stop(C), Start(B), Start(C)]);
+}
+
+#[test]
+fn a_child_that_fails_while_it_waits_to_be_stopped_counts_for_nothing() {
+    let mut world = three(Strategy::OneForAll);
+    world.ends(B, Ended::Abnormally);
+    world.ends(A, Ended::Abnormally);
+    world.obey();
+    assert_eq!(world.plan.intensity.len(), 1);
+    assert_eq!(world.acted(), [Stop(C), Start(A)], "nor does it wait");
 }
 
 #[test]
@@ -460,6 +488,7 @@ fn a_kill_takes_all_at_once() {
         plan.handle_started(now, id);
     }
     plan.kill(now);
+    plan.kill(now);
     let actions: Vec<_> = std::iter::from_fn(|| plan.poll_action()).collect();
     assert_eq!(actions, [Start(A), Start(B), Kill(B), Kill(A)]);
     for id in [A, B] {
@@ -486,11 +515,13 @@ enum Op {
     Add(Restart, Duration),
     Remove(u64),
     Started,
-    Ends(u64, Ended),
+    /// One of those that have an instance.
+    Ends(usize, Ended),
     Obeys,
     Leaves(u64),
     Passes(u64),
     Stop,
+    Kill,
 }
 
 fn op() -> impl proptest::strategy::Strategy<Value = Op> {
@@ -502,11 +533,12 @@ fn op() -> impl proptest::strategy::Strategy<Value = Op> {
         4 => (restart(), deadline).prop_map(|(restart, within)| Op::Add(restart, within)),
         1 => (1u64..20).prop_map(Op::Remove),
         8 => Just(Op::Started),
-        6 => (1u64..20, ended).prop_map(|(id, ended)| Op::Ends(id, ended)),
+        9 => (0usize..20, ended).prop_map(|(at, ended)| Op::Ends(at, ended)),
         6 => Just(Op::Obeys),
         1 => (1u64..20).prop_map(Op::Leaves),
-        6 => (0u64..9_000).prop_map(Op::Passes),
+        6 => (0u64..2_000).prop_map(Op::Passes),
         1 => Just(Op::Stop),
+        1 => Just(Op::Kill),
     ]
 }
 
@@ -531,7 +563,11 @@ proptest! {
                         world.started(id);
                     }
                 }
-                Op::Ends(id, ended) => world.ends(ActorId(id), ended),
+                Op::Ends(at, ended) => {
+                    if let Some(id) = world.nth(at) {
+                        world.ends(id, ended);
+                    }
+                }
                 Op::Obeys => {
                     if let Some(id) = world.told() {
                         world.ends(id, Ended::Normally);
@@ -540,6 +576,7 @@ proptest! {
                 Op::Leaves(id) => world.leaves(ActorId(id)),
                 Op::Passes(millis) => world.passes(Duration::from_millis(millis)),
                 Op::Stop => world.stop(),
+                Op::Kill => world.kill(),
             }
         }
         if !world.is_ending {
