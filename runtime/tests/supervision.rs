@@ -637,3 +637,40 @@ fn a_tree_on_threads_of_its_own_ends_in_order() {
         assert_eq!(log.take(), ["e", "d", "c", "b", "a"].map(|name| format!("{name} stopped")));
     });
 }
+
+#[test]
+fn a_tree_whose_children_fail_come_and_go_at_once_ends_with_nobody_left() {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+    for strategy in [Strategy::OneForOne, Strategy::OneForAll, Strategy::RestForOne] {
+        runtime.block_on(async {
+            let arbiters = NonZeroUsize::new(3).expect("not zero");
+            let node = Node::builder().arbiters(arbiters).seed(2).start().await.expect("a node");
+            let backoff = Backoff { first: Duration::ZERO, longest: Duration::ZERO };
+            let top = node.spawn_supervisor().strategy(strategy).intensity(100_000, LONG);
+            let top = top.backoff(backoff).start().expect("started");
+            let log = Log::default();
+            let mut targets: Vec<_> = (0..20).map(|_| child(&top, "old", &log)).collect();
+            for n in 0..60 {
+                let target = &targets[n * 7 % targets.len()];
+                match n % 6 {
+                    // Whoever has ended already gives it back.
+                    0 | 1 => drop(target.try_tell(End::Panic)),
+                    2 => drop(target.try_tell(End::Stop)),
+                    3 => target.kill(),
+                    4 => target.stop(),
+                    _ => top.remove(target),
+                }
+                targets.push(child(&top, "new", &log));
+                tokio::task::yield_now().await;
+            }
+            let last = child(&top, "last", &log);
+            assert!(last.ask(Notes).within(LONG).await.is_ok(), "the last one comes to run");
+            top.stop();
+            assert_eq!(top.ended().await, ExitReason::Stopped);
+            assert!(targets.iter().all(|target| target.exit_reason().is_some()));
+            assert_eq!((top.child_count(), node.actor_count()), (0, 0));
+            node.shutdown().await;
+        });
+    }
+}

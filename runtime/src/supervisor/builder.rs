@@ -1,6 +1,6 @@
 //! Starting supervisors and their children.
 
-use std::{any::Any, collections::BTreeMap, fmt, num::NonZeroUsize, sync::Arc, time::Duration};
+use std::{any::Any, fmt, num::NonZeroUsize, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 
@@ -9,7 +9,7 @@ use super::{
     inbox::Inbox,
     link::{Child, Link, Signals},
     plan::{ChildRules, Plan, Rules, Strategy},
-    task::{Phase, Task},
+    task::Task,
 };
 use crate::{
     actor::{
@@ -272,27 +272,6 @@ fn launch_child(
 )]
 fn spawn_local(task: Task) {
     tokio::task::spawn_local(task);
-}
-
-impl Task {
-    fn new(
-        id: ActorId,
-        core: Arc<NodeCore>,
-        inbox: Arc<Inbox>,
-        mut plan: Plan,
-        link: Option<Arc<Link>>,
-        exit: watch::Sender<Option<ExitReason>>,
-        on_exit: OnExit,
-    ) -> Self {
-        let phase = if link.is_some() {
-            Phase::Held(ExitReason::Stopped)
-        } else {
-            plan.begin(core.clock().now());
-            Phase::Running
-        };
-        let (children, timer, on_exit) = (BTreeMap::new(), None, Some(on_exit));
-        Self { id, core, inbox, plan, children, link, phase, timer, exit, on_exit }
-    }
 }
 
 /// A supervisor in the node's table of actors.

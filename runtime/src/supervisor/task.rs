@@ -28,21 +28,21 @@ use crate::{
 
 /// What a supervisor is made of.
 pub(crate) struct Task {
-    pub(crate) id: ActorId,
-    pub(crate) core: Arc<NodeCore>,
-    pub(crate) inbox: Arc<Inbox>,
-    pub(crate) plan: Plan,
-    pub(crate) children: BTreeMap<ActorId, Child>,
+    id: ActorId,
+    core: Arc<NodeCore>,
+    inbox: Arc<Inbox>,
+    plan: Plan,
+    children: BTreeMap<ActorId, Child>,
     /// Its own supervisor, if it has one.
-    pub(crate) link: Option<Arc<Link>>,
-    pub(crate) phase: Phase,
-    pub(crate) timer: Option<(Instant, Sleep)>,
-    pub(crate) exit: watch::Sender<Option<ExitReason>>,
+    link: Option<Arc<Link>>,
+    phase: Phase,
+    timer: Option<(Instant, Sleep)>,
+    exit: watch::Sender<Option<ExitReason>>,
     /// Called once, at the very end.
-    pub(crate) on_exit: Option<OnExit>,
+    on_exit: Option<OnExit>,
 }
 
-pub(crate) enum Phase {
+enum Phase {
     /// Nothing has begun, or all has ended so; its own supervisor decides what is next.
     Held(ExitReason),
     /// The children are about to be started.
@@ -54,6 +54,26 @@ pub(crate) enum Phase {
 }
 
 impl Task {
+    /// One with a supervisor above waits for its order; any other one begins.
+    pub(crate) fn new(
+        id: ActorId,
+        core: Arc<NodeCore>,
+        inbox: Arc<Inbox>,
+        mut plan: Plan,
+        link: Option<Arc<Link>>,
+        exit: watch::Sender<Option<ExitReason>>,
+        on_exit: OnExit,
+    ) -> Self {
+        let phase = if link.is_some() {
+            Phase::Held(ExitReason::Stopped)
+        } else {
+            plan.begin(core.clock().now());
+            Phase::Running
+        };
+        let (children, timer, on_exit) = (BTreeMap::new(), None, Some(on_exit));
+        Self { id, core, inbox, plan, children, link, phase, timer, exit, on_exit }
+    }
+
     /// Begins: the children start, in order.
     fn begin(&mut self) {
         self.phase = Phase::Beginning;
@@ -169,10 +189,11 @@ impl Task {
         self.phase = Phase::Ended;
         self.inbox.end();
         tracing::debug!(supervisor = %self.id, %reason, "supervisor ended");
-        self.exit.send_replace(Some(reason.clone()));
         if let Some(on_exit) = self.on_exit.take() {
-            on_exit(reason);
+            on_exit(reason.clone());
         }
+        // Whoever waits for the end finds it in no table any more.
+        self.exit.send_replace(Some(reason));
         if let Some(link) = &self.link {
             link.report(Report::Left);
         }
