@@ -590,7 +590,15 @@ fn a_supervisor_has_ended_once_all_its_children_have() {
             let log = log.clone();
             move |reason| log.add(format!("{name} {reason}"))
         };
-        let top = node.spawn_supervisor().on_exit(report("top")).start().expect("started");
+        let handle = Arc::new(Mutex::new(None::<Supervisor>));
+        let (theirs, last) = (Arc::clone(&handle), report("top"));
+        let top = node.spawn_supervisor().on_exit(move |reason| {
+            let top = theirs.lock().expect("unpoisoned").take().expect("it is there");
+            assert_eq!(top.exit_reason(), None, "reported before it is seen");
+            last(reason);
+        });
+        let top = top.start().expect("started");
+        *handle.lock().expect("unpoisoned") = Some(top.clone());
         let below = top.spawn_supervisor().on_exit(report("below")).start().expect("room");
         let factory = |_: &mut ClusterContext<Child>| Child::new("a", &Log::default());
         below.spawn(factory).on_exit(report("a")).start().expect("room");
@@ -673,4 +681,39 @@ fn a_tree_whose_children_fail_come_and_go_at_once_ends_with_nobody_left() {
             node.shutdown().await;
         });
     }
+}
+
+#[test]
+fn children_added_while_their_supervisor_ends_end_too() {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+    runtime.block_on(async {
+        let arbiters = NonZeroUsize::new(2).expect("not zero");
+        let node = Node::builder().arbiters(arbiters).start().await.expect("a node");
+        for _ in 0..200 {
+            let limit = NonZeroUsize::new(200).expect("not zero");
+            let top = node.spawn_supervisor().children_limit(limit).start().expect("started");
+            let theirs = top.clone();
+            let adder = std::thread::spawn(move || {
+                let mut added = Vec::new();
+                loop {
+                    match theirs.spawn(|_| Child::new("a", &Log::default())).start() {
+                        Ok(child) => added.push(child),
+                        Err(SpawnError::TooManyChildren { .. }) => std::thread::yield_now(),
+                        Err(refused) => return (added, refused),
+                    }
+                }
+            });
+            while top.child_count() < 3 {
+                std::thread::yield_now();
+            }
+            top.kill();
+            let ended = tokio::time::timeout(LONG, top.ended()).await;
+            assert_eq!(ended.expect("it ends"), ExitReason::Killed);
+            let (added, refused) = adder.join().expect("no panic");
+            assert_eq!(refused, SpawnError::SupervisorEnded);
+            assert!(added.iter().all(|child| child.exit_reason().is_some()));
+        }
+        tokio::time::timeout(LONG, node.shutdown()).await.expect("nobody is left behind");
+    });
 }
