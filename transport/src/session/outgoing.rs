@@ -127,7 +127,7 @@ impl Batch {
 }
 
 /// How many targets a lane knows before it forgets those that are not in use.
-const IDLE_TARGETS_KEPT: usize = if cfg!(test) { 2 } else { 1_024 };
+const IDLE_TARGETS_KEPT: usize = if cfg!(any(test, feature = "fuzzing")) { 2 } else { 1_024 };
 
 impl Outgoing {
     pub(crate) fn new(limits: Limits) -> Self {

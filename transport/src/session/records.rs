@@ -39,7 +39,7 @@ pub(super) struct Records {
 
 /// How many records there may be beyond four times the open messages. Few in tests, so that those of
 /// the lane come there.
-const SPARE: usize = if cfg!(test) { 8 } else { 1_024 };
+const SPARE: usize = if cfg!(any(test, feature = "fuzzing")) { 8 } else { 1_024 };
 
 impl Records {
     pub(super) fn new() -> Self {
