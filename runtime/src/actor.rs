@@ -11,6 +11,7 @@
 //! ```
 
 pub(crate) mod activation;
+pub(crate) mod bound;
 mod context;
 pub(crate) mod envelope;
 mod exit;
@@ -21,6 +22,7 @@ pub(crate) mod restart;
 mod timer;
 
 pub use self::{
+    bound::Overflow,
     context::ClusterContext,
     exit::ExitReason,
     mailbox::ActorId,

@@ -66,7 +66,7 @@ pub use actix_cluster_transport as transport;
 pub use actix_cluster_transport::{Clock, Random, TimeSource};
 
 pub use crate::{
-    actor::{ActorId, Backoff, ClusterContext, ExitReason, Restart, RestartPolicy},
+    actor::{ActorId, Backoff, ClusterContext, ExitReason, Overflow, Restart, RestartPolicy},
     cluster::{ClusterConfig, ClusterConfigError, JoinError, Member, View},
     message::{CodecError, RemoteMessage, WireId},
     node::{EntitySettings, Node, NodeBuilder, NodeId, SpawnBuilder, SpawnError, StartError},

@@ -20,7 +20,7 @@ pub(crate) use self::{
     core::{AnyMailbox, NodeCore},
     dead_letters::DeadLetters,
     entities::EntityKey,
-    spawn::{DEFAULT_MAILBOX_CAPACITY, Launch},
+    spawn::Launch,
 };
 pub use self::{
     builder::{NodeBuilder, StartError},

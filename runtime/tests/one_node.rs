@@ -14,8 +14,8 @@ use std::{
 };
 
 use actix_cluster::{
-    Backoff, ExitReason, RejectReason, Restart, RestartPolicy, UnknownReason, node::LocalThreads,
-    prelude::*,
+    Backoff, EntitySettings, ExitReason, NodeBuilder, Overflow, RejectReason, Restart,
+    RestartPolicy, UnknownReason, node::LocalThreads, prelude::*,
 };
 use serde::{Deserialize, Serialize};
 use tokio::task::LocalSet;
@@ -73,7 +73,12 @@ struct Forget;
 struct Echo(ActorRef<Recorder>);
 
 #[derive(RemoteActor, Default)]
-#[remote(name = "test.Recorder", handles(Note, Notes, Half, Later, Hold, Panic, Forget, Echo))]
+#[remote(
+    name = "test.Recorder",
+    handles(Note, Notes, Half, Later, Hold, Panic, Forget, Echo),
+    placement = Eventual,
+    state = volatile
+)]
 struct Recorder {
     notes: Vec<u32>,
     panic_at: Option<PanicWhere>,
@@ -180,6 +185,10 @@ const ARBITERS: NonZeroUsize = NonZeroUsize::new(2).expect("not zero");
 
 /// Runs `test` on a node of its own, in paused time.
 fn on_a_node<F: Future<Output = ()>>(test: impl FnOnce(Node) -> F) {
+    on_a_node_of(Node::builder().actor::<Recorder>(), test);
+}
+
+fn on_a_node_of<F: Future<Output = ()>>(builder: NodeBuilder, test: impl FnOnce(Node) -> F) {
     // The panics are on purpose, and a panic's text is asserted where it matters.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
@@ -187,14 +196,8 @@ fn on_a_node<F: Future<Output = ()>>(test: impl FnOnce(Node) -> F) {
         .build()
         .expect("a runtime");
     LocalSet::new().block_on(&runtime, async {
-        let node = Node::builder()
-            .actor::<Recorder>()
-            .arbiters(ARBITERS)
-            .threads(LocalThreads)
-            .seed(1)
-            .start()
-            .await
-            .expect("a node");
+        let builder = builder.arbiters(ARBITERS).threads(LocalThreads).seed(1);
+        let node = builder.start().await.expect("a node");
         test(node.clone()).await;
         node.shutdown().await;
         assert_eq!(node.actor_count(), 0, "shutdown leaves no actor behind");
@@ -207,8 +210,12 @@ fn recorder(node: &Node) -> ActorRef<Recorder> {
 
 /// A small mailbox whose actor waits in its first turn.
 async fn held(node: &Node, capacity: usize, ms: u64) -> ActorRef<Recorder> {
-    let target =
-        node.spawn(|_| Recorder::default()).mailbox_capacity(capacity).start().expect("spawned");
+    held_by(node, capacity, Overflow::default(), ms).await
+}
+
+async fn held_by(node: &Node, capacity: usize, policy: Overflow, ms: u64) -> ActorRef<Recorder> {
+    let builder = node.spawn(|_| Recorder::default());
+    let target = builder.mailbox_capacity(capacity).overflow(policy).start().expect("spawned");
     target.tell(Hold(ms)).await.expect("room");
     tokio::task::yield_now().await;
     settle().await;
@@ -319,6 +326,96 @@ fn a_tell_dropped_in_the_line_sends_nothing_and_lets_the_next_one_pass() {
         dropped.abort();
         assert!(next.await.expect("not aborted"));
         assert_eq!(target.ask(Notes).await.expect("answered"), [0, 2]);
+    });
+}
+
+#[test]
+fn a_full_mailbox_that_rejects_the_newest_gives_it_back_at_once() {
+    on_a_node(|node| async move {
+        let target = held_by(&node, 1, Overflow::RejectNewest, 1_000).await;
+        target.tell(Note(0)).await.expect("room");
+        let refused = poll_once(&mut target.tell(Note(7))).expect("it doesn't wait");
+        let refused = refused.expect_err("no room");
+        assert_eq!((refused.reason, refused.message.0), (RejectReason::Full, 7));
+        match poll_once(&mut target.ask(Half(8))).expect("it doesn't wait either") {
+            Err(AskError::Rejected { reason, message: Half(8) }) => {
+                assert_eq!(reason, RejectReason::Full);
+            }
+            other => panic!("{other:?}"),
+        }
+        tokio::time::sleep(Duration::from_millis(1_001)).await;
+        assert_eq!(target.ask(Notes).await.expect("room again"), [0]);
+        assert_eq!(node.dead_letters().total(), 0, "whoever sent them has them");
+    });
+}
+
+#[test]
+fn a_full_mailbox_that_drops_the_oldest_keeps_the_newest_in_order() {
+    on_a_node(|node| async move {
+        let target = held_by(&node, 2, Overflow::DropOldest, 1_000).await;
+        for n in 1..=4 {
+            poll_once(&mut target.tell(Note(n))).expect("it doesn't wait").expect("room is made");
+        }
+        target.try_tell(Note(5)).expect("room is made");
+        assert_eq!(node.dead_letters().rejected(RejectReason::Displaced), 3);
+        tokio::time::sleep(Duration::from_millis(1_001)).await;
+        assert_eq!(target.ask(Notes).await.expect("answered"), [4, 5]);
+        assert_eq!(node.dead_letters().total(), 3);
+    });
+}
+
+#[test]
+fn an_asker_whose_message_is_dropped_for_a_newer_one_gets_it_back() {
+    on_a_node(|node| async move {
+        let target = held_by(&node, 1, Overflow::DropOldest, 60_000).await;
+        let asked = target.clone();
+        let asked = tokio::task::spawn_local(async move { asked.ask(Half(8)).await });
+        settle().await;
+        let newer = target.clone();
+        let newer = tokio::task::spawn_local(async move { newer.ask(Half(6)).await });
+        settle().await;
+        target.try_tell(Note(1)).expect("room is made");
+        for (asked, number) in [(asked, 8), (newer, 6)] {
+            match asked.await.expect("no panic") {
+                Err(AskError::Rejected { reason, message: Half(given_back) }) => {
+                    assert_eq!((reason, given_back), (RejectReason::Displaced, number));
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    });
+}
+
+#[test]
+fn a_mailbox_that_drops_messages_never_drops_what_ends_its_actor() {
+    on_a_node(|node| async move {
+        let target = held_by(&node, 1, Overflow::DropOldest, 600_000).await;
+        target.stop();
+        for n in 0..100 {
+            target.try_tell(Note(n)).expect("room is made");
+        }
+        settle().await;
+        assert_eq!(target.exit_reason(), Some(ExitReason::Stopped));
+        assert_eq!(node.dead_letters().rejected(RejectReason::Displaced), 99);
+        assert_eq!(node.dead_letters().rejected(RejectReason::Stopped), 1);
+    });
+}
+
+#[test]
+fn an_entity_type_has_an_overflow_policy_of_its_own() {
+    let mut settings = EntitySettings::default();
+    (settings.mailbox_capacity, settings.overflow) = (1, Overflow::DropOldest);
+    let builder = Node::builder().entity_with(settings, |_| Recorder::default());
+    on_a_node_of(builder, |node| async move {
+        let target = node.entity::<Recorder>("shelf");
+        target.tell(Hold(1_000)).await.expect("room");
+        settle().await;
+        for n in 1..=3 {
+            target.try_tell(Note(n)).expect("room is made");
+        }
+        tokio::time::sleep(Duration::from_millis(1_001)).await;
+        assert_eq!(target.ask(Notes).await.expect("answered"), [3]);
+        assert_eq!(node.dead_letters().rejected(RejectReason::Displaced), 2);
     });
 }
 

@@ -11,7 +11,7 @@ use std::{
 };
 
 use actix_cluster::{
-    Backoff, ExitReason, RejectReason, Restart, SpawnError, Strategy, Supervisor,
+    Backoff, ExitReason, Overflow, RejectReason, Restart, SpawnError, Strategy, Supervisor,
     node::LocalThreads, prelude::*,
 };
 use serde::{Deserialize, Serialize};
@@ -265,6 +265,30 @@ grid! {
     fn rest_for_one_temporary_stops() { RestForOne, Temporary, Stops => [1, 1, 1], false }
     fn rest_for_one_temporary_is_stopped() { RestForOne, Temporary, IsStopped => [1, 1, 1], false }
     fn rest_for_one_temporary_is_killed() { RestForOne, Temporary, IsKilled => [1, 1, 1], false }
+}
+
+#[test]
+fn a_child_has_an_overflow_policy_of_its_own_and_keeps_its_mailbox_in_a_restart() {
+    on_a_node(|node| async move {
+        let log = Log::default();
+        let supervisor = node.spawn_supervisor().start().expect("started");
+        let builder = supervisor.spawn(move |_| Child::new("a", &log));
+        let builder = builder.mailbox_capacity(2).overflow(Overflow::DropOldest);
+        let child = builder.restart(Restart::Permanent).start().expect("room");
+        pass(LONG).await;
+        child.tell(End::Panic).await.expect("room");
+        for n in 1..=3 {
+            child.try_tell(Note(n)).expect("room is made");
+        }
+        pass(LONG).await;
+        // The first to make room was the one that would have panicked.
+        assert_eq!(child.ask(Notes).await.expect("answered"), [2, 3]);
+        child.tell(End::Panic).await.expect("room");
+        child.try_tell(Note(4)).expect("room");
+        pass(LONG).await;
+        assert_eq!(child.ask(Notes).await.expect("answered"), [4], "by the one that came after");
+        assert_eq!(node.dead_letters().rejected(RejectReason::Displaced), 2);
+    });
 }
 
 #[test]

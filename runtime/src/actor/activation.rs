@@ -458,7 +458,7 @@ fn quietly_drop<T>(value: T) {
 }
 
 /// Drops a panic's payload, which may itself panic when dropped; that one is leaked.
-fn discard(panic: Panic) {
+pub(super) fn discard(panic: Panic) {
     if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
         std::mem::forget(again);
     }

@@ -4,6 +4,7 @@
 //! its [`AskCell`]: while the message is in there, it has not run.
 
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
@@ -11,7 +12,7 @@ use std::{
 use actix::{Actor, Handler, dev::MessageResponse};
 use tokio::sync::oneshot;
 
-use super::{ClusterContext, mailbox::Remote};
+use super::{ClusterContext, activation::discard, mailbox::Remote};
 use crate::{
     cluster::{outbound, wire::Extensions},
     message::RemoteMessage,
@@ -38,6 +39,22 @@ pub(crate) trait Envelope<A: Actor>: Send {
     fn redirect(self: Box<Self>, to: &EntityKey, core: &Arc<NodeCore>) {
         let _ = to;
         self.reject(RejectReason::Moved, core.dead_letters());
+    }
+}
+
+/// A message that a mailbox turned away. Ended outside of the mailbox's lock, by whoever was told.
+#[must_use = "a rejected message is to end, so that its sender hears it"]
+pub(crate) struct Rejected<A: Actor> {
+    pub(crate) envelope: BoxEnvelope<A>,
+    pub(crate) reason: RejectReason,
+}
+
+impl<A: Actor> Rejected<A> {
+    /// Ends it. A message's own `drop` may panic, which is nothing to whoever ends it.
+    pub(crate) fn end(self, dead_letters: &DeadLetters) {
+        let Self { envelope, reason } = self;
+        catch_unwind(AssertUnwindSafe(|| envelope.reject(reason, dead_letters)))
+            .unwrap_or_else(discard);
     }
 }
 

@@ -1,9 +1,10 @@
 //! An actor's mailbox: a bounded queue of envelopes, a line of senders that wait for room, and
 //! the signals that go ahead of both.
 //!
-//! Invariant: accepted and unfinished messages of local senders never exceed the capacity (those of
-//! other nodes are bounded by their senders' budgets, and come on top; beyond the capacity these are
-//! paused), and a closed mailbox never accepts again. Closing and the last look for messages happen under one
+//! Invariant: accepted and unfinished messages of local senders never exceed the capacity (where
+//! senders wait, those of other nodes are bounded by their senders' budgets, and come on top; beyond
+//! the capacity these are paused; where the oldest is dropped, the one being handled comes on top),
+//! and a closed mailbox never accepts again. Closing and the last look for messages happen under one
 //! lock, so "passivate if empty" cannot lose a message.
 //! Knows no instance and no supervisor: the activation drains it.
 
@@ -23,7 +24,11 @@ use actix_cluster_transport::{
     wait_list::{Ticket, WaitList},
 };
 
-use super::{envelope::BoxEnvelope, exit::ExitReason};
+use super::{
+    bound::{Admission, Bound, Load},
+    envelope::{BoxEnvelope, Rejected},
+    exit::ExitReason,
+};
 use crate::{node::EntityKey, reference::RejectReason};
 
 /// An actor's number on its node, never used twice within one incarnation.
@@ -101,7 +106,7 @@ impl Signal {
 
 pub(crate) struct Mailbox<A: Actor> {
     id: ActorId,
-    capacity: usize,
+    bound: Bound,
     entity: Option<EntityKey>,
     signal: AtomicU8,
     panics: AtomicU32,
@@ -139,17 +144,17 @@ const PAUSED_LIMIT: usize = 1_024;
 /// Why an envelope was not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// Wait, and try again when woken.
+    /// Wait, and try again when woken; without a ticket there is nothing to wait for.
     Full(Option<Ticket>),
     /// Never again.
     Closed(RejectReason),
 }
 
 impl<A: Actor> Mailbox<A> {
-    pub(crate) fn new(id: ActorId, capacity: usize, entity: Option<EntityKey>) -> Self {
+    pub(crate) fn new(id: ActorId, bound: Bound, entity: Option<EntityKey>) -> Self {
         Self {
             id,
-            capacity: capacity.max(1),
+            bound,
             entity,
             signal: AtomicU8::new(0),
             panics: AtomicU32::new(0),
@@ -218,22 +223,21 @@ impl<A: Actor> Mailbox<A> {
         self.lock().exit.clone()
     }
 
-    /// Takes a message from another node, beyond the capacity too: its sender's budget bounds it,
-    /// and it is paused then.
+    /// Takes a message from another node. Where senders wait it comes in beyond the capacity too:
+    /// its sender's budget bounds it, and it is paused then.
     ///
-    /// # Errors
-    ///
-    /// The message, once the mailbox is closed.
-    pub(crate) fn accept(
-        &self,
-        envelope: BoxEnvelope<A>,
-    ) -> Result<(), (BoxEnvelope<A>, RejectReason)> {
+    /// Returns what is to be rejected for it: the message itself, or one that made room.
+    pub(crate) fn accept(&self, envelope: BoxEnvelope<A>) -> Option<Rejected<A>> {
         let mut state = self.lock();
         if let Some(reason) = state.closed {
-            return Err((envelope, reason));
+            return Some(Rejected { envelope, reason });
+        }
+        let admission = self.bound.admit(state.load(), true);
+        if admission == Admission::Refuse {
+            return Some(Rejected { envelope, reason: RejectReason::Full });
         }
         self.idle_sweeps.store(0, Ordering::Relaxed);
-        if !state.has_room(self.capacity)
+        if admission == Admission::Wait
             && state.paused.len() < PAUSED_LIMIT
             && let Some(from) = envelope.remote()
             && !state.paused.contains(&from)
@@ -242,26 +246,27 @@ impl<A: Actor> Mailbox<A> {
             from.session.pause_target(from.target);
             state.paused.push(from);
         }
-        Slot { state, capacity: self.capacity }.fill(envelope);
-        Ok(())
+        Slot { state, bound: self.bound }.fill(envelope)
     }
 
     /// Asks for a place right now, without waiting.
     pub(crate) fn try_reserve(&self) -> Result<Slot<'_, A>, Refusal> {
         let state = self.lock();
-        match state.closed {
-            Some(reason) => Err(Refusal::Closed(reason)),
-            None if state.waiters.is_empty() && state.has_room(self.capacity) => {
+        if let Some(reason) = state.closed {
+            return Err(Refusal::Closed(reason));
+        }
+        match self.bound.admit(state.load(), state.waiters.is_empty()) {
+            Admission::Enter | Admission::Displace => {
                 self.idle_sweeps.store(0, Ordering::Relaxed);
-                Ok(Slot { state, capacity: self.capacity })
+                Ok(Slot { state, bound: self.bound })
             }
-            None => Err(Refusal::Full(None)),
+            Admission::Wait | Admission::Refuse => Err(Refusal::Full(None)),
         }
     }
 
     /// Asks for a place, or for a place in the line: `ticket` is what an earlier call gave.
     ///
-    /// `Full(None)` says that the line itself is full.
+    /// `Full(None)` says that the line itself is full, or that there is none.
     pub(crate) fn reserve(
         &self,
         ticket: Option<Ticket>,
@@ -271,23 +276,24 @@ impl<A: Actor> Mailbox<A> {
         if let Some(reason) = state.closed {
             return Err(Refusal::Closed(reason));
         }
-        let first = match ticket {
+        let is_next = match ticket {
             Some(ticket) => state.waiters.is_first(ticket),
             None => state.waiters.is_empty(),
         };
-        if first && state.has_room(self.capacity) {
-            if let Some(ticket) = ticket {
-                state.waiters.leave(ticket);
+        match (self.bound.admit(state.load(), is_next), ticket) {
+            (Admission::Enter | Admission::Displace, ticket) => {
+                if let Some(ticket) = ticket {
+                    state.waiters.leave(ticket);
+                }
+                self.idle_sweeps.store(0, Ordering::Relaxed);
+                Ok(Slot { state, bound: self.bound })
             }
-            self.idle_sweeps.store(0, Ordering::Relaxed);
-            return Ok(Slot { state, capacity: self.capacity });
-        }
-        match ticket {
-            Some(ticket) => {
+            (Admission::Wait, Some(ticket)) => {
                 state.waiters.renew(ticket, waker);
                 Err(Refusal::Full(Some(ticket)))
             }
-            None => Err(Refusal::Full(state.waiters.join(waker))),
+            (Admission::Wait, None) => Err(Refusal::Full(state.waiters.join(waker))),
+            (Admission::Refuse, _) => Err(Refusal::Full(None)),
         }
     }
 
@@ -296,7 +302,7 @@ impl<A: Actor> Mailbox<A> {
         let mut state = self.lock();
         let was_first = state.waiters.is_first(ticket);
         state.waiters.leave(ticket);
-        let next = if was_first { state.next_waiter(self.capacity) } else { None };
+        let next = if was_first { state.next_waiter(self.bound) } else { None };
         drop(state);
         wake(next);
     }
@@ -324,7 +330,8 @@ impl<A: Actor> Mailbox<A> {
         );
     }
 
-    /// Swaps all that is queued into the empty `batch`, after `finished` messages of the last one.
+    /// Moves what is queued into the empty `batch`, as much as may be taken at once, after `finished`
+    /// messages of the last one.
     ///
     /// When there is nothing, `waker` is kept and called once something arrives.
     pub(crate) fn refill(
@@ -340,11 +347,10 @@ impl<A: Actor> Mailbox<A> {
             state.keep(waker);
             state.deaf = false;
         } else {
-            std::mem::swap(&mut state.queue, batch);
-            state.taken += batch.len();
+            state.take(self.bound.batch_limit(), batch);
         }
-        let next = state.next_waiter(self.capacity);
-        let resumed = state.resumed(self.capacity);
+        let next = state.next_waiter(self.bound);
+        let resumed = state.resumed(self.bound);
         drop(state);
         resume(resumed);
         wake(next);
@@ -356,8 +362,8 @@ impl<A: Actor> Mailbox<A> {
         state.taken -= finished;
         state.keep(waker);
         state.deaf = true;
-        let next = state.next_waiter(self.capacity);
-        let resumed = state.resumed(self.capacity);
+        let next = state.next_waiter(self.bound);
+        let resumed = state.resumed(self.bound);
         drop(state);
         resume(resumed);
         wake(next);
@@ -400,20 +406,30 @@ impl<A: Actor> Mailbox<A> {
 }
 
 impl<A: Actor> State<A> {
-    fn has_room(&self, capacity: usize) -> bool {
-        self.queue.len() + self.taken < capacity
+    fn load(&self) -> Load {
+        Load { waiting: self.queue.len(), taken: self.taken }
+    }
+
+    fn take(&mut self, limit: usize, batch: &mut VecDeque<BoxEnvelope<A>>) {
+        if self.queue.len() <= limit {
+            std::mem::swap(&mut self.queue, batch);
+        } else {
+            batch.extend(self.queue.drain(..limit));
+        }
+        self.taken += batch.len();
     }
 
     /// Who may send again: all, once half of the room is free.
-    fn resumed(&mut self, capacity: usize) -> Vec<Remote> {
-        if self.paused.is_empty() || self.queue.len() + self.taken > capacity / 2 {
+    fn resumed(&mut self, bound: Bound) -> Vec<Remote> {
+        if self.paused.is_empty() || !bound.resumes(self.load()) {
             return Vec::new();
         }
         std::mem::take(&mut self.paused)
     }
 
-    fn next_waiter(&self, capacity: usize) -> Option<Waker> {
-        if self.closed.is_none() && self.has_room(capacity) { self.waiters.first() } else { None }
+    fn next_waiter(&self, bound: Bound) -> Option<Waker> {
+        let is_open = self.closed.is_none() && bound.has_room(self.load());
+        if is_open { self.waiters.first() } else { None }
     }
 
     fn keep(&mut self, waker: &Waker) {
@@ -433,17 +449,24 @@ impl<A: Actor> fmt::Debug for Mailbox<A> {
 /// A place in a mailbox, held under its lock: fill it, or drop it.
 pub(crate) struct Slot<'a, A: Actor> {
     state: MutexGuard<'a, State<A>>,
-    capacity: usize,
+    bound: Bound,
 }
 
 impl<A: Actor> Slot<'_, A> {
-    pub(crate) fn fill(mut self, envelope: BoxEnvelope<A>) {
+    /// Puts the message in, and returns the one that made room for it, if one had to.
+    pub(crate) fn fill(mut self, envelope: BoxEnvelope<A>) -> Option<Rejected<A>> {
+        // Asked again rather than kept since the place was given: the lock was held all the while.
+        let displaced = match self.bound.admit(self.state.load(), true) {
+            Admission::Displace => self.state.queue.pop_front(),
+            Admission::Enter | Admission::Wait | Admission::Refuse => None,
+        };
         self.state.queue.push_back(envelope);
         let activation = if self.state.deaf { None } else { self.state.waker.take() };
-        let next = self.state.next_waiter(self.capacity);
+        let next = self.state.next_waiter(self.bound);
         drop(self);
         wake(activation);
         wake(next);
+        displaced.map(|envelope| Rejected { envelope, reason: RejectReason::Displaced })
     }
 }
 
@@ -459,3 +482,6 @@ pub(crate) fn wake(waker: Option<Waker>) {
         waker.wake();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,6 +20,7 @@ use super::{
 use crate::{
     actor::{
         activation::Supervision,
+        bound::Bound,
         mailbox::{Mailbox, Signal},
         restart::RestartTracker,
     },
@@ -177,7 +178,7 @@ impl NodeCore {
         let launch = Launch {
             factory: Box::new(move |_| factory(made_from.as_str())),
             supervision: Supervision::Own(RestartTracker::new(settings.restart)),
-            capacity: settings.mailbox_capacity,
+            bound: Bound { capacity: settings.mailbox_capacity, overflow: settings.overflow },
             arbiter: Some((key.hash() % self.arbiters().len() as u64) as usize),
             entity: Some(key.clone()),
             on_exit: None,

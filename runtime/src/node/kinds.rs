@@ -13,7 +13,7 @@ use std::{
 
 use super::{Node, NodeCore, arbiter::Residents, entities::EntityKey};
 use crate::{
-    actor::RestartPolicy,
+    actor::{Overflow, RestartPolicy, bound::DEFAULT_MAILBOX_CAPACITY},
     cluster::{frame::Frame, wire::Address},
     message::WireId,
     reference::RejectReason,
@@ -32,6 +32,8 @@ pub struct EntitySettings {
     pub passivate_after: Duration,
     /// How many accepted messages of this node's senders may wait for one entity. Default 1,024.
     pub mailbox_capacity: usize,
+    /// What becomes of a message for which an entity has no room. Default [`Overflow::Wait`].
+    pub overflow: Overflow,
     /// What is to be done when an entity fails. Default [`RestartPolicy::default`].
     pub restart: RestartPolicy,
 }
@@ -40,7 +42,8 @@ impl Default for EntitySettings {
     fn default() -> Self {
         Self {
             passivate_after: Duration::from_secs(120),
-            mailbox_capacity: super::spawn::DEFAULT_MAILBOX_CAPACITY,
+            mailbox_capacity: DEFAULT_MAILBOX_CAPACITY,
+            overflow: Overflow::default(),
             restart: RestartPolicy::default(),
         }
     }
@@ -176,8 +179,8 @@ impl<A: RemoteActor> AnyKind for Kind<A> {
         };
         match found {
             Ok(mailbox) => {
-                if let Err((envelope, reason)) = mailbox.accept(entry.envelope(frame)) {
-                    envelope.reject(reason, core.dead_letters());
+                if let Some(rejected) = mailbox.accept(entry.envelope(frame)) {
+                    rejected.end(core.dead_letters());
                 }
             }
             Err(reason) => frame.reject(reason),

@@ -10,8 +10,9 @@ use super::{
 };
 use crate::{
     actor::{
-        ExitReason, RestartPolicy,
+        ExitReason, Overflow, RestartPolicy,
         activation::{Activation, Factory, OnExit, Supervision},
+        bound::Bound,
         mailbox::Mailbox,
         restart::RestartTracker,
     },
@@ -19,16 +20,13 @@ use crate::{
     remote_actor::RemoteActor,
 };
 
-/// How many messages a mailbox holds unless told otherwise.
-pub(crate) const DEFAULT_MAILBOX_CAPACITY: usize = 1_024;
-
 /// An actor about to be started; made by [`Node::spawn`](super::Node::spawn).
 #[must_use = "an actor lives once it is started"]
 pub struct SpawnBuilder<A: RemoteActor> {
     core: Arc<NodeCore>,
     factory: Factory<A>,
     policy: RestartPolicy,
-    capacity: usize,
+    bound: Bound,
     arbiter: Option<usize>,
     on_exit: Option<OnExit>,
 }
@@ -39,7 +37,7 @@ impl<A: RemoteActor> SpawnBuilder<A> {
             core,
             factory,
             policy: RestartPolicy::default(),
-            capacity: DEFAULT_MAILBOX_CAPACITY,
+            bound: Bound::default(),
             arbiter: None,
             on_exit: None,
         }
@@ -56,7 +54,13 @@ impl<A: RemoteActor> SpawnBuilder<A> {
     /// Too small, and senders wait although there is memory; too large, and an overloaded actor
     /// answers late instead of telling its senders.
     pub fn mailbox_capacity(mut self, messages: usize) -> Self {
-        self.capacity = messages;
+        self.bound.capacity = messages;
+        self
+    }
+
+    /// What becomes of a message for which there is no room. Default [`Overflow::Wait`].
+    pub fn overflow(mut self, policy: Overflow) -> Self {
+        self.bound.overflow = policy;
         self
     }
 
@@ -79,9 +83,9 @@ impl<A: RemoteActor> SpawnBuilder<A> {
     ///
     /// [`SpawnError`]: the node takes no actor now, or none any more.
     pub fn start(self) -> Result<ActorRef<A>, SpawnError> {
-        let Self { core, factory, policy, capacity, arbiter, on_exit } = self;
+        let Self { core, factory, policy, bound, arbiter, on_exit } = self;
         let supervision = Supervision::Own(RestartTracker::new(policy));
-        let launch = Launch { factory, supervision, capacity, arbiter, entity: None, on_exit };
+        let launch = Launch { factory, supervision, bound, arbiter, entity: None, on_exit };
         let mailbox = launch.prepare(&core);
         launch.start(&core, &mailbox, None)?;
         Ok(ActorRef::local(core, mailbox))
@@ -92,7 +96,7 @@ impl<A: RemoteActor> SpawnBuilder<A> {
 pub(crate) struct Launch<A: RemoteActor> {
     pub(crate) factory: Factory<A>,
     pub(crate) supervision: Supervision,
-    pub(crate) capacity: usize,
+    pub(crate) bound: Bound,
     pub(crate) arbiter: Option<usize>,
     pub(crate) entity: Option<EntityKey>,
     pub(crate) on_exit: Option<OnExit>,
@@ -101,7 +105,7 @@ pub(crate) struct Launch<A: RemoteActor> {
 impl<A: RemoteActor> Launch<A> {
     /// Makes the mailbox: messages may be put into it from now on.
     pub(crate) fn prepare(&self, core: &NodeCore) -> Arc<Mailbox<A>> {
-        Arc::new(Mailbox::new(core.next_id(), self.capacity, self.entity.clone()))
+        Arc::new(Mailbox::new(core.next_id(), self.bound, self.entity.clone()))
     }
 
     /// Begins the actor's life; at once if `here` is its own arbiter. If it can't, the mailbox is
@@ -167,7 +171,7 @@ impl<A: RemoteActor> fmt::Debug for SpawnBuilder<A> {
         f.debug_struct("SpawnBuilder")
             .field("actor", &A::NAME)
             .field("policy", &self.policy)
-            .field("mailbox_capacity", &self.capacity)
+            .field("bound", &self.bound)
             .finish_non_exhaustive()
     }
 }

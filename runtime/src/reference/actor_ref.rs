@@ -60,7 +60,8 @@ impl<A: RemoteActor> ActorRef<A> {
     ///
     /// The message takes its place in the order at the future's first poll; the future is ready
     /// once the target's mailbox has accepted it. A full target makes its senders wait, in the
-    /// order in which they came, for at most 5 s unless [`within`](Tell::within) says otherwise.
+    /// order in which they came, for at most 5 s unless [`within`](Tell::within) says otherwise; or
+    /// does what its [`Overflow`](crate::Overflow) policy says instead.
     ///
     /// # Errors
     ///
@@ -89,7 +90,8 @@ impl<A: RemoteActor> ActorRef<A> {
     pub fn try_tell<M: HandledBy<A>>(&self, msg: M) -> Result<(), TellError<M>> {
         let (to, _) = self.place.address();
         let mut kept = Some(msg);
-        let mut told = Told { to, msg: &mut kept, envelopes: M::envelopes() };
+        let core = self.place.core();
+        let mut told = Told { core, to, msg: &mut kept, envelopes: M::envelopes() };
         let sent = route::send_now::<A, M>(&self.place, &mut told);
         match (sent, kept) {
             (Err(reason), Some(message)) => Err(TellError { reason, message }),

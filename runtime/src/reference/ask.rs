@@ -253,7 +253,8 @@ impl<A: RemoteActor, M: RemoteMessage> Outgoing<A> for Asked<'_, A, M> {
         self.at = match std::mem::replace(&mut self.at, At::Nowhere) {
             At::Unsent(msg) => {
                 let (envelope, reply, cell) = LocalAsk::new(msg, self.deadline);
-                slot.fill((self.envelopes.ask)(envelope));
+                let rejected = slot.fill((self.envelopes.ask)(envelope));
+                rejected.into_iter().for_each(|rejected| rejected.end(self.core.dead_letters()));
                 At::Here(reply, cell, Arc::clone(mailbox))
             }
             other => other,

@@ -10,7 +10,8 @@ use crate::message::RemoteMessage;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum RejectReason {
-    /// The target had no room, within the time allowed. Send less, or wait longer.
+    /// The target had no room, within the time allowed. Send less, or wait longer; one that lets
+    /// nobody wait ([`Overflow::RejectNewest`](crate::Overflow::RejectNewest)) says so at once.
     Full,
     /// The target has stopped, or was killed.
     Stopped,
@@ -39,11 +40,14 @@ pub enum RejectReason {
     /// An earlier message from this node to the same target was rejected, and this one was sent
     /// before that was known. It is rejected too, so that the earlier one can be repeated in order.
     EarlierRejected,
+    /// The target had no room, and drops what has waited longest for something newer: this one
+    /// ([`Overflow::DropOldest`](crate::Overflow::DropOldest)).
+    Displaced,
 }
 
 impl RejectReason {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Full,
         Self::Stopped,
         Self::Failed,
@@ -57,6 +61,7 @@ impl RejectReason {
         Self::Unsendable,
         Self::Mismatch,
         Self::EarlierRejected,
+        Self::Displaced,
     ];
 
     /// The reason that a peer sent as a number; numbers of later releases say the least.
@@ -67,11 +72,11 @@ impl RejectReason {
     /// What becomes of later messages for the same target, when one from another node is rejected.
     ///
     /// They are rejected too until the sender has seen it. Not so if the sender gave the message up
-    /// itself, for nobody repeats it in its order then; nor if the target has moved, for then all
-    /// of them are sent on.
+    /// itself, for nobody repeats it in its order then; nor if it made room for a later one, which
+    /// is what the target wants; nor if the target has moved, for then all of them are sent on.
     pub(crate) fn later(self) -> Later {
         match self {
-            Self::Expired | Self::Cancelled | Self::Moved => Later::Deliver,
+            Self::Expired | Self::Cancelled | Self::Moved | Self::Displaced => Later::Deliver,
             _ => Later::Reject(Self::EarlierRejected as u8),
         }
     }
@@ -92,6 +97,7 @@ impl RejectReason {
             Self::Unsendable => "unsendable",
             Self::Mismatch => "mismatch",
             Self::EarlierRejected => "earlier rejected",
+            Self::Displaced => "displaced",
         }
     }
 }
@@ -243,5 +249,26 @@ impl<M: RemoteMessage<Error: std::error::Error>> std::error::Error for AskError<
             Self::Handler(error) => Some(error),
             Self::Rejected { .. } | Self::Unknown(_) => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reasons_number_is_its_place_in_the_list() {
+        for (place, reason) in RejectReason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, place, "{reason}");
+            assert_eq!(RejectReason::from_wire(place as u8), reason);
+        }
+        assert_eq!(RejectReason::Displaced as u8, 13, "numbers that have been on the wire stay");
+    }
+
+    #[test]
+    fn what_comes_behind_a_displaced_message_runs() {
+        assert_eq!(RejectReason::Displaced.later(), Later::Deliver);
+        let earlier = RejectReason::EarlierRejected as u8;
+        assert_eq!(RejectReason::Full.later(), Later::Reject(earlier));
     }
 }

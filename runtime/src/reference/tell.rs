@@ -21,6 +21,7 @@ use crate::{
         wire::{Address, Extensions},
     },
     message::RemoteMessage,
+    node::NodeCore,
     remote_actor::{Envelopes, HandledBy, RemoteActor},
 };
 
@@ -59,6 +60,7 @@ impl<A: RemoteActor, M: RemoteMessage> Tell<A, M> {
 
 /// A told message on its way.
 pub(super) struct Told<'a, A: RemoteActor, M: RemoteMessage> {
+    pub(super) core: &'a Arc<NodeCore>,
     pub(super) to: Address<'a>,
     pub(super) msg: &'a mut Option<M>,
     pub(super) envelopes: Envelopes<A, M>,
@@ -67,7 +69,8 @@ pub(super) struct Told<'a, A: RemoteActor, M: RemoteMessage> {
 impl<A: RemoteActor, M: RemoteMessage> Outgoing<A> for Told<'_, A, M> {
     fn fill(&mut self, _: &Arc<Mailbox<A>>, slot: Slot<'_, A>) {
         if let Some(msg) = self.msg.take() {
-            slot.fill((self.envelopes.tell)(msg));
+            let rejected = slot.fill((self.envelopes.tell)(msg));
+            rejected.into_iter().for_each(|rejected| rejected.end(self.core.dead_letters()));
         }
     }
 
@@ -90,7 +93,8 @@ impl<A: RemoteActor, M: RemoteMessage> Future for Tell<A, M> {
         let Self { target, msg, envelopes, timeout, wait } = self.get_mut();
         assert!(msg.is_some(), "a tell is not polled after it was ready");
         let (to, _) = target.place.address();
-        let mut told = Told { to, msg, envelopes: *envelopes };
+        let core = target.place.core();
+        let mut told = Told { core, to, msg, envelopes: *envelopes };
         let sent = ready!(wait.poll_send::<M>(&target.place, *timeout, &mut told, task));
         let message = msg.take();
         Poll::Ready(match (sent, message) {

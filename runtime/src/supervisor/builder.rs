@@ -13,13 +13,12 @@ use super::{
 };
 use crate::{
     actor::{
-        ActorId, Backoff, ExitReason, Restart,
+        ActorId, Backoff, ExitReason, Overflow, Restart,
         activation::{Factory, OnExit, Supervision},
+        bound::Bound,
         mailbox::{Mailbox, Signal},
     },
-    node::{
-        AnyMailbox, DEFAULT_MAILBOX_CAPACITY, JobRefusal, Launch, NodeCore, Residents, SpawnError,
-    },
+    node::{AnyMailbox, JobRefusal, Launch, NodeCore, Residents, SpawnError},
     reference::ActorRef,
     remote_actor::RemoteActor,
 };
@@ -170,7 +169,7 @@ pub struct ChildBuilder<A: RemoteActor> {
     supervisor: Arc<Inbox>,
     factory: Factory<A>,
     rules: ChildRules,
-    capacity: usize,
+    bound: Bound,
     arbiter: Option<usize>,
     on_exit: Option<OnExit>,
 }
@@ -178,8 +177,8 @@ pub struct ChildBuilder<A: RemoteActor> {
 impl<A: RemoteActor> ChildBuilder<A> {
     pub(crate) fn new(core: Arc<NodeCore>, supervisor: Arc<Inbox>, factory: Factory<A>) -> Self {
         let rules = ChildRules { restart: Restart::default(), stop_within: DEFAULT_STOP_WITHIN };
-        let capacity = DEFAULT_MAILBOX_CAPACITY;
-        Self { core, supervisor, factory, rules, capacity, arbiter: None, on_exit: None }
+        let bound = Bound::default();
+        Self { core, supervisor, factory, rules, bound, arbiter: None, on_exit: None }
     }
 
     /// After which ends the child is started again. Default [`Restart::Transient`].
@@ -207,7 +206,13 @@ impl<A: RemoteActor> ChildBuilder<A> {
     /// Too small, and senders wait although there is memory; too large, and an overloaded actor
     /// answers late instead of telling its senders.
     pub fn mailbox_capacity(mut self, messages: usize) -> Self {
-        self.capacity = messages;
+        self.bound.capacity = messages;
+        self
+    }
+
+    /// What becomes of a message for which there is no room. Default [`Overflow::Wait`].
+    pub fn overflow(mut self, policy: Overflow) -> Self {
+        self.bound.overflow = policy;
         self
     }
 
@@ -232,13 +237,13 @@ impl<A: RemoteActor> ChildBuilder<A> {
     /// [`SpawnError`]: the supervisor has too many children, or has ended; the node takes no actor
     /// now, or none any more.
     pub fn start(self) -> Result<ActorRef<A>, SpawnError> {
-        let Self { core, supervisor, factory, rules, capacity, arbiter, on_exit } = self;
+        let Self { core, supervisor, factory, rules, bound, arbiter, on_exit } = self;
         // The link has the number of the mailbox, and the launch has the link.
-        let mailbox = Arc::new(Mailbox::new(core.next_id(), capacity, None));
+        let mailbox = Arc::new(Mailbox::new(core.next_id(), bound, None));
         let signals = Arc::clone(&mailbox) as Arc<dyn Signals>;
         launch_child(&supervisor, mailbox.id(), rules, signals, |link| {
             let supervision = Supervision::By { link, begun: 0 };
-            let launch = Launch { factory, supervision, capacity, arbiter, entity: None, on_exit };
+            let launch = Launch { factory, supervision, bound, arbiter, entity: None, on_exit };
             launch.start(&core, &mailbox, None)
         })?;
         Ok(ActorRef::local(core, mailbox))
@@ -313,7 +318,7 @@ impl<A: RemoteActor> fmt::Debug for ChildBuilder<A> {
         f.debug_struct("ChildBuilder")
             .field("actor", &A::NAME)
             .field("rules", &self.rules)
-            .field("mailbox_capacity", &self.capacity)
+            .field("bound", &self.bound)
             .finish_non_exhaustive()
     }
 }
