@@ -36,42 +36,79 @@ pub struct TransportConfig {
     /// Too short, and a busy machine's connections break; too long, and a silent peer's messages
     /// wait in vain. At least three times [`keep_alive`](Self::keep_alive).
     pub idle_timeout: Duration,
-    /// How often a quiet connection shows that it lives. Default 500 ms.
+    /// How often a quiet connection shows that it lives, 10 ms to a third of
+    /// [`idle_timeout`](Self::idle_timeout). Default 500 ms.
+    ///
+    /// Too short, and each quiet peer costs packets for nothing; too close to the third, and two lost
+    /// packets break a connection that was well.
     pub keep_alive: Duration,
     /// How long a handshake may take, 100 ms to 60 s. Default 3 s.
+    ///
+    /// Shorter than a few round trips and lost packets take, and nodes never meet; longer, and what
+    /// never greets holds its place for as long.
     pub handshake_timeout: Duration,
-    /// The wait before the first new dial, doubled up to [`redial_longest`](Self::redial_longest).
-    /// Default 50 ms.
+    /// The wait before the first new dial, 1 ms to 60 s, doubled up to
+    /// [`redial_longest`](Self::redial_longest). Default 50 ms.
+    ///
+    /// Too short, and a node that restarts is dialled by all others at once, again and again; too
+    /// long, and what waits for a connection waits longer than the break.
     pub redial_first: Duration,
-    /// The longest wait between dials. Default 1 s.
+    /// The longest wait between dials, at least [`redial_first`](Self::redial_first) and at most
+    /// 60 s. Default 1 s.
+    ///
+    /// Too short, and peers that are gone cost packets; a peer that is back may go undialled for as
+    /// long as this.
     pub redial_longest: Duration,
     /// The most unsettled messages of one target, at least 1. Default 1,024.
+    ///
+    /// Fewer than the path holds (its rate times a round trip and a turn), and one target is slower
+    /// than it could be; more, and a slow target's queue grows by as much for each node that sends.
     pub target_messages: u32,
-    /// The most unsettled bytes of one target. Default 1 MiB. A larger message goes alone.
+    /// The most unsettled bytes of one target, at least 1. Default 1 MiB. A larger message goes alone.
+    ///
+    /// As [`target_messages`](Self::target_messages): too few, and long messages go one by one; too
+    /// many, and few slow targets take the whole session's.
     pub target_bytes: u64,
     /// The most unsettled messages of one session, at least
     /// [`target_messages`](Self::target_messages) and at most 4,194,304. Default 65,536.
+    ///
+    /// Divided by [`target_messages`](Self::target_messages) it is the number of targets that may be
+    /// full before others wait. Each takes some 24 bytes here, and its place in the target's queue
+    /// there.
     pub session_messages: u64,
     /// The most unsettled bytes of one session, at least [`target_bytes`](Self::target_bytes) and at
     /// most 64 GiB. Default 64 MiB. Each node tells its peers that it takes as many of theirs, and the lower
     /// limit of two holds between them; a peer that sends more is cut off.
+    ///
+    /// Too few, and few full targets stall all others; as many may have to be held here for each peer
+    /// whose messages are not handled.
     pub session_bytes: u64,
-    /// The most message bytes of one lane that the peer has not received, at least 64 KiB. Default
+    /// The most message bytes of one lane that the peer has not received, 64 KiB to 64 GiB. Default
     /// 16 MiB. They are kept to be sent again if the connection breaks; a stuck lane takes no more
     /// of the session's bytes than this. A larger message goes alone.
+    ///
+    /// Less than the path holds, and the lane is slower than the path; as much memory may be taken
+    /// for each lane of each peer that does not read.
     pub lane_bytes: u64,
-    /// The most bytes of answers that one peer has not received. Default 64 MiB. Rejections count, with
-    /// 64 bytes each.
+    /// The most bytes of answers that one peer has not received, 4 KiB to 64 GiB. Default 64 MiB.
+    /// Rejections count, with 64 bytes each.
     ///
     /// Beyond half of it the peer's messages wait before they are delivered, so that it is given no
     /// more to ask for; at the bound [`Session::answer`](crate::Session::answer) fails for all but
-    /// short answers. Only a peer that takes its answers more slowly than it asks comes there.
+    /// short answers. Only a peer that takes its answers more slowly than it asks comes there: too
+    /// low, and one that asks for long answers does.
     pub answer_bytes: u64,
     /// The longest payload of a message or an answer, in bytes, 1 KiB to 1 GiB. Default 64 MiB. The
     /// lower limit of two nodes holds between them.
+    ///
+    /// One message may take as much memory at both ends, however low the other bounds are; longer
+    /// ones cannot be sent.
     pub message_limit: usize,
-    /// Payloads longer than this, 1 KiB to 1 MiB, travel as bulk, on streams of their own, so that
-    /// they do not hold up others on their lane. Default 64 KiB.
+    /// Payloads longer than this, in bytes, 1 KiB to 1 MiB, travel as bulk, on streams of their own, so
+    /// that they do not hold up others on their lane. Default 64 KiB.
+    ///
+    /// Too low, and messages of a few KiB take a round trip more each; too high, and short messages
+    /// wait behind ones of this length.
     pub bulk_over: usize,
     /// How many bulk messages of one peer may come in at once, 1 to 16. Default 2. One of which at
     /// most 256 KiB are to come does not count, but there are never more than twice as many.
@@ -167,15 +204,17 @@ impl TransportConfig {
         Check("idle_timeout", &timeout)
             .holds((ms(500)..=s(60)).contains(&timeout), "500 ms to 60 s")?;
         Check("keep_alive", &self.keep_alive).holds(
-            !self.keep_alive.is_zero() && self.keep_alive <= timeout / 3,
-            "above zero, and at most a third of idle_timeout",
+            (ms(10)..=timeout / 3).contains(&self.keep_alive),
+            "at least 10 ms, and at most a third of idle_timeout",
         )?;
         Check("handshake_timeout", &self.handshake_timeout)
             .holds((ms(100)..=s(60)).contains(&self.handshake_timeout), "100 ms to 60 s")?;
         Check("redial_first", &self.redial_first)
-            .holds(!self.redial_first.is_zero(), "above zero")?;
-        Check("redial_longest", &self.redial_longest)
-            .holds(self.redial_longest >= self.redial_first, "at least redial_first")?;
+            .holds((ms(1)..=s(60)).contains(&self.redial_first), "1 ms to 60 s")?;
+        Check("redial_longest", &self.redial_longest).holds(
+            (self.redial_first..=s(60)).contains(&self.redial_longest),
+            "at least redial_first, and at most 60 s",
+        )?;
         self.validate_budgets()?;
         Check("peers_limit", &self.peers_limit)
             .holds((1..=1_000_000).contains(&self.peers_limit), "1 to 1,000,000")?;
@@ -196,9 +235,14 @@ impl TransportConfig {
             (self.target_bytes..=SESSION_BYTES_LIMIT).contains(&self.session_bytes),
             "at least target_bytes, and at most 64 GiB",
         )?;
-        Check("lane_bytes", &self.lane_bytes)
-            .holds(self.lane_bytes >= 64 * 1024, "at least 65536 bytes")?;
-        Check("answer_bytes", &self.answer_bytes).holds(self.answer_bytes > 0, "at least 1")?;
+        Check("lane_bytes", &self.lane_bytes).holds(
+            (64 * 1024..=SESSION_BYTES_LIMIT).contains(&self.lane_bytes),
+            "64 KiB to 64 GiB",
+        )?;
+        Check("answer_bytes", &self.answer_bytes).holds(
+            (4 * 1024..=SESSION_BYTES_LIMIT).contains(&self.answer_bytes),
+            "4 KiB to 64 GiB",
+        )?;
         Check("message_limit", &self.message_limit)
             .holds((1_024..=1024 * 1024 * 1024).contains(&self.message_limit), "1 KiB to 1 GiB")?;
         Check("bulk_over", &self.bulk_over)

@@ -22,30 +22,37 @@ fn the_defaults_and_the_presets_keep_the_rules() {
 #[test]
 fn every_field_is_held_to_its_rule_and_named() {
     type Break = fn(&mut TransportConfig);
-    let breaks: [(&str, Break); 31] = [
+    let breaks: [(&str, Break); 38] = [
         ("lanes", |c| c.lanes = NonZeroU16::new(257).expect("not zero")),
         ("idle_timeout", |c| c.idle_timeout = Duration::from_millis(499)),
         ("idle_timeout", |c| c.idle_timeout = Duration::from_secs(61)),
-        ("keep_alive", |c| c.keep_alive = Duration::ZERO),
-        ("keep_alive", |c| c.keep_alive = c.idle_timeout / 2),
+        ("keep_alive", |c| c.keep_alive = Duration::from_micros(9_999)),
+        ("keep_alive", |c| c.keep_alive = c.idle_timeout / 3 + Duration::from_nanos(1)),
         ("handshake_timeout", |c| c.handshake_timeout = Duration::from_millis(99)),
-        ("redial_first", |c| c.redial_first = Duration::ZERO),
-        ("redial_longest", |c| c.redial_longest = c.redial_first / 2),
+        ("handshake_timeout", |c| c.handshake_timeout = Duration::from_secs(61)),
+        ("redial_first", |c| c.redial_first = Duration::from_micros(999)),
+        ("redial_first", |c| c.redial_first = Duration::from_secs(61)),
+        ("redial_longest", |c| c.redial_longest = c.redial_first - Duration::from_nanos(1)),
+        ("redial_longest", |c| c.redial_longest = Duration::from_secs(61)),
         ("target_messages", |c| c.target_messages = 0),
-        ("session_messages", |c| c.session_messages = 1),
+        ("session_messages", |c| c.session_messages = u64::from(c.target_messages) - 1),
         ("session_messages", |c| c.session_messages = (1 << 22) + 1),
         ("target_bytes", |c| c.target_bytes = 0),
-        ("session_bytes", |c| c.session_bytes = 1),
+        ("session_bytes", |c| c.session_bytes = c.target_bytes - 1),
         ("session_bytes", |c| c.session_bytes = (1 << 36) + 1),
-        ("lane_bytes", |c| c.lane_bytes = 1),
-        ("answer_bytes", |c| c.answer_bytes = 0),
+        ("lane_bytes", |c| c.lane_bytes = 65_535),
+        ("lane_bytes", |c| c.lane_bytes = (1 << 36) + 1),
+        ("answer_bytes", |c| c.answer_bytes = 4_095),
+        ("answer_bytes", |c| c.answer_bytes = (1 << 36) + 1),
         ("message_limit", |c| c.message_limit = 1_023),
         ("message_limit", |c| c.message_limit = (1 << 30) + 1),
         ("bulk_over", |c| c.bulk_over = 1_023),
         ("bulk_over", |c| c.bulk_over = (1 << 20) + 1),
+        ("bulk_streams", |c| c.bulk_streams = 0),
         ("bulk_streams", |c| c.bulk_streams = 17),
         ("peers_limit", |c| c.peers_limit = 0),
-        ("quic.initial_rtt", |c| c.quic.initial_rtt = Duration::ZERO),
+        ("peers_limit", |c| c.peers_limit = 1_000_001),
+        ("quic.initial_rtt", |c| c.quic.initial_rtt = Duration::from_micros(999)),
         ("quic.initial_rtt", |c| c.quic.initial_rtt = Duration::from_millis(1_001)),
         ("quic.packet_bytes", |c| c.quic.packet_bytes = 1_199),
         ("quic.packet_bytes", |c| c.quic.packet_bytes = 6_551),
@@ -67,6 +74,37 @@ fn every_field_is_held_to_its_rule_and_named() {
     config.quic.initial_rtt = Duration::from_secs(2);
     let error = config.validate().expect_err("too long");
     assert_eq!(error.to_string(), "quic.initial_rtt is 2s, and has to be 1 ms to 1 s");
+}
+
+#[test]
+fn the_bounds_themselves_are_allowed() {
+    let (ms, s) = (Duration::from_millis, Duration::from_secs);
+    let mut least = config();
+    least.lanes = NonZeroU16::MIN;
+    (least.idle_timeout, least.keep_alive, least.handshake_timeout) = (ms(500), ms(10), ms(100));
+    (least.redial_first, least.redial_longest) = (ms(1), ms(1));
+    (least.target_messages, least.session_messages) = (1, 1);
+    (least.target_bytes, least.session_bytes) = (1, 1);
+    (least.lane_bytes, least.answer_bytes) = (65_536, 4_096);
+    (least.message_limit, least.bulk_over) = (1_024, 1_024);
+    (least.bulk_streams, least.peers_limit) = (1, 1);
+    (least.quic.initial_rtt, least.quic.packet_bytes) = (ms(1), 1_200);
+    (least.quic.stream_window_bytes, least.quic.socket_buffer_bytes) = (65_536, 65_536);
+    let mut most = config();
+    most.lanes = NonZeroU16::new(256).expect("not zero");
+    (most.idle_timeout, most.keep_alive, most.handshake_timeout) = (s(60), s(20), s(60));
+    (most.redial_first, most.redial_longest) = (s(60), s(60));
+    (most.target_messages, most.session_messages) = (1 << 22, 1 << 22);
+    (most.target_bytes, most.session_bytes) = (1 << 36, 1 << 36);
+    (most.lane_bytes, most.answer_bytes) = (1 << 36, 1 << 36);
+    (most.message_limit, most.bulk_over) = (1 << 30, 1 << 20);
+    (most.bulk_streams, most.peers_limit) = (16, 1_000_000);
+    (most.quic.initial_rtt, most.quic.packet_bytes) = (s(1), 6_550);
+    (most.quic.stream_window_bytes, most.quic.socket_buffer_bytes) = (1 << 24, 1 << 26);
+    for config in [least, most] {
+        assert_eq!(config.validate(), Ok(()));
+        let _ = quinn_config(&config);
+    }
 }
 
 #[test]
