@@ -1,5 +1,9 @@
 use super::*;
-use crate::development::Authority;
+use crate::{
+    development::Authority,
+    simulation::endpoint_config,
+    socket::{Network as _, Udp},
+};
 
 fn config() -> TransportConfig {
     let node = NodeName::new("n1").expect("the name keeps the rules");
@@ -114,4 +118,66 @@ fn packets_may_be_longer_without_segmentation() {
     assert!(config.validate().is_err());
     config.quic.segmentation = false;
     assert_eq!(config.validate(), Ok(()));
+}
+
+/// What a connection over loopback came to that carried some megabytes under these settings.
+async fn carried(quic: QuicConfig) -> quinn::ConnectionStats {
+    let mut config = config();
+    config.quic = quic;
+    config.validate().expect("the settings keep the rules");
+    let transport = std::sync::Arc::new(quinn_config(&config));
+    let endpoint = |server| {
+        let buffers = config.quic.socket_buffer_bytes as usize;
+        let socket = Udp.bind_buffered(config.bind, buffers).expect("a socket");
+        let settings = endpoint_config(None, config.quic.packet_bytes);
+        quinn::Endpoint::new_with_abstract_socket(settings, server, socket, Udp.runtime())
+            .expect("an endpoint")
+    };
+    let mut server = quinn::ServerConfig::with_crypto(config.credentials.server_config());
+    server.transport_config(transport.clone());
+    let mut client = quinn::ClientConfig::new(config.credentials.client_config());
+    client.transport_config(transport);
+    let (near, far) = (endpoint(None), endpoint(Some(server)));
+    let addr = far.local_addr().expect("bound");
+    let receiving = async {
+        let connection = far.accept().await.expect("dialled").await.expect("connected");
+        open_window(&config, &connection);
+        let (mut send, mut receive) = connection.accept_bi().await.expect("a stream");
+        while receive.read_chunk(1 << 20, true).await.expect("it comes").is_some() {}
+        send.write_all(b"!").await.expect("it is heard");
+        connection.closed().await;
+    };
+    let sending = async {
+        let connecting = near.connect_with(client, addr, "n1").expect("dialled");
+        let connection = connecting.await.expect("connected");
+        let (mut send, mut receive) = connection.open_bi().await.expect("a stream");
+        for _ in 0..256 {
+            send.write_all(&[7; 64 * 1024]).await.expect("it goes");
+        }
+        send.finish().expect("it is open");
+        receive.read_exact(&mut [0]).await.expect("it arrived");
+        let stats = connection.stats();
+        connection.close(0u32.into(), b"");
+        stats
+    };
+    tokio::join!(receiving, sending).1
+}
+
+#[tokio::test]
+async fn packets_grow_to_what_their_settings_and_segments_carry() {
+    let long = QuicConfig { packet_bytes: 65_527, segmentation: false, ..QuicConfig::default() };
+    let settings = [
+        (QuicConfig::data_center(), 6_400..=6_500),
+        (QuicConfig::wide_area(), 1_400..=1_452),
+        (long, 60_000..=65_527),
+    ];
+    for (quic, expected) in settings {
+        let is_segmented = quic.segmentation;
+        let stats = tokio::task::LocalSet::new().run_until(carried(quic)).await;
+        assert!(expected.contains(&stats.path.current_mtu), "{:?}", stats.path);
+        // Segments that the system refuses show as losses.
+        assert!(stats.path.lost_packets < stats.path.sent_packets / 20, "{:?}", stats.path);
+        let is_together = stats.udp_tx.ios < stats.udp_tx.datagrams;
+        assert!(is_together == is_segmented || cfg!(not(target_os = "linux")), "{stats:?}");
+    }
 }
