@@ -31,7 +31,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
-use actix_cluster_transport::Rotator;
+use actix_cluster_transport::{Rotator, StatsReader};
 use tokio::sync::{Notify, watch};
 
 pub(crate) use self::{
@@ -64,6 +64,7 @@ pub(crate) struct Cluster {
     view_changed: watch::Sender<u64>,
     /// Once the transport is open.
     rotator: OnceLock<Rotator>,
+    stats: OnceLock<StatsReader>,
 }
 
 /// How far a node is with its shutdown.
@@ -98,6 +99,7 @@ impl Cluster {
             phase: watch::Sender::new(Phase::Running),
             view_changed: watch::Sender::new(0),
             rotator: OnceLock::new(),
+            stats: OnceLock::new(),
         }
     }
 
@@ -132,6 +134,10 @@ impl Cluster {
 
     pub(crate) fn rotator(&self) -> Option<&Rotator> {
         self.rotator.get()
+    }
+
+    pub(crate) fn stats(&self) -> Option<&StatsReader> {
+        self.stats.get()
     }
 
     /// The versions of the view, as they come.

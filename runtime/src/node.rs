@@ -12,7 +12,7 @@ mod threads;
 
 use std::{any::Any, fmt, net::SocketAddr, sync::Arc};
 
-use actix_cluster_transport::Rotator;
+use actix_cluster_transport::{Rotator, Stats};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::{
@@ -247,6 +247,16 @@ impl Node {
     /// ```
     pub fn rotator(&self) -> Option<Rotator> {
         self.0.cluster()?.rotator().cloned()
+    }
+
+    /// What the node's transport has under way, whom it turned away, and when certificates expire: for
+    /// metrics and alerts. `None` without a cluster, and once the node has shut down.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: nothing is changed.
+    pub async fn transport_stats(&self) -> Option<Stats> {
+        self.0.cluster()?.stats()?.read().await
     }
 
     /// Waits until the node has shut down: by [`shutdown`](Self::shutdown), or by itself, because

@@ -31,6 +31,8 @@ fn a_node_changes_its_certificate_and_stays_in_its_cluster() {
         let rotator = second.rotator().expect("it has a cluster");
         let rotated = rotator.rotate(credentials(&authority, "n2")).await.expect("it is its own");
         assert_eq!(rotated.cut, []);
+        let stats = second.transport_stats().await.expect("it runs");
+        assert_eq!((stats.certificate_expires, stats.links), (rotated.expires, 1));
         let refused = rotator.rotate(credentials(&authority, "n3")).await;
         assert!(matches!(refused, Err(RotateError::Name(_))), "{refused:?}");
         let third = start(&world, &authority, 3).await;
@@ -64,6 +66,7 @@ fn a_node_that_is_revoked_is_cut_off() {
 fn a_node_without_a_cluster_has_nothing_to_rotate() {
     simulate(async {
         let node = Node::builder().name("n1").arbiters(NonZeroUsize::MIN).threads(LocalThreads);
-        assert!(node.start().await.expect("it starts").rotator().is_none());
+        let node = node.start().await.expect("it starts");
+        assert!(node.rotator().is_none() && node.transport_stats().await.is_none());
     });
 }

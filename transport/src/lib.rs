@@ -119,7 +119,7 @@ pub use self::{
     tls::{CredentialFiles, Credentials},
     transport::{
         BindError, Bound, CertificateStatus, Events, RotateError, Rotated, Rotator, Stats,
-        Transport,
+        StatsReader, Transport,
     },
     wire::{WireError, handshake::Refusal},
 };

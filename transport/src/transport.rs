@@ -19,7 +19,7 @@ use std::{
     fmt, io,
     net::SocketAddr,
     rc::Rc,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
@@ -33,7 +33,7 @@ use self::{
 };
 pub use self::{
     rotate::{CertificateStatus, RotateError, Rotated, Rotator},
-    stats::Stats,
+    stats::{Stats, StatsReader},
 };
 use crate::{
     Clock, Random,
@@ -45,6 +45,7 @@ use crate::{
     session::{Buffers, Inbound, Session, Unsettled},
     simulation::endpoint_config,
     socket::{Journal, Network},
+    tls::peer_expires,
     wire::{
         control::Control,
         handshake::{Accepts, Hello, LANES_LIMIT, Refusal},
@@ -168,6 +169,8 @@ struct Shared {
 
 struct LinkHandle {
     connection: quinn::Connection,
+    /// When the peer's certificate expires.
+    expires: Option<SystemTime>,
     stop: Rc<Notify>,
     pong: Rc<Notify>,
 }
@@ -484,6 +487,7 @@ impl Transport {
         open_window(&self.0.config, &connection);
         let (stop, pong) = (Rc::new(Notify::new()), Rc::new(Notify::new()));
         let handle = LinkHandle {
+            expires: connection.peer_identity().and_then(|shown| peer_expires(&*shown)),
             connection: connection.clone(),
             stop: Rc::clone(&stop),
             pong: Rc::clone(&pong),

@@ -170,6 +170,7 @@ impl Shell {
         let transport = bound.open(member.id.incarnation, info, events);
         self.transport.replace(Some(transport.clone()));
         self.cluster.rotator.get_or_init(|| transport.rotator());
+        self.cluster.stats.get_or_init(|| transport.stats_reader());
         let _life = Life(self);
         for (peer, addr) in &found.contacts {
             transport.connect(peer, *addr);

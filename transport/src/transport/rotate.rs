@@ -20,7 +20,7 @@ use crate::{
     greet::DISTRUSTED,
     identity::{NodeName, PeerId},
     simulation::{seeded_client, seeded_server},
-    tls::{CredentialFiles, Credentials, CredentialsError, End, TlsFailure, peer_expires},
+    tls::{CredentialFiles, Credentials, CredentialsError, End, TlsFailure},
 };
 
 /// What new connections are made with.
@@ -59,6 +59,11 @@ impl Proof {
 
     pub(super) fn client(&self) -> quinn::ClientConfig {
         self.client.clone()
+    }
+
+    /// When the first certificate of this node's chain expires.
+    pub(super) fn expires(&self) -> SystemTime {
+        self.credentials.expires()
     }
 
     fn rotate(&mut self, credentials: Credentials) {
@@ -245,9 +250,7 @@ impl Transport {
     /// When the certificate of the peer at the other end of a connection expires; `None` if none
     /// is connected under this name.
     pub fn peer_expiry(&self, name: &NodeName) -> Option<SystemTime> {
-        let peers = self.0.peers.borrow();
-        let connection = &peers.get(name)?.peer.link()?.connection;
-        peer_expires(&*connection.peer_identity()?)
+        self.0.peers.borrow().get(name)?.peer.link()?.expires
     }
 
     /// When the certificates of this node and of its peers expire. As long as there are connected
@@ -258,7 +261,7 @@ impl Transport {
             let expires = self.peer_expiry(&name)?;
             Some((name, expires))
         });
-        let own_expires = self.0.proof.borrow().credentials.expires();
+        let own_expires = self.0.proof.borrow().expires();
         CertificateStatus { own_expires, peers: peers.collect() }
     }
 

@@ -1,12 +1,16 @@
 //! What a transport has under way, in numbers.
 
+use std::{fmt, time::SystemTime};
+
+use tokio::sync::{mpsc, oneshot};
+
 use super::{Transport, gate::TurnedAway};
 
 /// How much is under way with peers, known and unknown; for metrics and alerts.
 ///
 /// Those that end in "since the start" only rise. A cluster at rest has no handshakes and no
 /// greetings, and turns nobody away.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
     /// Handshakes of TLS that others have begun here, of which none is proven to come from a node.
@@ -29,6 +33,38 @@ pub struct Stats {
     pub sessions: usize,
     /// Those with a connection that carries it.
     pub links: usize,
+    /// When this node's own certificate expires, or the first one of its chain: a gauge, as seconds
+    /// since 1970. Alert well before, and [rotate](Transport::rotate).
+    pub certificate_expires: SystemTime,
+    /// When the first one of the linked peers' certificates expires; `None` without a link. Which
+    /// peer's, [`Transport::certificates`] tells.
+    pub peer_certificate_expires: Option<SystemTime>,
+}
+
+/// Reads a transport's [`Stats`] from any thread. Cheap to clone.
+#[derive(Clone)]
+pub struct StatsReader(mpsc::Sender<oneshot::Sender<Stats>>);
+
+/// How many readers may wait; further ones wait for room.
+const READERS_LIMIT: usize = 4;
+
+impl StatsReader {
+    /// As [`Transport::stats`]; `None` once the transport has closed.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: nothing is changed.
+    pub async fn read(&self) -> Option<Stats> {
+        let (tell, told) = oneshot::channel();
+        self.0.send(tell).await.ok()?;
+        told.await.ok()
+    }
+}
+
+impl fmt::Debug for StatsReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("StatsReader")
+    }
 }
 
 impl Transport {
@@ -42,13 +78,33 @@ impl Transport {
             ignored,
             greetings: self.0.greetings.under_way(),
             crowded: self.0.greetings.cut(),
-            ..Stats::default()
+            peers: 0,
+            sessions: 0,
+            links: 0,
+            certificate_expires: self.0.proof.borrow().expires(),
+            peer_certificate_expires: None,
         };
         for entry in self.0.peers.borrow().values() {
             stats.peers += 1;
             stats.sessions += usize::from(entry.peer.session().is_some());
-            stats.links += usize::from(entry.peer.link().is_some());
+            let Some(link) = entry.peer.link() else { continue };
+            stats.links += 1;
+            let first = [stats.peer_certificate_expires, link.expires].into_iter().flatten().min();
+            stats.peer_certificate_expires = first;
         }
         stats
+    }
+
+    /// A handle to read [`stats`](Self::stats) from any thread. It serves while the transport is open.
+    pub fn stats_reader(&self) -> StatsReader {
+        let (ask, mut asked) = mpsc::channel::<oneshot::Sender<Stats>>(READERS_LIMIT);
+        let transport = self.clone();
+        self.spawn(async move {
+            while let Some(tell) = asked.recv().await {
+                // Whoever asked may have gone.
+                let _ = tell.send(transport.stats());
+            }
+        });
+        StatsReader(ask)
     }
 }

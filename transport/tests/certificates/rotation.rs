@@ -259,12 +259,16 @@ fn the_expiry_of_a_node_and_its_peers_is_told() {
         assert_eq!(a.transport.peer_expiry(&name("b")), Some(ends(&issued[1])));
         assert_eq!(b.transport.peer_expiry(&name("a")), Some(ends(&issued[0])));
         assert_eq!(a.transport.peer_expiry(&name("c")), None);
+        let stats = a.transport.stats();
+        assert_eq!(stats.certificate_expires, ends(&issued[0]));
+        assert_eq!(stats.peer_certificate_expires, Some(ends(&issued[1])));
         let short = authority.issue(now(), 6 * DAY - DAY / 2, &name("a"), &[]).expect("issued");
         let rotated = a.transport.rotate(trusting(&short, &[authority])).expect("rotated");
         assert_eq!((rotated.expires, rotated.cut.as_slice()), (ends(&short), &[][..]));
         let status = a.transport.certificates();
         assert_eq!(status.own_expires, ends(&short));
         assert_eq!(status.peers, [(name("b"), ends(&issued[1]))]);
+        assert_eq!(a.transport.stats().certificate_expires, ends(&short));
         assert!(world.log.says(&["WARN", "expires soon", "within=7 days", "days=5"]));
     });
 }
@@ -307,6 +311,24 @@ fn files_are_read_again_on_request() {
         write("a-key.pem", &two.issued[0].key);
         write("crl.pem", &two.list());
         assert_eq!(cut(a.transport.rotate_from_files(&files)), [b.transport.local().clone()]);
+    });
+}
+
+#[test]
+fn another_thread_reads_the_expiry_until_the_transport_closes() {
+    play(|world| async move {
+        let two = Two::new(&world);
+        let Two { issued, a, b, .. } = &two;
+        let reader = a.transport.stats_reader();
+        assert_eq!(reader.read().await, Some(a.transport.stats()));
+        a.session(b).await;
+        let theirs = reader.clone();
+        let reading = thread::spawn(move || Box::pin(async move { theirs.read().await }));
+        let stats = reading.join().expect("no panic").await.expect("it is open");
+        let ends = issued[1].details().expect("a certificate").not_after;
+        assert_eq!((stats.links, stats.peer_certificate_expires), (1, Some(ends)));
+        a.transport.close(DAY).await;
+        assert_eq!(reader.read().await, None);
     });
 }
 
