@@ -80,6 +80,27 @@ fn streams_that_are_opened_and_given_up_without_end_hold_up_nobody() {
 }
 
 #[test]
+fn links_that_are_made_and_dropped_without_end_hold_up_nobody() {
+    play(|world| async {
+        let frames = [&lane_header(0, 1)[..], &message(9, b"again")].concat();
+        for round in 0..200 {
+            let line = linked(&world).await;
+            let _lane = line.stream(&frames).await;
+            Clock::default().sleep(Duration::from_millis(5)).await;
+            if round % 50 == 0 {
+                world.serves_its_friend().await;
+            }
+        }
+        let stats = world.node.transport.stats();
+        assert_eq!((stats.peers, stats.sessions), (2, 2), "{stats:?}");
+        let again = world.node.seen.arrived.borrow().iter().filter(|(to, _)| *to == 9).count();
+        assert_eq!(again, 1, "the session remembers what has come");
+        until("all are done", || world.node.transport.stats().greetings == 0).await;
+        world
+    });
+}
+
+#[test]
 fn a_stream_that_is_given_up_without_reason_ends_the_connection() {
     play(|world| async {
         let line = linked(&world).await;
