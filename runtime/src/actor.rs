@@ -15,9 +15,12 @@ pub(crate) mod bound;
 mod context;
 pub(crate) mod envelope;
 mod exit;
+mod failure;
 pub(crate) mod frame_envelope;
 mod items;
+pub(crate) mod loading;
 pub(crate) mod mailbox;
+pub(crate) mod panic;
 pub(crate) mod restart;
 mod timer;
 

@@ -6,11 +6,12 @@ mod core;
 mod dead_letters;
 mod entities;
 mod kinds;
+mod load_failures;
 mod passivation;
 mod spawn;
 mod threads;
 
-use std::{any::Any, fmt, net::SocketAddr, sync::Arc};
+use std::{error::Error, fmt, net::SocketAddr, sync::Arc};
 
 use actix_cluster_transport::{Rotator, Stats};
 use serde::{Deserialize, Serialize};
@@ -30,7 +31,7 @@ pub use self::{
     threads::{LocalThreads, OsThreads, ThreadMain, Threads},
 };
 use crate::{
-    actor::ClusterContext,
+    actor::{ClusterContext, loading},
     cluster::{Member, View},
     reference::ActorRef,
     remote_actor::{Entity, RemoteActor},
@@ -112,7 +113,39 @@ impl Node {
         A: RemoteActor,
         F: FnMut(&mut ClusterContext<A>) -> A + Send + 'static,
     {
-        SpawnBuilder::new(Arc::clone(&self.0), Box::new(factory))
+        SpawnBuilder::new(Arc::clone(&self.0), loading::at_once(factory))
+    }
+
+    /// Begins to spawn an actor that has to load before it can serve: `factory` gives the future of
+    /// each instance.
+    ///
+    /// The load runs on the actor's arbiter, beside other actors. Until it has ended, messages wait
+    /// in the mailbox, within its bound; told to stop or killed, the actor drops the load. An error
+    /// is a failure as a panic is: the actor is restarted as its policy says, and if it is given up,
+    /// it has ended as [`ExitReason::FailedToStart`](crate::ExitReason::FailedToStart).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use actix_cluster::{prelude::*, SpawnError};
+    /// # struct Stock;
+    /// # impl Stock { async fn read(_: &str) -> std::io::Result<Self> { Ok(Self) } }
+    /// # #[derive(RemoteActor)]
+    /// # #[remote(name = "shop.Shelf", handles())]
+    /// # struct Shelf(Stock);
+    /// # impl Actor for Shelf { type Context = ClusterContext<Self>; }
+    /// # fn example(node: &Node) -> Result<ActorRef<Shelf>, SpawnError> {
+    /// node.spawn_async(|_ctx| async { Stock::read("shelf-7").await.map(Shelf) }).start()
+    /// # }
+    /// ```
+    pub fn spawn_async<A, F, L, E>(&self, factory: F) -> SpawnBuilder<A>
+    where
+        A: RemoteActor,
+        F: FnMut(&mut ClusterContext<A>) -> L + Send + 'static,
+        L: Future<Output = Result<A, E>> + 'static,
+        E: Into<Box<dyn Error>>,
+    {
+        SpawnBuilder::new(Arc::clone(&self.0), loading::loading(factory))
     }
 
     /// Begins to spawn a supervisor, for actors that belong together.
@@ -291,16 +324,5 @@ impl Node {
 impl fmt::Debug for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Node").field(self.id()).finish()
-    }
-}
-
-/// What a panic said.
-pub(crate) fn message_of(panic: &(dyn Any + Send)) -> String {
-    if let Some(text) = panic.downcast_ref::<&str>() {
-        (*text).to_owned()
-    } else if let Some(text) = panic.downcast_ref::<String>() {
-        text.clone()
-    } else {
-        "a panic without a text".to_owned()
     }
 }

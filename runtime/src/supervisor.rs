@@ -54,7 +54,7 @@ pub(crate) mod link;
 mod plan;
 mod task;
 
-use std::{fmt, sync::Arc};
+use std::{error::Error, fmt, sync::Arc};
 
 use tokio::sync::watch;
 
@@ -64,7 +64,7 @@ pub use self::{
 };
 use self::{inbox::Inbox, link::Signals as _};
 use crate::{
-    actor::{ActorId, ClusterContext, ExitReason, mailbox::Signal},
+    actor::{ActorId, ClusterContext, ExitReason, loading, mailbox::Signal},
     node::NodeCore,
     reference::ActorRef,
     remote_actor::RemoteActor,
@@ -105,7 +105,37 @@ impl Supervisor {
         A: RemoteActor,
         F: FnMut(&mut ClusterContext<A>) -> A + Send + 'static,
     {
-        ChildBuilder::new(Arc::clone(&self.core), Arc::clone(&self.inbox), Box::new(factory))
+        let factory = loading::at_once(factory);
+        ChildBuilder::new(Arc::clone(&self.core), Arc::clone(&self.inbox), factory)
+    }
+
+    /// Begins to add a child that has to load before it can serve, as
+    /// [`Node::spawn_async`](crate::Node::spawn_async). It has started once it is loaded, so those
+    /// added after it wait for that.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use actix_cluster::{prelude::*, SpawnError, Supervisor};
+    /// # struct Stock;
+    /// # impl Stock { async fn read(_: &str) -> std::io::Result<Self> { Ok(Self) } }
+    /// # #[derive(RemoteActor)]
+    /// # #[remote(name = "shop.Shelf", handles())]
+    /// # struct Shelf(Stock);
+    /// # impl Actor for Shelf { type Context = ClusterContext<Self>; }
+    /// # fn example(shop: &Supervisor) -> Result<ActorRef<Shelf>, SpawnError> {
+    /// shop.spawn_async(|_ctx| async { Stock::read("shelf-7").await.map(Shelf) }).start()
+    /// # }
+    /// ```
+    pub fn spawn_async<A, F, L, E>(&self, factory: F) -> ChildBuilder<A>
+    where
+        A: RemoteActor,
+        F: FnMut(&mut ClusterContext<A>) -> L + Send + 'static,
+        L: Future<Output = Result<A, E>> + 'static,
+        E: Into<Box<dyn Error>>,
+    {
+        let factory = loading::loading(factory);
+        ChildBuilder::new(Arc::clone(&self.core), Arc::clone(&self.inbox), factory)
     }
 
     /// Begins to add a supervisor below this one. When it gives up, this one decides as for any

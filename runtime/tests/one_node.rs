@@ -575,10 +575,13 @@ fn a_supervisor_gives_up_after_its_limit_and_what_waits_is_rejected() {
             }
             other => panic!("{other:?}"),
         }
-        let expected =
-            ExitReason::Panicked { message: "handler panics on purpose".to_owned(), restarts: 2 };
-        assert_eq!(exit.lock().expect("unpoisoned").take(), Some(expected.clone()));
-        assert_eq!(target.exit_reason(), Some(expected));
+        let ended = target.exit_reason().expect("it has ended");
+        let ExitReason::Panicked { message, location, restarts } = &ended else {
+            panic!("{ended}");
+        };
+        assert_eq!((message.as_str(), *restarts), ("handler panics on purpose", 2));
+        assert!(location.as_ref().is_some_and(|at| at.contains("one_node.rs:")), "{location:?}");
+        assert_eq!(exit.lock().expect("unpoisoned").take(), Some(ended));
         assert_eq!(node.actor_count(), 0);
         let refused = target.try_tell(Note(1)).expect_err("gone");
         assert_eq!(refused.reason, RejectReason::Failed);

@@ -23,6 +23,7 @@ use tokio::task::LocalSet;
 enum End {
     Panic,
     Stop,
+    Fail,
 }
 
 /// Keeps the mailbox waiting for so many milliseconds.
@@ -97,6 +98,7 @@ impl Handler<End> for Child {
         match end {
             End::Panic => panic!("handler panics on purpose"),
             End::Stop => ctx.stop(),
+            End::Fail => ctx.fail("it fails itself on purpose"),
         }
     }
 }
@@ -155,6 +157,18 @@ fn child(supervisor: &Supervisor, name: &'static str, log: &Log) -> ActorRef<Chi
         .expect("room")
 }
 
+/// It has ended by its handler's panic, after so many restarts.
+fn assert_panicked(child: &ActorRef<Child>, after: u32) {
+    match child.exit_reason() {
+        Some(ExitReason::Panicked { message, location, restarts }) => {
+            assert_eq!((message.as_str(), restarts), ("handler panics on purpose", after));
+            let location = location.expect("it is noted");
+            assert!(location.contains("supervision.rs:"), "{location}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
 async fn pass(time: Duration) {
     tokio::time::sleep(time).await;
 }
@@ -165,7 +179,9 @@ const LONG: Duration = Duration::from_secs(60);
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum How {
     Panics,
+    Fails,
     FailsToStart,
+    FailsToLoad,
     Stops,
     IsStopped,
     IsKilled,
@@ -178,20 +194,32 @@ fn check(strategy: Strategy, restart: Restart, how: How, starts: [usize; 3], liv
         let log = Log::default();
         let supervisor = node.spawn_supervisor().strategy(strategy).start().expect("started");
         let first = child(&supervisor, "a", &log);
-        let (theirs, mut fails) = (log.clone(), how == How::FailsToStart);
-        let second = supervisor
-            .spawn(move |_| {
-                assert!(!std::mem::take(&mut fails), "factory panics on purpose");
+        let (theirs, mut fails) = (log.clone(), true);
+        let builder = match how {
+            How::FailsToLoad => supervisor.spawn_async(move |_| {
+                let (fails, theirs) = (std::mem::take(&mut fails), theirs.clone());
+                async move {
+                    pass(Duration::from_secs(1)).await;
+                    if fails {
+                        Err("no connection, on purpose")
+                    } else {
+                        Ok(Child::new("b", &theirs))
+                    }
+                }
+            }),
+            _ => supervisor.spawn(move |_| {
+                let fails = std::mem::take(&mut fails) && how == How::FailsToStart;
+                assert!(!fails, "factory panics on purpose");
                 Child::new("b", &theirs)
-            })
-            .restart(restart)
-            .start()
-            .expect("room");
+            }),
+        };
+        let second = builder.restart(restart).start().expect("room");
         let third = child(&supervisor, "c", &log);
         pass(LONG).await;
         match how {
             How::Panics => second.tell(End::Panic).await.expect("accepted"),
-            How::FailsToStart => {}
+            How::Fails => second.tell(End::Fail).await.expect("accepted"),
+            How::FailsToStart | How::FailsToLoad => {}
             How::Stops => second.tell(End::Stop).await.expect("accepted"),
             How::IsStopped => second.stop(),
             How::IsKilled => second.kill(),
@@ -221,47 +249,65 @@ macro_rules! grid {
 
 grid! {
     fn one_for_one_permanent_panics() { OneForOne, Permanent, Panics => [1, 2, 1], true }
+    fn one_for_one_permanent_fails_itself() { OneForOne, Permanent, Fails => [1, 2, 1], true }
     fn one_for_one_permanent_fails_to_start() { OneForOne, Permanent, FailsToStart => [1, 1, 1], true }
+    fn one_for_one_permanent_fails_to_load() { OneForOne, Permanent, FailsToLoad => [1, 1, 1], true }
     fn one_for_one_permanent_stops() { OneForOne, Permanent, Stops => [1, 2, 1], true }
     fn one_for_one_permanent_is_stopped() { OneForOne, Permanent, IsStopped => [1, 1, 1], false }
     fn one_for_one_permanent_is_killed() { OneForOne, Permanent, IsKilled => [1, 2, 1], true }
     fn one_for_one_transient_panics() { OneForOne, Transient, Panics => [1, 2, 1], true }
+    fn one_for_one_transient_fails_itself() { OneForOne, Transient, Fails => [1, 2, 1], true }
     fn one_for_one_transient_fails_to_start() { OneForOne, Transient, FailsToStart => [1, 1, 1], true }
+    fn one_for_one_transient_fails_to_load() { OneForOne, Transient, FailsToLoad => [1, 1, 1], true }
     fn one_for_one_transient_stops() { OneForOne, Transient, Stops => [1, 1, 1], false }
     fn one_for_one_transient_is_stopped() { OneForOne, Transient, IsStopped => [1, 1, 1], false }
     fn one_for_one_transient_is_killed() { OneForOne, Transient, IsKilled => [1, 2, 1], true }
     fn one_for_one_temporary_panics() { OneForOne, Temporary, Panics => [1, 1, 1], false }
+    fn one_for_one_temporary_fails_itself() { OneForOne, Temporary, Fails => [1, 1, 1], false }
     fn one_for_one_temporary_fails_to_start() { OneForOne, Temporary, FailsToStart => [1, 0, 1], false }
+    fn one_for_one_temporary_fails_to_load() { OneForOne, Temporary, FailsToLoad => [1, 0, 1], false }
     fn one_for_one_temporary_stops() { OneForOne, Temporary, Stops => [1, 1, 1], false }
     fn one_for_one_temporary_is_stopped() { OneForOne, Temporary, IsStopped => [1, 1, 1], false }
     fn one_for_one_temporary_is_killed() { OneForOne, Temporary, IsKilled => [1, 1, 1], false }
     fn one_for_all_permanent_panics() { OneForAll, Permanent, Panics => [2, 2, 2], true }
+    fn one_for_all_permanent_fails_itself() { OneForAll, Permanent, Fails => [2, 2, 2], true }
     fn one_for_all_permanent_fails_to_start() { OneForAll, Permanent, FailsToStart => [2, 1, 1], true }
+    fn one_for_all_permanent_fails_to_load() { OneForAll, Permanent, FailsToLoad => [2, 1, 1], true }
     fn one_for_all_permanent_stops() { OneForAll, Permanent, Stops => [2, 2, 2], true }
     fn one_for_all_permanent_is_stopped() { OneForAll, Permanent, IsStopped => [1, 1, 1], false }
     fn one_for_all_permanent_is_killed() { OneForAll, Permanent, IsKilled => [2, 2, 2], true }
     fn one_for_all_transient_panics() { OneForAll, Transient, Panics => [2, 2, 2], true }
+    fn one_for_all_transient_fails_itself() { OneForAll, Transient, Fails => [2, 2, 2], true }
     fn one_for_all_transient_fails_to_start() { OneForAll, Transient, FailsToStart => [2, 1, 1], true }
+    fn one_for_all_transient_fails_to_load() { OneForAll, Transient, FailsToLoad => [2, 1, 1], true }
     fn one_for_all_transient_stops() { OneForAll, Transient, Stops => [1, 1, 1], false }
     fn one_for_all_transient_is_stopped() { OneForAll, Transient, IsStopped => [1, 1, 1], false }
     fn one_for_all_transient_is_killed() { OneForAll, Transient, IsKilled => [2, 2, 2], true }
     fn one_for_all_temporary_panics() { OneForAll, Temporary, Panics => [1, 1, 1], false }
+    fn one_for_all_temporary_fails_itself() { OneForAll, Temporary, Fails => [1, 1, 1], false }
     fn one_for_all_temporary_fails_to_start() { OneForAll, Temporary, FailsToStart => [1, 0, 1], false }
+    fn one_for_all_temporary_fails_to_load() { OneForAll, Temporary, FailsToLoad => [1, 0, 1], false }
     fn one_for_all_temporary_stops() { OneForAll, Temporary, Stops => [1, 1, 1], false }
     fn one_for_all_temporary_is_stopped() { OneForAll, Temporary, IsStopped => [1, 1, 1], false }
     fn one_for_all_temporary_is_killed() { OneForAll, Temporary, IsKilled => [1, 1, 1], false }
     fn rest_for_one_permanent_panics() { RestForOne, Permanent, Panics => [1, 2, 2], true }
+    fn rest_for_one_permanent_fails_itself() { RestForOne, Permanent, Fails => [1, 2, 2], true }
     fn rest_for_one_permanent_fails_to_start() { RestForOne, Permanent, FailsToStart => [1, 1, 1], true }
+    fn rest_for_one_permanent_fails_to_load() { RestForOne, Permanent, FailsToLoad => [1, 1, 1], true }
     fn rest_for_one_permanent_stops() { RestForOne, Permanent, Stops => [1, 2, 2], true }
     fn rest_for_one_permanent_is_stopped() { RestForOne, Permanent, IsStopped => [1, 1, 1], false }
     fn rest_for_one_permanent_is_killed() { RestForOne, Permanent, IsKilled => [1, 2, 2], true }
     fn rest_for_one_transient_panics() { RestForOne, Transient, Panics => [1, 2, 2], true }
+    fn rest_for_one_transient_fails_itself() { RestForOne, Transient, Fails => [1, 2, 2], true }
     fn rest_for_one_transient_fails_to_start() { RestForOne, Transient, FailsToStart => [1, 1, 1], true }
+    fn rest_for_one_transient_fails_to_load() { RestForOne, Transient, FailsToLoad => [1, 1, 1], true }
     fn rest_for_one_transient_stops() { RestForOne, Transient, Stops => [1, 1, 1], false }
     fn rest_for_one_transient_is_stopped() { RestForOne, Transient, IsStopped => [1, 1, 1], false }
     fn rest_for_one_transient_is_killed() { RestForOne, Transient, IsKilled => [1, 2, 2], true }
     fn rest_for_one_temporary_panics() { RestForOne, Temporary, Panics => [1, 1, 1], false }
+    fn rest_for_one_temporary_fails_itself() { RestForOne, Temporary, Fails => [1, 1, 1], false }
     fn rest_for_one_temporary_fails_to_start() { RestForOne, Temporary, FailsToStart => [1, 0, 1], false }
+    fn rest_for_one_temporary_fails_to_load() { RestForOne, Temporary, FailsToLoad => [1, 0, 1], false }
     fn rest_for_one_temporary_stops() { RestForOne, Temporary, Stops => [1, 1, 1], false }
     fn rest_for_one_temporary_is_stopped() { RestForOne, Temporary, IsStopped => [1, 1, 1], false }
     fn rest_for_one_temporary_is_killed() { RestForOne, Temporary, IsKilled => [1, 1, 1], false }
@@ -420,8 +466,7 @@ fn a_supervisor_that_gives_up_stops_its_children_and_fails() {
         assert!(gave_up.is_failure());
         assert_eq!(log.take(), ["c stopped", "a stopped"]);
         assert_eq!(c.exit_reason(), Some(ExitReason::Stopped));
-        let message = "handler panics on purpose".to_owned();
-        assert_eq!(b.exit_reason(), Some(ExitReason::Panicked { message, restarts: 1 }));
+        assert_panicked(&b, 1);
         assert_eq!(node.dead_letters().rejected(RejectReason::Failed), 1);
         let late = supervisor.spawn(|_| Child::new("d", &Log::default())).start();
         assert_eq!(late.expect_err("too late"), SpawnError::SupervisorEnded);
@@ -538,7 +583,6 @@ fn a_child_that_waits_for_its_restart_can_be_stopped_and_removed() {
         let backoff = Backoff { first: LONG, longest: LONG };
         let supervisor = node.spawn_supervisor().backoff(backoff).start().expect("started");
         let [a, b] = ["a", "b"].map(|name| child(&supervisor, name, &Log::default()));
-        let message = "handler panics on purpose".to_owned();
         for target in [&a, &b] {
             fail(target).await;
         }
@@ -546,7 +590,7 @@ fn a_child_that_waits_for_its_restart_can_be_stopped_and_removed() {
         supervisor.remove(&b);
         pass(Duration::from_millis(100)).await;
         assert_eq!(a.exit_reason(), Some(ExitReason::Stopped));
-        assert_eq!(b.exit_reason(), Some(ExitReason::Panicked { message, restarts: 0 }));
+        assert_panicked(&b, 0);
         assert_eq!(supervisor.child_count(), 0);
     });
 }

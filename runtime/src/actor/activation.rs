@@ -8,10 +8,8 @@
 //! for good; whatever is in it then is rejected.
 
 use std::{
-    any::Any,
     collections::VecDeque,
     future::Future,
-    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -25,11 +23,13 @@ use super::{
     envelope::BoxEnvelope,
     exit::ExitReason,
     items::{ItemFuture, Items, poll_waits},
+    loading::{Factory, Load, Made},
     mailbox::{Mailbox, Signal},
+    panic::{self, Disposal, Panic},
     restart::{Decision, Ended, RestartTracker},
 };
 use crate::{
-    node::{EntityKey, NodeCore, message_of},
+    node::{EntityKey, NodeCore},
     reference::{RejectReason, UnknownReason},
     remote_actor::RemoteActor,
     supervisor::link::{Link, Order, Report},
@@ -38,9 +38,6 @@ use crate::{
 /// How many messages and woken futures one poll may handle before the arbiter's other actors get
 /// their turn.
 const TURN_BUDGET: u32 = 64;
-
-/// Makes an instance; called again after each failure.
-pub(crate) type Factory<A> = Box<dyn FnMut(&mut ClusterContext<A>) -> A + Send>;
 
 /// Called once, when the actor has ended for good.
 pub(crate) type OnExit = Box<dyn FnOnce(ExitReason) + Send>;
@@ -61,6 +58,7 @@ pub(crate) struct Activation<A: RemoteActor> {
 
 enum Phase<A> {
     Starting,
+    Loading(Load<A>),
     Running(A),
     BackingOff(Sleep),
     /// A supervisor decides what is next; the last instance, if any, ended so.
@@ -95,8 +93,6 @@ enum Turn {
     Exit(ExitReason),
 }
 
-type Panic = Box<dyn Any + Send>;
-
 impl<A: RemoteActor> Activation<A> {
     pub(crate) fn new(
         node: Arc<NodeCore>,
@@ -127,16 +123,86 @@ impl<A: RemoteActor> Activation<A> {
     fn start(&mut self) -> Result<(), Panic> {
         let ctx = &mut self.ctx;
         let factory = &mut self.factory;
-        let mut instance = catch_unwind(AssertUnwindSafe(|| factory(ctx)))?;
-        self.ctx.set_state(ActorState::Running);
+        match panic::catch(|| factory(ctx))? {
+            Made::Ready(instance) => self.begin(instance),
+            Made::Loading(load) => {
+                self.phase = Phase::Loading(load);
+                Ok(())
+            }
+        }
+    }
+
+    /// An instance is there: its hook runs, unless its factory has failed it already.
+    fn begin(&mut self, mut instance: A) -> Result<(), Panic> {
         let ctx = &mut self.ctx;
-        let started = catch_unwind(AssertUnwindSafe(|| instance.started(ctx)));
+        let started = if ctx.has_failed() {
+            Ok(())
+        } else {
+            ctx.set_state(ActorState::Running);
+            panic::catch(|| instance.started(ctx))
+        };
         // Also when it failed: the failure path then drops it like any other.
         self.phase = Phase::Running(instance);
-        if let (Ok(()), Supervision::By { link, .. }) = (&started, &self.supervision) {
+        if let (Ok(()), Supervision::By { link, .. }) = (&started, &self.supervision)
+            && !self.ctx.has_failed()
+        {
             link.report(Report::Started);
         }
         started
+    }
+
+    /// Goes on with a load, unless it is told to end. Messages wait in the mailbox meanwhile.
+    fn poll_load(&mut self, task: &mut Context<'_>) -> Poll<()> {
+        let Phase::Loading(load) = &mut self.phase else { return Poll::Ready(()) };
+        // Parked first: a signal raised in between wakes this task again.
+        self.mailbox.park(std::mem::take(&mut self.finished), task.waker());
+        let told = match self.mailbox.signalled() {
+            // A factory that failed its instance has no use for it.
+            Signal::None | Signal::Passivate if self.ctx.has_failed() => Some(ExitReason::Stopped),
+            Signal::None | Signal::Passivate => None,
+            Signal::Halt | Signal::Stop => Some(ExitReason::Stopped),
+            Signal::Move => Some(ExitReason::Moved),
+            Signal::NodeStop => Some(ExitReason::NodeStopped),
+            Signal::Kill | Signal::KillForGood => Some(ExitReason::Killed),
+        };
+        if let Some(reason) = told {
+            self.exit(reason);
+            return Poll::Ready(());
+        }
+        match panic::catch(|| load.as_mut().poll(task)) {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(Ok(instance))) => {
+                if let Some(key) = self.mailbox.entity() {
+                    self.ctx.core().load_failures().handle_success(key);
+                }
+                if let Err(panic) = self.begin(instance) {
+                    self.fail(panic);
+                }
+            }
+            Ok(Poll::Ready(Err(error))) => {
+                let id = self.mailbox.id();
+                tracing::warn!(actor = A::NAME, %id, error, "actor could not be loaded");
+                let restarts = self.supervision.restarts();
+                self.fail_to_load(ExitReason::FailedToStart { error, restarts });
+            }
+            Err(panic) => {
+                let reason = self.panicked(panic);
+                self.fail_to_load(reason);
+            }
+        }
+        Poll::Ready(())
+    }
+
+    /// There is no instance. An entity is loaded again by a later message; anybody else is restarted.
+    fn fail_to_load(&mut self, reason: ExitReason) {
+        if let Some(panic) = self.drop_instance() {
+            panic.report("drop of a load");
+        }
+        if let Some(key) = self.mailbox.entity() {
+            self.ctx.core().load_failed::<A>(key);
+            return self.finish_rejecting(reason, RejectReason::LoadFailed);
+        }
+        self.ended(Ended::Abnormally, reason);
     }
 
     /// Gives the instance its turns, up to the budget.
@@ -218,24 +284,42 @@ impl<A: RemoteActor> Activation<A> {
 
     /// Drops what is left of a failed instance, and lets the tracker decide.
     fn fail(&mut self, panic: Panic) {
-        let message = message_of(panic.as_ref());
-        self.mailbox.count_panic();
-        tracing::warn!(actor = A::NAME, id = %self.mailbox.id(), panic = message, "actor panicked");
-        discard(panic);
+        let reason = self.panicked(panic);
         if self.ctx.take_telling() {
             self.ctx.core().dead_letters().unknown(UnknownReason::Panicked);
         }
-        self.drop_instance();
-        let reason = ExitReason::Panicked { message, restarts: self.supervision.restarts() };
+        if let Some(again) = self.drop_instance() {
+            again.report("drop of a failed instance");
+        }
         self.ended(Ended::Abnormally, reason);
     }
 
-    /// The instance ended without a panic.
+    /// Reports a panic.
+    fn panicked(&self, panic: Panic) -> ExitReason {
+        let Panic { message, location } = panic;
+        self.mailbox.count_panic();
+        let id = self.mailbox.id();
+        tracing::warn!(actor = A::NAME, %id, panic = message, location, "actor panicked");
+        ExitReason::Panicked { message, location, restarts: self.supervision.restarts() }
+    }
+
+    /// The instance ended without a panic, unless its drop brings one.
     fn exit(&mut self, reason: ExitReason) {
-        self.drop_instance();
+        let reason = match self.ctx.take_failure() {
+            Some(error) if !reason.is_failure() => {
+                tracing::warn!(actor = A::NAME, id = %self.mailbox.id(), error, "actor failed");
+                ExitReason::Failed { error, restarts: self.supervision.restarts() }
+            }
+            _ => reason,
+        };
+        match self.drop_instance() {
+            Some(panic) if reason.is_failure() => panic.report("drop of an ended instance"),
+            Some(panic) => return self.fail(panic),
+            None => {}
+        }
         match reason {
             ExitReason::Stopped => self.ended(Ended::Normally, reason),
-            ExitReason::Killed => self.ended(Ended::Abnormally, reason),
+            _ if reason.is_failure() => self.ended(Ended::Abnormally, reason),
             _ => self.finish(reason),
         }
     }
@@ -300,14 +384,22 @@ impl<A: RemoteActor> Activation<A> {
 
     /// Ends the actor for good.
     fn finish(&mut self, reason: ExitReason) {
-        self.phase = Phase::Ended;
         let reject = match reason {
             ExitReason::Passivated => RejectReason::Passivated,
             ExitReason::Moved => RejectReason::Moved,
             ExitReason::NodeStopped => RejectReason::NodeStopped,
             ExitReason::Stopped | ExitReason::Killed => RejectReason::Stopped,
-            ExitReason::Panicked { .. } | ExitReason::GaveUp { .. } => RejectReason::Failed,
+            ExitReason::Panicked { .. }
+            | ExitReason::FailedToStart { .. }
+            | ExitReason::Failed { .. }
+            | ExitReason::GaveUp { .. } => RejectReason::Failed,
         };
+        self.finish_rejecting(reason, reject);
+    }
+
+    /// Ends the actor for good; what waits is told `reject`.
+    fn finish_rejecting(&mut self, reason: ExitReason, reject: RejectReason) {
+        self.phase = Phase::Ended;
         let queue = self.mailbox.close(reject);
         self.mailbox.record_exit(reason.clone());
         let core = self.ctx.core();
@@ -317,30 +409,35 @@ impl<A: RemoteActor> Activation<A> {
         let moved_from = self.mailbox.entity().filter(is_moved);
         for envelope in self.batch.drain(..).chain(queue) {
             // A message's own `drop` may panic; the others are to be answered all the same.
-            let ended = catch_unwind(AssertUnwindSafe(|| match moved_from {
+            let ended = panic::catch(|| match moved_from {
                 Some(entity) => envelope.redirect(entity, core),
                 None => envelope.reject(reject, dead_letters),
-            }));
-            ended.unwrap_or_else(discard);
+            });
+            ended.unwrap_or_else(|panic| panic.report("drop of a message"));
         }
         let left = std::mem::take(&mut self.inlet);
         left.iter().for_each(|_| dead_letters.rejected(reject));
-        quietly_drop(left);
+        dispose_quietly(left);
         self.ctx.close_inlet();
         tracing::debug!(actor = A::NAME, id = %self.mailbox.id(), %reason, "actor ended");
         if let Some(on_exit) = self.on_exit.take() {
-            on_exit(reason);
+            panic::catch(|| on_exit(reason)).unwrap_or_else(|panic| panic.report("on_exit"));
         }
         if let Supervision::By { link, .. } = &self.supervision {
             link.report(Report::Left);
         }
     }
 
-    fn drop_instance(&mut self) {
-        quietly_drop(self.items.take_all());
-        quietly_drop(std::mem::take(&mut self.waits));
-        quietly_drop(self.ctx.reset());
-        quietly_drop(std::mem::replace(&mut self.phase, Phase::Starting));
+    /// Drops the instance and all that belongs to it; gives the first panic of that.
+    fn drop_instance(&mut self) -> Option<Panic> {
+        let mut disposal = Disposal::default();
+        disposal.drop_all(self.items.take_all());
+        disposal.drop_all(std::mem::take(&mut self.waits));
+        let (spawned, waits) = self.ctx.reset();
+        disposal.drop_all(spawned);
+        disposal.drop_all(waits);
+        disposal.drop(std::mem::replace(&mut self.phase, Phase::Starting));
+        disposal.end()
     }
 }
 
@@ -368,6 +465,7 @@ fn check_end<A: RemoteActor>(
         return Some(reason);
     }
     match ctx_state(ctx) {
+        _ if ctx.has_failed() => Some(ExitReason::Stopped),
         ActorState::Started | ActorState::Running => None,
         ActorState::Stopping => {
             if actor.stopping(ctx) == Running::Continue {
@@ -409,7 +507,8 @@ impl<A: RemoteActor> Future for Activation<A> {
                         this.fail(panic);
                     }
                 }
-                Phase::Running(_) => match catch_unwind(AssertUnwindSafe(|| this.turns(task))) {
+                Phase::Loading(_) => std::task::ready!(this.poll_load(task)),
+                Phase::Running(_) => match panic::catch(|| this.turns(task)) {
                     Ok(Turn::Parked) => return Poll::Pending,
                     Ok(Turn::Yield) => {
                         task.waker().wake_by_ref();
@@ -443,7 +542,9 @@ impl<A: RemoteActor> Drop for Activation<A> {
     /// The arbiter is gone: whoever waits is to learn it.
     fn drop(&mut self) {
         if !matches!(self.phase, Phase::Ended) {
-            self.drop_instance();
+            if let Some(panic) = self.drop_instance() {
+                panic.report("drop of an instance whose arbiter is gone");
+            }
             self.finish(ExitReason::NodeStopped);
         }
     }
@@ -452,14 +553,11 @@ impl<A: RemoteActor> Drop for Activation<A> {
 // The instance is never pinned: it is only reached by `&mut`.
 impl<A: RemoteActor> Unpin for Activation<A> {}
 
-/// Drops a value whose `drop` may panic.
-fn quietly_drop<T>(value: T) {
-    catch_unwind(AssertUnwindSafe(|| drop(value))).unwrap_or_else(discard);
-}
-
-/// Drops a panic's payload, which may itself panic when dropped; that one is leaked.
-pub(super) fn discard(panic: Panic) {
-    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
-        std::mem::forget(again);
+/// Drops values whose `drop` may panic, with nothing left that could fail.
+fn dispose_quietly<T>(values: impl IntoIterator<Item = T>) {
+    let mut disposal = Disposal::default();
+    disposal.drop_all(values);
+    if let Some(panic) = disposal.end() {
+        panic.report("drop of a message");
     }
 }

@@ -3,7 +3,10 @@
 //! One context serves all instances of an actor, one after the other; what belongs to an instance
 //! (its futures, its waits) is dropped with it.
 
-use std::{cell::OnceCell, collections::VecDeque, fmt, pin::Pin, sync::Arc, task, time::Duration};
+use std::{
+    cell::OnceCell, collections::VecDeque, error::Error, fmt, pin::Pin, sync::Arc, task,
+    time::Duration,
+};
 
 use actix::{
     Actor, ActorContext, ActorState, Addr, AsyncContext, Handler, Message, SpawnHandle,
@@ -15,6 +18,7 @@ use futures_core::Stream as _;
 use tokio::sync::oneshot;
 
 use super::{
+    failure,
     items::{ItemFuture, Kind, Spawned},
     mailbox::{ActorId, Mailbox},
     timer::{Every, Later, deliver},
@@ -46,6 +50,8 @@ pub struct ClusterContext<A: Actor> {
     running: usize,
     /// Whether a told message is having its turn: if it panics, nobody waits to be told.
     telling: bool,
+    /// What the instance failed with, if it said so itself.
+    failure: Option<Box<str>>,
     inlet: OnceCell<Box<Inlet<A>>>,
 }
 
@@ -84,6 +90,30 @@ impl<A: Actor> ClusterContext<A> {
     pub fn passivate(&mut self) {
         self.mailbox.signal_passivate();
     }
+
+    /// Ends this instance as a failure, as a panic would, and without one: once the current turn or
+    /// poll has returned, the instance and its futures are dropped, no hook runs, and whoever
+    /// supervises the actor decides. The message in hand is answered as its handler says. The first
+    /// error counts.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use actix_cluster::prelude::*;
+    /// # fn example<A: RemoteActor>(ctx: &mut ClusterContext<A>, read: std::io::Result<u64>) {
+    /// match read {
+    ///     Ok(_) => {}
+    ///     // A fresh instance may find the disk in a better state.
+    ///     Err(error) => ctx.fail(error),
+    /// }
+    /// # }
+    /// ```
+    pub fn fail(&mut self, error: impl Into<Box<dyn Error>>) {
+        if self.failure.is_none() {
+            self.failure = Some(failure::text_of(&*error.into()).into());
+        }
+        self.state = ActorState::Stopped;
+    }
 }
 
 impl<A: RemoteActor> ClusterContext<A> {
@@ -106,6 +136,7 @@ impl<A: Actor<Context = Self>> ClusterContext<A> {
             last_handle: SpawnHandle::default(),
             running: 0,
             telling: false,
+            failure: None,
             inlet: OnceCell::new(),
         }
     }
@@ -139,6 +170,16 @@ impl<A: Actor<Context = Self>> ClusterContext<A> {
         std::mem::take(&mut self.telling)
     }
 
+    /// Whether the instance failed, and said so itself.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failure.is_some()
+    }
+
+    /// What it failed with.
+    pub(crate) fn take_failure(&mut self) -> Option<String> {
+        self.failure.take().map(String::from)
+    }
+
     /// Whether futures and messages have to wait: for a future that is to end first, or for ever.
     pub(crate) fn must_pause(&self) -> bool {
         !self.waits.is_empty() || !self.state.alive()
@@ -165,9 +206,10 @@ impl<A: Actor<Context = Self>> ClusterContext<A> {
     }
 
     /// Makes ready for a fresh instance; the caller drops what is returned under its own guard.
-    pub(crate) fn reset(&mut self) -> impl Sized + use<A> {
+    pub(crate) fn reset(&mut self) -> (Vec<Spawned<A>>, Vec<ItemFuture<A>>) {
         self.state = ActorState::Started;
         self.running = 0;
+        self.failure = None;
         self.cancelled.clear();
         (std::mem::take(&mut self.spawned), std::mem::take(&mut self.waits))
     }

@@ -4,7 +4,6 @@
 //! its [`AskCell`]: while the message is in there, it has not run.
 
 use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
@@ -12,7 +11,7 @@ use std::{
 use actix::{Actor, Handler, dev::MessageResponse};
 use tokio::sync::oneshot;
 
-use super::{ClusterContext, activation::discard, mailbox::Remote};
+use super::{ClusterContext, mailbox::Remote, panic};
 use crate::{
     cluster::{outbound, wire::Extensions},
     message::RemoteMessage,
@@ -53,8 +52,8 @@ impl<A: Actor> Rejected<A> {
     /// Ends it. A message's own `drop` may panic, which is nothing to whoever ends it.
     pub(crate) fn end(self, dead_letters: &DeadLetters) {
         let Self { envelope, reason } = self;
-        catch_unwind(AssertUnwindSafe(|| envelope.reject(reason, dead_letters)))
-            .unwrap_or_else(discard);
+        panic::catch(|| envelope.reject(reason, dead_letters))
+            .unwrap_or_else(|panic| panic.report("drop of a message"));
     }
 }
 

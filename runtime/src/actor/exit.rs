@@ -20,8 +20,26 @@ pub enum ExitReason {
     NodeStopped,
     /// It panicked, and its supervisor did not restart it (again).
     Panicked {
-        /// What the last panic said.
+        /// What the last panic said; at most 4 KiB.
         message: String,
+        /// Where it was: file, line and column. `None` if the process's panic hook is not ours
+        /// ([`NodeBuilder::without_panic_hook`](crate::NodeBuilder::without_panic_hook)).
+        location: Option<String>,
+        /// How many restarts came before.
+        restarts: u32,
+    },
+    /// It could not be loaded, and its supervisor did not restart it (again).
+    FailedToStart {
+        /// What the last error said, and what its causes said; at most 4 KiB.
+        error: String,
+        /// How many restarts came before.
+        restarts: u32,
+    },
+    /// It failed itself ([`ClusterContext::fail`](crate::ClusterContext::fail)), and its supervisor
+    /// did not restart it (again).
+    Failed {
+        /// What the last error said, and what its causes said; at most 4 KiB.
+        error: String,
         /// How many restarts came before.
         restarts: u32,
     },
@@ -35,7 +53,11 @@ pub enum ExitReason {
 impl ExitReason {
     /// Whether a supervisor counts this as a failure.
     pub fn is_failure(&self) -> bool {
-        matches!(self, Self::Panicked { .. } | Self::Killed | Self::GaveUp { .. })
+        match self {
+            Self::Panicked { .. } | Self::FailedToStart { .. } | Self::Failed { .. } => true,
+            Self::Killed | Self::GaveUp { .. } => true,
+            Self::Stopped | Self::Passivated | Self::Moved | Self::NodeStopped => false,
+        }
     }
 }
 
@@ -47,8 +69,17 @@ impl fmt::Display for ExitReason {
             Self::Passivated => f.write_str("passivated"),
             Self::Moved => f.write_str("moved"),
             Self::NodeStopped => f.write_str("node stopped"),
-            Self::Panicked { message, restarts } => {
+            Self::Panicked { message, location: None, restarts } => {
                 write!(f, "panicked after {restarts} restarts: {message}")
+            }
+            Self::Panicked { message, location: Some(location), restarts } => {
+                write!(f, "panicked after {restarts} restarts at {location}: {message}")
+            }
+            Self::FailedToStart { error, restarts } => {
+                write!(f, "failed to start after {restarts} restarts: {error}")
+            }
+            Self::Failed { error, restarts } => {
+                write!(f, "failed after {restarts} restarts: {error}")
             }
             Self::GaveUp { child } => write!(f, "gave up: child {child} failed too often"),
         }

@@ -193,7 +193,7 @@ pub(crate) fn poll_waits<A: Actor<Context = ClusterContext<A>>>(
         }
         match newest.as_mut().poll(actor, ctx, task) {
             Poll::Ready(()) => drop(waits.pop()),
-            Poll::Pending if ctx.has_new_waits() => {}
+            Poll::Pending if ctx.has_new_waits() || !ctx.state().alive() => {}
             Poll::Pending => return Poll::Pending,
         }
     }

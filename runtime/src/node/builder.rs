@@ -1,6 +1,7 @@
 //! Configuring and starting a node.
 
 use std::{
+    error::Error,
     fmt, io,
     num::{NonZeroU16, NonZeroUsize},
     sync::Arc,
@@ -18,6 +19,10 @@ use super::{
     threads::{OsThreads, Threads},
 };
 use crate::{
+    actor::{
+        loading::{self, Made},
+        panic,
+    },
     cluster::{Birth, Cluster, ClusterConfig, JoinError, Plan, Validated},
     remote_actor::{Collision, Entity, RemoteActor},
 };
@@ -34,6 +39,14 @@ pub struct NodeBuilder {
     kinds: Kinds,
     cluster: Option<ClusterConfig>,
     collision: Option<Collision>,
+    panic_hook: PanicHook,
+}
+
+/// What becomes of the process's panic hook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum PanicHook {
+    Extend,
+    LeaveAlone,
 }
 
 impl Default for NodeBuilder {
@@ -47,6 +60,7 @@ impl Default for NodeBuilder {
             kinds: Kinds::default(),
             cluster: None,
             collision: None,
+            panic_hook: PanicHook::Extend,
         }
     }
 }
@@ -87,6 +101,49 @@ impl NodeBuilder {
         settings: EntitySettings,
         factory: impl Fn(&str) -> A + Send + Sync + 'static,
     ) -> Self {
+        let factory = move |key: &str| Made::Ready(factory(key));
+        self.register::<A>(Some(Hosting { factory: Arc::new(factory), settings }))
+    }
+
+    /// As [`entity`](Self::entity), for entities that have to load before they can serve: `factory`
+    /// gives the future of the entity of a key.
+    ///
+    /// The load runs on the entity's arbiter, beside other actors; messages wait in the mailbox
+    /// meanwhile, within its bound. If it ends with an error, or panics, all that wait are rejected as
+    /// [`LoadFailed`](crate::RejectReason::LoadFailed). So is what comes during the wait that follows,
+    /// which grows with each failure; the first message after it has the entity loaded again.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use actix_cluster::prelude::*;
+    /// # #[derive(RemoteActor)]
+    /// # #[remote(name = "bank.Account", handles(), placement = Eventual, state = volatile)]
+    /// # struct Account(String);
+    /// # impl Actor for Account { type Context = ClusterContext<Self>; }
+    /// # async fn read(key: &str) -> std::io::Result<String> { Ok(key.to_owned()) }
+    /// let builder = Node::builder()
+    ///     .entity_async(|key| async move { read(&key).await.map(Account) });
+    /// ```
+    pub fn entity_async<A, F, L, E>(self, factory: F) -> Self
+    where
+        A: Entity,
+        F: Fn(String) -> L + Send + Sync + 'static,
+        L: Future<Output = Result<A, E>> + 'static,
+        E: Into<Box<dyn Error>>,
+    {
+        self.entity_async_with(EntitySettings::default(), factory)
+    }
+
+    /// As [`entity_async`](Self::entity_async), with settings of the type's own.
+    pub fn entity_async_with<A, F, L, E>(self, settings: EntitySettings, factory: F) -> Self
+    where
+        A: Entity,
+        F: Fn(String) -> L + Send + Sync + 'static,
+        L: Future<Output = Result<A, E>> + 'static,
+        E: Into<Box<dyn Error>>,
+    {
+        let factory = move |key: &str| Made::Loading(loading::load(factory(key.to_owned())));
         self.register::<A>(Some(Hosting { factory: Arc::new(factory), settings }))
     }
 
@@ -127,7 +184,24 @@ impl NodeBuilder {
         self
     }
 
+    /// Leaves the process's panic hook alone. By default the first node of a process puts one in
+    /// front of it, which notes where an actor panicked and then calls the one it found; panics
+    /// outside of actors pass through it unseen.
+    ///
+    /// Without it, panics are caught all the same, but [`ExitReason::Panicked`] and the logs have no
+    /// location. So it is too if the program sets a hook of its own later that does not call the one
+    /// before.
+    ///
+    /// [`ExitReason::Panicked`]: crate::ExitReason::Panicked
+    pub fn without_panic_hook(mut self) -> Self {
+        self.panic_hook = PanicHook::LeaveAlone;
+        self
+    }
+
     /// Starts the node; with a cluster, it is ready once it has joined.
+    ///
+    /// In a program built with `panic = "abort"` it starts as well, and an error in the log says what
+    /// is lost: a panic in one actor ends the process.
     ///
     /// # Errors
     ///
@@ -148,6 +222,12 @@ impl NodeBuilder {
         }
         if let Some(collision) = self.collision {
             return Err(StartError::Collision(collision));
+        }
+        if self.panic_hook == PanicHook::Extend {
+            panic::install_hook();
+        }
+        if let Some(lost) = panic::warning(panic::UNWINDS) {
+            tracing::error!("{lost}");
         }
         let configured = self.cluster.as_ref().and_then(ClusterConfig::node_name);
         let name = self.name.unwrap_or_else(|| Arc::from(configured.unwrap_or("node")));
@@ -257,8 +337,8 @@ impl fmt::Display for StartError {
     }
 }
 
-impl std::error::Error for StartError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+impl Error for StartError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Thread(source) => Some(source),
             Self::Collision(source) => Some(source),

@@ -14,7 +14,13 @@ use actix_cluster_transport::{Clock, Random};
 
 use tokio::sync::{oneshot, watch};
 
-use super::{DeadLetters, NodeId, arbiter::Arbiter, entities::Entities, kinds::Kinds};
+use super::{
+    DeadLetters, NodeId,
+    arbiter::Arbiter,
+    entities::Entities,
+    kinds::Kinds,
+    load_failures::{self, LoadFailures},
+};
 use crate::{
     actor::{
         ActorId,
@@ -43,6 +49,7 @@ pub(crate) struct NodeCore {
     arbiters: Vec<Arbiter>,
     actors: Vec<Mutex<FixedMap<u64, Arc<dyn AnyMailbox>>>>,
     entities: Entities,
+    load_failures: Mutex<LoadFailures>,
     last_id: AtomicU64,
     dead_letters: DeadLetters,
     ended: watch::Sender<bool>,
@@ -133,6 +140,7 @@ impl NodeCore {
             arbiters,
             actors: (0..TABLE_PARTS).map(|_| Mutex::default()).collect(),
             entities: Entities::default(),
+            load_failures: Mutex::new(LoadFailures::new(load_failures::LIMIT)),
             last_id: AtomicU64::new(0),
             dead_letters: DeadLetters::default(),
             ended: watch::Sender::new(false),
@@ -171,6 +179,10 @@ impl NodeCore {
 
     pub(crate) fn entities(&self) -> &Entities {
         &self.entities
+    }
+
+    pub(crate) fn load_failures(&self) -> MutexGuard<'_, LoadFailures> {
+        lock(&self.load_failures)
     }
 
     pub(crate) fn cluster(&self) -> Option<&Arc<Cluster>> {

@@ -54,6 +54,13 @@ impl EntityKey {
         Self(Arc::new(Identity { actor_type: A::TYPE_ID, hash, key: key.into() }))
     }
 
+    /// Some entity, for tests that have no actor type.
+    #[cfg(test)]
+    pub(crate) fn for_tests(key: &str) -> Self {
+        let hash = key_hash("test", key.as_bytes());
+        Self(Arc::new(Identity { actor_type: WireId(0), hash, key: key.into() }))
+    }
+
     pub(crate) fn actor_type(&self) -> WireId {
         self.0.actor_type
     }
@@ -173,6 +180,9 @@ impl NodeCore {
             }
         }
         let hosting = self.kinds().hosting::<A>().ok_or(RejectReason::NoSuchActor)?;
+        if self.load_failures().refuses(self.clock().now(), key) {
+            return Err(RejectReason::LoadFailed);
+        }
         let (settings, factory) = (hosting.settings.clone(), Arc::clone(&hosting.factory));
         let made_from = key.clone();
         let launch = Launch {
@@ -200,6 +210,13 @@ impl NodeCore {
             mailbox.signal(Signal::Move);
         }
         Ok(mailbox)
+    }
+
+    /// An entity could not be loaded: the next try has to wait.
+    pub(crate) fn load_failed<A: RemoteActor>(&self, key: &EntityKey) {
+        let Some(hosting) = self.kinds().hosting::<A>() else { return };
+        let (now, policy) = (self.clock().now(), &hosting.settings.restart);
+        self.with_random(|random| self.load_failures().handle_failure(now, key, policy, random));
     }
 }
 

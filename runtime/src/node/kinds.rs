@@ -13,7 +13,7 @@ use std::{
 
 use super::{Node, NodeCore, arbiter::Residents, entities::EntityKey};
 use crate::{
-    actor::{Overflow, RestartPolicy, bound::DEFAULT_MAILBOX_CAPACITY},
+    actor::{Overflow, RestartPolicy, bound::DEFAULT_MAILBOX_CAPACITY, loading::Made},
     cluster::{frame::Frame, wire::Address},
     message::WireId,
     reference::RejectReason,
@@ -35,6 +35,9 @@ pub struct EntitySettings {
     /// What becomes of a message for which an entity has no room. Default [`Overflow::Wait`].
     pub overflow: Overflow,
     /// What is to be done when an entity fails. Default [`RestartPolicy::default`].
+    ///
+    /// An entity that can't be loaded ([`NodeBuilder::entity_async`](super::NodeBuilder::entity_async))
+    /// is tried again by its messages, with this policy's waits in between, and without its limit.
     pub restart: RestartPolicy,
 }
 
@@ -49,8 +52,8 @@ impl Default for EntitySettings {
     }
 }
 
-/// Makes an entity from its key.
-pub(crate) type EntityFactory<A> = dyn Fn(&str) -> A + Send + Sync;
+/// Makes an entity from its key, or begins to load it.
+pub(crate) type EntityFactory<A> = dyn Fn(&str) -> Made<A> + Send + Sync;
 
 /// One actor type.
 pub(crate) struct Kind<A: RemoteActor> {

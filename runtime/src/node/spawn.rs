@@ -11,8 +11,10 @@ use super::{
 use crate::{
     actor::{
         ExitReason, Overflow, RestartPolicy,
-        activation::{Activation, Factory, OnExit, Supervision},
+        activation::{Activation, OnExit, Supervision},
         bound::Bound,
+        envelope::Rejected,
+        loading::Factory,
         mailbox::Mailbox,
         restart::RestartTracker,
     },
@@ -151,7 +153,7 @@ impl<A: RemoteActor> Launch<A> {
                 JobRefusal::Closed => (SpawnError::NodeStopped, RejectReason::NodeStopped),
             };
             for envelope in mailbox.close(reason) {
-                envelope.reject(reason, core.dead_letters());
+                Rejected { envelope, reason }.end(core.dead_letters());
             }
             error
         })

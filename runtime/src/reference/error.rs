@@ -43,11 +43,14 @@ pub enum RejectReason {
     /// The target had no room, and drops what has waited longest for something newer: this one
     /// ([`Overflow::DropOldest`](crate::Overflow::DropOldest)).
     Displaced,
+    /// The entity could not be loaded, and isn't tried again before a wait is over. Send it again
+    /// later: the first message after the wait has the entity loaded.
+    LoadFailed,
 }
 
 impl RejectReason {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Full,
         Self::Stopped,
         Self::Failed,
@@ -62,6 +65,7 @@ impl RejectReason {
         Self::Mismatch,
         Self::EarlierRejected,
         Self::Displaced,
+        Self::LoadFailed,
     ];
 
     /// The reason that a peer sent as a number; numbers of later releases say the least.
@@ -98,6 +102,7 @@ impl RejectReason {
             Self::Mismatch => "mismatch",
             Self::EarlierRejected => "earlier rejected",
             Self::Displaced => "displaced",
+            Self::LoadFailed => "load failed",
         }
     }
 }
@@ -263,6 +268,7 @@ mod tests {
             assert_eq!(RejectReason::from_wire(place as u8), reason);
         }
         assert_eq!(RejectReason::Displaced as u8, 13, "numbers that have been on the wire stay");
+        assert_eq!(RejectReason::LoadFailed as u8, 14);
     }
 
     #[test]

@@ -14,8 +14,9 @@ use super::{
 use crate::{
     actor::{
         ActorId, Backoff, ExitReason, Overflow, Restart,
-        activation::{Factory, OnExit, Supervision},
+        activation::{OnExit, Supervision},
         bound::Bound,
+        loading::Factory,
         mailbox::{Mailbox, Signal},
     },
     node::{AnyMailbox, JobRefusal, Launch, NodeCore, Residents, SpawnError},

@@ -22,7 +22,7 @@ use super::{
     plan::{Action, Outcome, Plan},
 };
 use crate::{
-    actor::{ActorId, ExitReason, activation::OnExit, mailbox::Signal, restart::Ended},
+    actor::{ActorId, ExitReason, activation::OnExit, mailbox::Signal, panic, restart::Ended},
     node::NodeCore,
 };
 
@@ -190,7 +190,8 @@ impl Task {
         self.inbox.end();
         tracing::debug!(supervisor = %self.id, %reason, "supervisor ended");
         if let Some(on_exit) = self.on_exit.take() {
-            on_exit(reason.clone());
+            let told = reason.clone();
+            panic::catch(|| on_exit(told)).unwrap_or_else(|panic| panic.report("on_exit"));
         }
         // Whoever waits for the end finds it in no table any more.
         self.exit.send_replace(Some(reason));
