@@ -323,8 +323,16 @@ fn another_thread_reads_the_expiry_until_the_transport_closes() {
         assert_eq!(reader.read().await, Some(a.transport.stats()));
         a.session(b).await;
         let theirs = reader.clone();
-        let reading = thread::spawn(move || Box::pin(async move { theirs.read().await }));
-        let stats = reading.join().expect("no panic").await.expect("it is open");
+        let reading = thread::scope(|scope| {
+            let begun = scope.spawn(move || {
+                let mut reading = Box::pin(async move { theirs.read().await });
+                let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+                assert!(reading.as_mut().poll(&mut context).is_pending());
+                reading
+            });
+            begun.join().expect("no panic")
+        });
+        let stats = reading.await.expect("it is open");
         let ends = issued[1].details().expect("a certificate").not_after;
         assert_eq!((stats.links, stats.peer_certificate_expires), (1, Some(ends)));
         a.transport.close(DAY).await;
