@@ -3,7 +3,7 @@
 //! The tasks only move bytes; what they mean is decided by the session. When one of them fails, all
 //! end, and the session waits for its next connection.
 
-use std::{cell::RefCell, collections::BTreeSet, rc::Rc};
+use std::{cell::RefCell, collections::BTreeSet, future::poll_fn, pin::pin, rc::Rc};
 
 use bytes::{Bytes, BytesMut};
 use quinn::{Connection, ReadError, RecvStream, SendStream, WriteError};
@@ -148,6 +148,9 @@ async fn write_lane(
 }
 
 /// Reads one stream of the peer's. Those of lanes never end before their connection.
+///
+/// After the first frames of what comes at once it lets others go first: what answers them is on its
+/// way then while the rest is taken, so that both ends are at work at once instead of in turns.
 async fn read_stream(
     mut stream: RecvStream,
     session: Session,
@@ -157,13 +160,15 @@ async fn read_stream(
 ) -> Result<(), LinkEnd> {
     let mut arrived = Arrived::default();
     loop {
-        let bytes = match read(&mut stream).await? {
+        let (read, is_first) = read_on(&mut stream).await;
+        let bytes = match read? {
             Read::Bytes(bytes) => bytes,
             Read::End => return reader.handle_end(&session).map_err(LinkEnd::Wire),
             Read::GivenUp => return Ok(()),
         };
         let lane_before = reader.lane();
         let read = reader.handle_bytes(&session, bytes, &mut arrived);
+        let has_frames = !arrived.frames.is_empty();
         // Even if the stream broke the protocol after it: what has arrived has arrived.
         pass_on(&session, &*events, &mut arrived);
         read.map_err(LinkEnd::Wire)?;
@@ -171,6 +176,9 @@ async fn read_stream(
             && !lanes.borrow_mut().insert(lane)
         {
             return Err(LinkEnd::Wire(WireError::Malformed));
+        }
+        if is_first && has_frames {
+            tokio::task::yield_now().await;
         }
     }
 }
@@ -291,6 +299,17 @@ enum Read {
     End,
     /// Its sender wants it to be forgotten.
     GivenUp,
+}
+
+/// Reads, and says as well whether that had to be waited for.
+async fn read_on(stream: &mut RecvStream) -> (Result<Read, LinkEnd>, bool) {
+    let (mut reading, mut has_waited) = (pin!(read(stream)), false);
+    let read = poll_fn(|task| {
+        let polled = reading.as_mut().poll(task);
+        has_waited |= polled.is_pending();
+        polled
+    });
+    (read.await, has_waited)
 }
 
 async fn read(stream: &mut RecvStream) -> Result<Read, LinkEnd> {

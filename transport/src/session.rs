@@ -165,6 +165,9 @@ struct Inner {
     control: Mutex<ControlQueue>,
     control_ready: Notify,
     untold: Untold,
+    /// Tells the control lane's writer, while it lets others go first, that a lane is about to be
+    /// written.
+    lane_written: Notify,
     /// Whether a sender of this end was turned away since marks were told last.
     is_short: AtomicBool,
     /// Messages of the peer's that have arrived and are not settled.
@@ -263,6 +266,7 @@ impl Session {
             control: Mutex::default(),
             control_ready: Notify::new(),
             untold: Untold::default(),
+            lane_written: Notify::new(),
             is_short: AtomicBool::new(false),
             held: Amount::default(),
             bulk_out: Mutex::default(),

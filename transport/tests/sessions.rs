@@ -32,6 +32,8 @@ struct Seen {
     reject: Cell<Option<u8>>,
     /// Frames are neither settled nor rejected.
     hold: Cell<bool>,
+    /// Frames are answered, and the network's trace is told of each time that some came.
+    answer: RefCell<Option<SimulatedNetwork>>,
 }
 
 impl Events for Seen {
@@ -55,6 +57,12 @@ impl Events for Seen {
     fn link_down(&self, _: &Session) {}
 
     fn deliver(&self, session: &Session, frames: &mut Vec<Inbound>) {
+        if let Some(network) = &*self.answer.borrow() {
+            network.record(format_args!("answers {}", frames.len()));
+            for frame in frames.drain(..) {
+                session.answer(frame.ticket, frame.target, &frame.payload).expect("there is room");
+            }
+        }
         for frame in frames.drain(..) {
             self.arrived.borrow_mut().push((frame.target, frame.payload.to_vec()));
             match self.reject.get() {
@@ -508,6 +516,38 @@ fn messages_written_before_there_is_a_connection_arrive_once_there_is() {
         world.network.heal_all();
         until(|| b.numbers().len() == 100).await;
         assert_eq!(b.numbers(), (0..100).collect::<Vec<_>>());
+    });
+}
+
+#[test]
+fn the_first_answers_are_on_their_way_while_the_rest_of_what_came_is_taken() {
+    simulate(|| async {
+        let world = World::new(9);
+        let (a, b) = world.pair();
+        let session = a.session(&b).await;
+        pass(1_000).await;
+        b.seen.answer.replace(Some(world.network.clone()));
+        world.network.keep_log(1_000);
+        for number in 0..400 {
+            session.try_send(Class::Message, 3, number, &[7; 64]).expect("there is room");
+        }
+        until(|| a.numbers().len() == 400).await;
+        let log = world.network.log();
+        let is_answering = |text: &str| text.starts_with("answers");
+        // Acknowledgements alone are shorter.
+        let is_answer = |text: &str| {
+            let sent = text.strip_prefix("Sent 10.0.0.2:7000 > 10.0.0.1:7000 ");
+            let bytes = sent.and_then(|sent| sent.split(' ').next()?.parse::<u32>().ok());
+            bytes.is_some_and(|bytes| bytes > 500)
+        };
+        let turns: Vec<&str> = log
+            .entries()
+            .map(|entry| entry.text.as_str())
+            .filter(|text| is_answering(text) || is_answer(text))
+            .collect();
+        let first = turns.iter().position(|text| is_answering(text)).expect("some came");
+        let last = turns.iter().rposition(|text| is_answering(text)).expect("some came");
+        assert!(is_answer(turns[first + 1]) && first + 1 < last, "{turns:#?}");
     });
 }
 

@@ -109,7 +109,12 @@ impl Session {
         let ready = &self.0.outgoing[usize::from(lane)].ready;
         loop {
             match self.poll_batch(carrier, lane) {
-                Ok(Some(bytes)) => return Ok(bytes),
+                Ok(Some(bytes)) => {
+                    if self.0.untold.is_due() {
+                        self.0.lane_written.notify_waiters();
+                    }
+                    return Ok(bytes);
+                }
                 Ok(None) => ready.notified().await,
                 Err(Replaced) => {
                     // The word may have been for the one that carries the session now.
@@ -134,6 +139,9 @@ impl Session {
         let mut out = Vec::new();
         let mut latest = None;
         loop {
+            if self.0.untold.is_due() {
+                self.others_turn().await;
+            }
             if let Err(Replaced) = self.collect_control(carrier, &mut out) {
                 ready.notify_one();
                 return Err(Replaced);
@@ -158,6 +166,16 @@ impl Session {
                     self.tell_waiting_marks();
                 }
             }
+        }
+    }
+
+    /// Lets those go first who answer what has just come, so that marks go in the packets of a lane that
+    /// is written then: one of their own costs both ends a system call, and the peer a wake.
+    async fn others_turn(&self) {
+        tokio::select! {
+            biased;
+            () = self.0.lane_written.notified() => {}
+            () = tokio::task::yield_now() => {}
         }
     }
 

@@ -45,6 +45,11 @@ impl Untold {
         self.0.load(Ordering::Acquire) >= least as u8 && self.0.swap(0, Ordering::AcqRel) > 0
     }
 
+    /// Whether some are to be told now.
+    pub(super) fn is_due(&self) -> bool {
+        self.0.load(Ordering::Acquire) == Urgency::Now as u8
+    }
+
     /// Whether some are to be told later.
     pub(super) fn waits(&self) -> bool {
         self.0.load(Ordering::Acquire) == Urgency::Later as u8
@@ -62,8 +67,8 @@ mod tests {
         assert!(untold.tell(Urgency::Later) && !untold.tell(Urgency::Later));
         assert!(untold.waits() && !untold.take(false));
         assert!(untold.take(true) && !untold.waits());
-        assert!(untold.tell(Urgency::Later) && untold.tell(Urgency::Now));
-        assert!(!untold.waits() && !untold.tell(Urgency::Later));
-        assert!(untold.take(false) && !untold.take(true));
+        assert!(untold.tell(Urgency::Later) && !untold.is_due() && untold.tell(Urgency::Now));
+        assert!(untold.is_due() && !untold.waits() && !untold.tell(Urgency::Later));
+        assert!(untold.take(false) && !untold.take(true) && !untold.is_due());
     }
 }

@@ -32,6 +32,25 @@ fn what_has_only_arrived_is_told_with_what_goes_to_the_peer_next() {
     assert!(control(&session).starts_with(&[3, 0, 1, 4]), "what frees a budget never waits");
 }
 
+#[tokio::test(start_paused = true)]
+async fn marks_that_are_due_go_along_with_a_lane_that_is_written_in_the_same_turn() {
+    let (session, clock) = (session(), crate::Clock::default());
+    let due = |first| session.handle_frames(1, first, 1, urgency::UNTOLD_BYTES).expect("no gap");
+    let (was_woken, waker) = woken();
+    let mut task = std::task::Context::from_waker(&waker);
+    due(1);
+    let mut writer = std::pin::pin!(session.control(CARRIER, &clock));
+    assert!(writer.as_mut().poll(&mut task).is_pending(), "others go first");
+    assert!(!was_woken.load(Ordering::Relaxed));
+    assert_eq!(session.try_send(Class::Message, 2, 0, b"x"), Ok(()));
+    session.batch(CARRIER, 0).await.expect("not replaced");
+    assert!(was_woken.load(Ordering::Relaxed), "before the batch is written");
+    let told = std::task::Poll::Ready(Ok(RECEIVED.to_vec()));
+    assert_eq!(writer.as_mut().poll(&mut task), told);
+    due(2);
+    assert_eq!(session.control(CARRIER, &clock).await, Ok(vec![3, 0, 1, 2]), "or by themselves");
+}
+
 #[test]
 fn a_sender_that_was_turned_away_hurries_what_is_told() {
     let session = session_of(1);
