@@ -16,6 +16,7 @@ pub(crate) mod frame;
 pub(crate) mod inbound;
 mod join;
 mod manifest;
+pub(crate) mod mark;
 pub(crate) mod membership;
 pub(crate) mod outbound;
 pub(crate) mod pending;
@@ -112,11 +113,12 @@ impl Cluster {
         dead_letters: &DeadLetters,
     ) {
         use crate::reference::RejectReason::{Mismatch, Moved};
-        match self.redirects().push(now, target, payload) {
-            Ok(()) => self.wake.notify_one(),
-            Err(GiveUp::Bounces | GiveUp::Full) => dead_letters.rejected(Moved),
-            Err(GiveUp::Malformed) => dead_letters.rejected(Mismatch),
-        }
+        let reason = match self.redirects().push(now, target, payload) {
+            Ok(()) => return self.wake.notify_one(),
+            Err(GiveUp::Bounces | GiveUp::Full) => Moved,
+            Err(GiveUp::Malformed) => Mismatch,
+        };
+        dead_letters.rejected(reason, |letters| letters.about_payload(payload, target));
     }
 
     /// Asks the cluster's thread for the next phase, and waits until another follows it.

@@ -60,6 +60,11 @@ mod fixed_map;
 #[doc = include_str!("../../docs/supervision.md")]
 mod supervision_chapter {}
 
+/// As above.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/failures.md")]
+mod failures_chapter {}
+
 pub use actix_cluster_derive::{RemoteActor, RemoteMessage};
 /// The transport, as far as a node's settings name it.
 pub use actix_cluster_transport as transport;
@@ -69,7 +74,10 @@ pub use crate::{
     actor::{ActorId, Backoff, ClusterContext, ExitReason, Overflow, Restart, RestartPolicy},
     cluster::{ClusterConfig, ClusterConfigError, JoinError, Member, View},
     message::{CodecError, RemoteMessage, WireId},
-    node::{EntitySettings, Node, NodeBuilder, NodeId, SpawnBuilder, SpawnError, StartError},
+    node::{
+        DeadLetter, DeadLetterOutcome, DeadLetterSubscription, DeadLetterTarget, EntitySettings,
+        Node, NodeBuilder, NodeId, SpawnBuilder, SpawnError, StartError,
+    },
     reference::{
         ActorRef, Ask, AskError, MessageRef, RejectReason, Tell, TellError, UnknownReason,
     },

@@ -19,13 +19,15 @@ use serde::{Deserialize, Serialize};
 pub(crate) use self::{
     arbiter::{JobRefusal, Residents},
     core::{AnyMailbox, NodeCore},
-    dead_letters::DeadLetters,
+    dead_letters::{DeadLetters, Names, Sender},
     entities::EntityKey,
     spawn::Launch,
 };
 pub use self::{
     builder::{NodeBuilder, StartError},
-    dead_letters::DeadLetterCounts,
+    dead_letters::{
+        DeadLetter, DeadLetterCounts, DeadLetterOutcome, DeadLetterSubscription, DeadLetterTarget,
+    },
     kinds::EntitySettings,
     spawn::{SpawnBuilder, SpawnError},
     threads::{LocalThreads, OsThreads, ThreadMain, Threads},
@@ -89,6 +91,23 @@ impl Node {
     /// How many messages were rejected or ended unknown with nobody waiting for them, by reason.
     pub fn dead_letters(&self) -> DeadLetterCounts {
         self.0.dead_letters().counts()
+    }
+
+    /// The dead letters of this node from now on: of messages that were sent from here, and of those
+    /// that are poison to an actor here, whoever sent them. While nobody subscribes, none is made.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # async fn example(node: &actix_cluster::Node) {
+    /// let mut letters = node.subscribe_dead_letters();
+    /// while let Some(letter) = letters.next().await {
+    ///     eprintln!("{letter}");
+    /// }
+    /// # }
+    /// ```
+    pub fn subscribe_dead_letters(&self) -> DeadLetterSubscription {
+        self.0.dead_letters().subscribe()
     }
 
     /// How many actors live on the node.

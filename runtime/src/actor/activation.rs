@@ -22,15 +22,15 @@ use super::{
     ClusterContext,
     envelope::BoxEnvelope,
     exit::ExitReason,
-    items::{ItemFuture, Items, poll_waits},
+    items::{Behalf, Items, Waited, poll_waits},
     loading::{Factory, Load, Made},
     mailbox::{Mailbox, Signal},
     panic::{self, Disposal, Panic},
     restart::{Decision, Ended, RestartTracker},
 };
 use crate::{
-    node::{EntityKey, NodeCore},
-    reference::{RejectReason, UnknownReason},
+    node::{EntityKey, NodeCore, Sender},
+    reference::RejectReason,
     remote_actor::RemoteActor,
     supervisor::link::{Link, Order, Report},
 };
@@ -52,7 +52,7 @@ pub(crate) struct Activation<A: RemoteActor> {
     batch: VecDeque<BoxEnvelope<A>>,
     finished: usize,
     inlet: VecDeque<InletEnvelope<A>>,
-    waits: Vec<ItemFuture<A>>,
+    waits: Vec<Waited<A>>,
     items: Items<A>,
 }
 
@@ -186,7 +186,7 @@ impl<A: RemoteActor> Activation<A> {
                 self.fail_to_load(ExitReason::FailedToStart { error, restarts });
             }
             Err(panic) => {
-                let reason = self.panicked(panic);
+                let reason = self.panicked(panic, None);
                 self.fail_to_load(reason);
             }
         }
@@ -283,11 +283,15 @@ impl<A: RemoteActor> Activation<A> {
     }
 
     /// Drops what is left of a failed instance, and lets the tracker decide.
-    fn fail(&mut self, panic: Panic) {
-        let reason = self.panicked(panic);
-        if self.ctx.take_telling() {
-            self.ctx.core().dead_letters().unknown(UnknownReason::Panicked);
+    fn fail(&mut self, mut panic: Panic) {
+        let (sender, behalf) = self.ctx.take_turn();
+        if sender.is_some() || behalf.is_some() {
+            let letters = self.ctx.core().dead_letters();
+            let mut about = letters.about_mailbox(&self.mailbox, behalf.copied());
+            about.sender = panic.sender.take().or(about.sender);
+            letters.panicked(about, sender.unwrap_or(Sender::IsTold));
         }
+        let reason = self.panicked(panic, behalf);
         if let Some(again) = self.drop_instance() {
             again.report("drop of a failed instance");
         }
@@ -295,11 +299,11 @@ impl<A: RemoteActor> Activation<A> {
     }
 
     /// Reports a panic.
-    fn panicked(&self, panic: Panic) -> ExitReason {
-        let Panic { message, location } = panic;
+    fn panicked(&self, panic: Panic, behalf: Behalf) -> ExitReason {
+        let Panic { message, location, .. } = panic;
         self.mailbox.count_panic();
-        let id = self.mailbox.id();
-        tracing::warn!(actor = A::NAME, %id, panic = message, location, "actor panicked");
+        let (id, msg) = (self.mailbox.id(), behalf.copied());
+        tracing::warn!(actor = A::NAME, %id, msg, panic = message, location, "actor panicked");
         ExitReason::Panicked { message, location, restarts: self.supervision.restarts() }
     }
 
@@ -410,13 +414,15 @@ impl<A: RemoteActor> Activation<A> {
         for envelope in self.batch.drain(..).chain(queue) {
             // A message's own `drop` may panic; the others are to be answered all the same.
             let ended = panic::catch(|| match moved_from {
-                Some(entity) => envelope.redirect(entity, core),
-                None => envelope.reject(reject, dead_letters),
+                Some(_) => envelope.redirect(&self.mailbox, core),
+                None => envelope.reject(reject, &self.mailbox, dead_letters),
             });
             ended.unwrap_or_else(|panic| panic.report("drop of a message"));
         }
         let left = std::mem::take(&mut self.inlet);
-        left.iter().for_each(|_| dead_letters.rejected(reject));
+        for _ in &left {
+            dead_letters.rejected(reject, |letters| letters.about_mailbox(&self.mailbox, None));
+        }
         dispose_quietly(left);
         self.ctx.close_inlet();
         tracing::debug!(actor = A::NAME, id = %self.mailbox.id(), %reason, "actor ended");

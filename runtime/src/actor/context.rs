@@ -19,12 +19,12 @@ use tokio::sync::oneshot;
 
 use super::{
     failure,
-    items::{ItemFuture, Kind, Spawned},
+    items::{Behalf, Kind, Spawned, Waited},
     mailbox::{ActorId, Mailbox},
     timer::{Every, Later, deliver},
 };
 use crate::{
-    node::{EntityKey, Node, NodeCore},
+    node::{DeadLetters, EntityKey, Node, NodeCore, Sender},
     reference::{ActorRef, RejectReason},
     remote_actor::RemoteActor,
 };
@@ -44,12 +44,14 @@ pub struct ClusterContext<A: Actor> {
     node: Arc<NodeCore>,
     state: ActorState,
     spawned: Vec<Spawned<A>>,
-    waits: Vec<ItemFuture<A>>,
+    waits: Vec<Waited<A>>,
     cancelled: Vec<SpawnHandle>,
     last_handle: SpawnHandle,
     running: usize,
-    /// Whether a told message is having its turn: if it panics, nobody waits to be told.
-    telling: bool,
+    /// Whose turn it is, if a message has one: whether its sender will hear how it ended.
+    in_hand: Option<Sender>,
+    /// The name of the message on whose behalf code runs: in its turn, or in a future that it left.
+    behalf: Behalf,
     /// What the instance failed with, if it said so itself.
     failure: Option<Box<str>>,
     inlet: OnceCell<Box<Inlet<A>>>,
@@ -135,7 +137,8 @@ impl<A: Actor<Context = Self>> ClusterContext<A> {
             cancelled: Vec::new(),
             last_handle: SpawnHandle::default(),
             running: 0,
-            telling: false,
+            in_hand: None,
+            behalf: None,
             failure: None,
             inlet: OnceCell::new(),
         }
@@ -161,13 +164,21 @@ impl<A: Actor<Context = Self>> ClusterContext<A> {
         self.running = handle;
     }
 
-    pub(crate) fn set_telling(&mut self, telling: bool) {
-        self.telling = telling;
+    pub(crate) fn begin_turn(&mut self, message: &'static &'static str, sender: Sender) {
+        (self.in_hand, self.behalf) = (Some(sender), Some(message));
     }
 
-    /// Whether a told message was cut short.
-    pub(crate) fn take_telling(&mut self) -> bool {
-        std::mem::take(&mut self.telling)
+    pub(crate) fn end_turn(&mut self) {
+        (self.in_hand, self.behalf) = (None, None);
+    }
+
+    pub(crate) fn set_behalf(&mut self, behalf: Behalf) {
+        self.behalf = behalf;
+    }
+
+    /// Whose turn was cut short, and on whose behalf.
+    pub(crate) fn take_turn(&mut self) -> (Option<Sender>, Behalf) {
+        (self.in_hand.take(), self.behalf.take())
     }
 
     /// Whether the instance failed, and said so itself.
@@ -193,7 +204,7 @@ impl<A: Actor<Context = Self>> ClusterContext<A> {
         !self.spawned.is_empty()
     }
 
-    pub(crate) fn take_new_waits(&mut self) -> Vec<ItemFuture<A>> {
+    pub(crate) fn take_new_waits(&mut self) -> Vec<Waited<A>> {
         std::mem::take(&mut self.waits)
     }
 
@@ -206,34 +217,12 @@ impl<A: Actor<Context = Self>> ClusterContext<A> {
     }
 
     /// Makes ready for a fresh instance; the caller drops what is returned under its own guard.
-    pub(crate) fn reset(&mut self) -> (Vec<Spawned<A>>, Vec<ItemFuture<A>>) {
+    pub(crate) fn reset(&mut self) -> (Vec<Spawned<A>>, Vec<Waited<A>>) {
         self.state = ActorState::Started;
         self.running = 0;
         self.failure = None;
         self.cancelled.clear();
         (std::mem::take(&mut self.spawned), std::mem::take(&mut self.waits))
-    }
-
-    /// Takes over what came in through actix addresses; what is beyond the cap is a dead letter.
-    pub(crate) fn poll_inlet(
-        &mut self,
-        task: &mut task::Context<'_>,
-        into: &mut VecDeque<Envelope<A>>,
-    ) {
-        let Some(inlet) = self.inlet.get_mut() else { return };
-        while let task::Poll::Ready(Some(envelope)) = Pin::new(&mut inlet.receiver).poll_next(task)
-        {
-            if into.len() < Self::INLET_LIMIT {
-                into.push_back(envelope);
-            } else {
-                self.node.dead_letters().rejected(RejectReason::Full);
-            }
-        }
-    }
-
-    /// Runs one message that came in through an actix address.
-    pub(crate) fn handle_inlet(&mut self, actor: &mut A, mut envelope: Envelope<A>) {
-        envelope.handle(actor, self);
     }
 
     /// Drops the addresses' end of the inlet, so that they see a closed mailbox.
@@ -247,8 +236,37 @@ impl<A: Actor<Context = Self>> ClusterContext<A> {
     {
         self.last_handle = self.last_handle.next();
         let handle = self.last_handle;
-        self.spawned.push(Spawned { handle, kind, future: Box::pin(future) });
+        let (behalf, future) = (self.behalf, Box::pin(future));
+        self.spawned.push(Spawned { handle, kind, behalf, future });
         self.last_handle
+    }
+}
+
+/// What comes in through actix addresses.
+impl<A: RemoteActor> ClusterContext<A> {
+    /// Takes over what came in; what is beyond the cap is a dead letter.
+    pub(crate) fn poll_inlet(
+        &mut self,
+        task: &mut task::Context<'_>,
+        into: &mut VecDeque<Envelope<A>>,
+    ) {
+        let Some(inlet) = self.inlet.get_mut() else { return };
+        while let task::Poll::Ready(Some(envelope)) = Pin::new(&mut inlet.receiver).poll_next(task)
+        {
+            if into.len() < Self::INLET_LIMIT {
+                into.push_back(envelope);
+            } else {
+                let about = |letters: &DeadLetters| letters.about_mailbox(&self.mailbox, None);
+                self.node.dead_letters().rejected(RejectReason::Full, about);
+            }
+        }
+    }
+
+    /// Runs one message. What it is called, only actix knows.
+    pub(crate) fn handle_inlet(&mut self, actor: &mut A, mut envelope: Envelope<A>) {
+        self.in_hand = Some(Sender::IsGone);
+        envelope.handle(actor, self);
+        self.end_turn();
     }
 }
 
@@ -288,7 +306,7 @@ impl<A: Actor<Context = Self>> AsyncContext<A> for ClusterContext<A> {
     where
         F: ActorFuture<A, Output = ()> + 'static,
     {
-        self.waits.push(Box::pin(future));
+        self.waits.push(Waited { behalf: self.behalf, future: Box::pin(future) });
     }
 
     fn waiting(&self) -> bool {

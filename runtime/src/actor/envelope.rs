@@ -11,12 +11,17 @@ use std::{
 use actix::{Actor, Handler, dev::MessageResponse};
 use tokio::sync::oneshot;
 
-use super::{ClusterContext, mailbox::Remote, panic};
+use super::{
+    ClusterContext,
+    mailbox::{Mailbox, Remote},
+    panic,
+};
 use crate::{
     cluster::{outbound, wire::Extensions},
     message::RemoteMessage,
-    node::{DeadLetters, EntityKey, NodeCore},
+    node::{DeadLetters, NodeCore, Sender},
     reference::{RejectReason, UnknownReason},
+    remote_actor::RemoteActor,
 };
 
 pub(crate) type BoxEnvelope<A> = Box<dyn Envelope<A>>;
@@ -31,13 +36,17 @@ pub(crate) trait Envelope<A: Actor>: Send {
         None
     }
 
-    /// Ends it without a turn.
-    fn reject(self: Box<Self>, reason: RejectReason, dead_letters: &DeadLetters);
+    /// Ends it without a turn; it was for the actor of this mailbox.
+    fn reject(
+        self: Box<Self>,
+        reason: RejectReason,
+        mailbox: &Mailbox<A>,
+        dead_letters: &DeadLetters,
+    );
 
-    /// Sends it on, without a turn: the entity it is for belongs on another node.
-    fn redirect(self: Box<Self>, to: &EntityKey, core: &Arc<NodeCore>) {
-        let _ = to;
-        self.reject(RejectReason::Moved, core.dead_letters());
+    /// Sends it on, without a turn: the entity of this mailbox belongs on another node.
+    fn redirect(self: Box<Self>, mailbox: &Mailbox<A>, core: &Arc<NodeCore>) {
+        self.reject(RejectReason::Moved, mailbox, core.dead_letters());
     }
 }
 
@@ -50,9 +59,9 @@ pub(crate) struct Rejected<A: Actor> {
 
 impl<A: Actor> Rejected<A> {
     /// Ends it. A message's own `drop` may panic, which is nothing to whoever ends it.
-    pub(crate) fn end(self, dead_letters: &DeadLetters) {
+    pub(crate) fn end(self, mailbox: &Mailbox<A>, dead_letters: &DeadLetters) {
         let Self { envelope, reason } = self;
-        panic::catch(|| envelope.reject(reason, dead_letters))
+        panic::catch(|| envelope.reject(reason, mailbox, dead_letters))
             .unwrap_or_else(|panic| panic.report("drop of a message"));
     }
 }
@@ -62,23 +71,31 @@ pub(crate) struct LocalTell<M>(pub(crate) M);
 
 impl<A, M> Envelope<A> for LocalTell<M>
 where
-    A: Actor<Context = ClusterContext<A>> + Handler<M>,
+    A: RemoteActor + Handler<M>,
     M: RemoteMessage,
 {
     fn handle(self: Box<Self>, actor: &mut A, ctx: &mut ClusterContext<A>) {
-        ctx.set_telling(true);
+        ctx.begin_turn(const { &M::NAME }, Sender::IsGone);
         actor.handle(self.0, ctx).handle(ctx, None);
-        ctx.set_telling(false);
+        ctx.end_turn();
     }
 
-    fn reject(self: Box<Self>, reason: RejectReason, dead_letters: &DeadLetters) {
-        dead_letters.rejected(reason);
+    fn reject(
+        self: Box<Self>,
+        reason: RejectReason,
+        mailbox: &Mailbox<A>,
+        dead_letters: &DeadLetters,
+    ) {
+        dead_letters.rejected(reason, |letters| letters.about_mailbox(mailbox, Some(M::NAME)));
     }
 
-    fn redirect(self: Box<Self>, to: &EntityKey, core: &Arc<NodeCore>) {
+    fn redirect(self: Box<Self>, mailbox: &Mailbox<A>, core: &Arc<NodeCore>) {
+        let Some(to) = mailbox.entity() else {
+            return self.reject(RejectReason::Moved, mailbox, core.dead_letters());
+        };
         match outbound::tell(to.address(), &self.0, Extensions::default(), Vec::new()) {
             Ok(payload) => core.redirect(to.hash(), &payload),
-            Err(_) => core.dead_letters().rejected(RejectReason::Unsendable),
+            Err(_) => self.reject(RejectReason::Unsendable, mailbox, core.dead_letters()),
         }
     }
 }
@@ -180,27 +197,31 @@ impl<M> AskCell<M> {
 
 impl<A, M> Envelope<A> for LocalAsk<M>
 where
-    A: Actor<Context = ClusterContext<A>> + Handler<M>,
+    A: RemoteActor + Handler<M>,
     M: RemoteMessage,
 {
     fn handle(self: Box<Self>, actor: &mut A, ctx: &mut ClusterContext<A>) {
         let Self { cell, reply, deadline } = *self;
         if reply.is_closed() {
-            return ctx.core().dead_letters().rejected(RejectReason::Cancelled);
+            let about =
+                |letters: &DeadLetters| letters.about_mailbox(&ctx.mailbox(), Some(M::NAME));
+            return ctx.core().dead_letters().rejected(RejectReason::Cancelled, about);
         }
         if deadline <= ctx.clock().now() {
             cell.reject(RejectReason::Expired);
             return;
         }
         let Some(msg) = cell.begin(ctx.panics()) else { return };
+        ctx.begin_turn(const { &M::NAME }, Sender::IsTold);
         // Declared after `reply`, so that an unwinding turn marks the cell before the asker wakes.
         let turn = Turn(&cell);
         let result = actor.handle(msg, ctx);
         drop(turn);
         result.handle(ctx, Some(reply));
+        ctx.end_turn();
     }
 
-    fn reject(self: Box<Self>, reason: RejectReason, _: &DeadLetters) {
+    fn reject(self: Box<Self>, reason: RejectReason, _: &Mailbox<A>, _: &DeadLetters) {
         self.cell.reject(reason);
     }
 }

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     cluster::frame::{Frame, Turn},
     message::{RemoteMessage, decode},
-    node::{DeadLetters, EntityKey, NodeCore},
+    node::{DeadLetters, NodeCore, Sender},
     reference::{RejectReason, UnknownReason},
     remote_actor::RemoteActor,
 };
@@ -68,9 +68,11 @@ where
                 return frame.reject(RejectReason::Mismatch);
             }
         };
+        ctx.begin_turn(const { &M::NAME }, Sender::IsTold);
         let turn = frame.begin();
         if !turn.is_asked() {
             actor.handle(msg, ctx).handle(ctx, None);
+            ctx.end_turn();
             return turn.finish();
         }
         let (reply, mut result) = oneshot::channel();
@@ -84,17 +86,18 @@ where
                 ctx.spawn(Answering::<A, M> { result, turn: Some(turn), mailbox, panics });
             }
         }
+        ctx.end_turn();
     }
 
     fn remote(&self) -> Option<Remote> {
         self.frame.from()
     }
 
-    fn reject(self: Box<Self>, reason: RejectReason, _: &DeadLetters) {
+    fn reject(self: Box<Self>, reason: RejectReason, _: &Mailbox<A>, _: &DeadLetters) {
         self.frame.reject(reason);
     }
 
-    fn redirect(self: Box<Self>, _: &EntityKey, _: &Arc<NodeCore>) {
+    fn redirect(self: Box<Self>, _: &Mailbox<A>, _: &Arc<NodeCore>) {
         self.frame.moved();
     }
 }

@@ -19,6 +19,9 @@ use super::ClusterContext;
 
 pub(crate) type ItemFuture<A> = Pin<Box<dyn ActorFuture<A, Output = ()>>>;
 
+/// The name of the message that left a future behind, if one did.
+pub(crate) type Behalf = Option<&'static &'static str>;
+
 /// Whether a future keeps its actor from being passivated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -31,6 +34,13 @@ pub(crate) enum Kind {
 pub(crate) struct Spawned<A: Actor> {
     pub(crate) handle: SpawnHandle,
     pub(crate) kind: Kind,
+    pub(crate) behalf: Behalf,
+    pub(crate) future: ItemFuture<A>,
+}
+
+/// A future that is to end before the next message has its turn.
+pub(crate) struct Waited<A: Actor> {
+    pub(crate) behalf: Behalf,
     pub(crate) future: ItemFuture<A>,
 }
 
@@ -43,6 +53,7 @@ pub(crate) struct Items<A: Actor> {
 
 struct Item<A: Actor> {
     kind: Kind,
+    behalf: Behalf,
     future: ItemFuture<A>,
     waker: Waker,
     state: Arc<ItemWaker>,
@@ -75,7 +86,7 @@ impl<A: Actor<Context = ClusterContext<A>>> Items<A> {
 
     /// Adds a future, to be polled soon.
     pub(crate) fn add(&mut self, spawned: Spawned<A>) {
-        let Spawned { handle, kind, future } = spawned;
+        let Spawned { handle, kind, behalf, future } = spawned;
         let handle = handle.into_usize();
         self.work += usize::from(kind == Kind::Work);
         let state = Arc::new(ItemWaker {
@@ -85,7 +96,7 @@ impl<A: Actor<Context = ClusterContext<A>>> Items<A> {
         });
         let waker = Waker::from(Arc::clone(&state));
         self.ready.lock().woken.push_back(handle);
-        self.items.insert(handle, Item { kind, future, waker, state });
+        self.items.insert(handle, Item { kind, behalf, future, waker, state });
     }
 
     /// Drops a future.
@@ -134,9 +145,11 @@ impl<A: Actor<Context = ClusterContext<A>>> Items<A> {
             *budget -= 1;
             polled = true;
             ctx.set_running(handle);
+            ctx.set_behalf(item.behalf);
             let mut task = Context::from_waker(&item.waker);
             let done = item.future.as_mut().poll(actor, ctx, &mut task);
             ctx.set_running(0);
+            ctx.set_behalf(None);
             if done.is_ready() || ctx.state() == actix::ActorState::Stopped {
                 drop(self.remove(handle));
             }
@@ -180,7 +193,7 @@ impl Wake for ItemWaker {
 
 /// Polls the newest future that the actor waits for; `Ready` once there is none.
 pub(crate) fn poll_waits<A: Actor<Context = ClusterContext<A>>>(
-    waits: &mut Vec<ItemFuture<A>>,
+    waits: &mut Vec<Waited<A>>,
     actor: &mut A,
     ctx: &mut ClusterContext<A>,
     task: &mut Context<'_>,
@@ -191,7 +204,10 @@ pub(crate) fn poll_waits<A: Actor<Context = ClusterContext<A>>>(
         if !ctx.state().alive() {
             return Poll::Ready(());
         }
-        match newest.as_mut().poll(actor, ctx, task) {
+        ctx.set_behalf(newest.behalf);
+        let polled = newest.future.as_mut().poll(actor, ctx, task);
+        ctx.set_behalf(None);
+        match polled {
             Poll::Ready(()) => drop(waits.pop()),
             Poll::Pending if ctx.has_new_waits() || !ctx.state().alive() => {}
             Poll::Pending => return Poll::Pending,

@@ -13,6 +13,7 @@ use std::{
 };
 
 use super::failure::shortened;
+use crate::node::NodeId;
 
 /// A panic that was caught.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ pub(crate) struct Panic {
     pub(crate) message: String,
     /// File, line and column; `None` where no hook was told.
     pub(crate) location: Option<String>,
+    /// The node whose message was being handled, if another one sent it.
+    pub(crate) sender: Option<NodeId>,
 }
 
 thread_local! {
@@ -28,6 +31,8 @@ thread_local! {
     static CATCHING: Cell<bool> = const { Cell::new(false) };
     /// Where the last panic inside of a `catch` was.
     static LOCATION: RefCell<Option<String>> = const { RefCell::new(None) };
+    /// Whose message was in hand then.
+    static SENDER: RefCell<Option<NodeId>> = const { RefCell::new(None) };
 }
 
 /// Runs code of a user's, and catches its panic.
@@ -39,8 +44,15 @@ pub(crate) fn catch<T>(run: impl FnOnce() -> T) -> Result<T, Panic> {
         // Taken first: the payload's own `drop` may panic.
         let (message, location) = (shortened(message_of(payload.as_ref())), LOCATION.take());
         discard(payload);
-        Panic { message, location }
+        Panic { message, location, sender: SENDER.take() }
     })
+}
+
+/// The panic that unwinds now cuts the turn of a message of that node short.
+pub(crate) fn note_sender(node: NodeId) {
+    if CATCHING.get() {
+        SENDER.set(Some(node));
+    }
 }
 
 impl Panic {
@@ -145,7 +157,7 @@ mod tests {
     fn a_caught_panic_has_its_message_and_its_place() {
         install_hook();
         let line = Cell::new(0);
-        let Panic { message, location } = catch(|| fail(&line)).expect_err("it panics");
+        let Panic { message, location, .. } = catch(|| fail(&line)).expect_err("it panics");
         assert_eq!(message, "on purpose, 1");
         let location = location.expect("it was noted");
         assert!(location.starts_with(&format!("{}:{}:", file!(), line.get())), "{location}");

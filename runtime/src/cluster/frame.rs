@@ -10,11 +10,12 @@ use actix_cluster_transport::{Class, Receipt, SendError, Session};
 use bytes::Bytes;
 
 use super::{
+    node_id,
     pending::Correlation,
-    wire::{Address, Extensions, Head, PayloadError},
+    wire::{Address, Extensions, Head, PayloadError, unknown_tell},
 };
 use crate::{
-    actor::mailbox::Remote,
+    actor::{mailbox::Remote, panic},
     message::WireId,
     node::NodeCore,
     reference::{RejectReason, UnknownReason},
@@ -47,7 +48,16 @@ pub(crate) enum Origin {
 #[derive(Debug)]
 pub(crate) struct Turn {
     origin: Option<Origin>,
-    correlation: Option<Correlation>,
+    about: About,
+}
+
+/// What a turn that is cut short tells its sender.
+#[derive(Debug)]
+enum About {
+    /// The asker has its message still.
+    Asked(Correlation),
+    /// Nobody has a tell's message any more, so it says what that was.
+    Told { target: u64, payload: Bytes },
 }
 
 impl Frame {
@@ -97,7 +107,7 @@ impl Frame {
     /// It will not run.
     pub(crate) fn reject(mut self, reason: RejectReason) {
         if let Some(origin) = self.origin.take() {
-            origin.reject(self.target, reason);
+            origin.reject(self.target, reason, &self.payload);
         }
     }
 
@@ -125,17 +135,21 @@ impl Frame {
                     // If the session is over, its end has told the sender already.
                     Ok(()) | Err(SendError::Ended) => {}
                     // As long as a frame may be, the message has no room for the way back.
-                    Err(_) => Origin::There(session, receipt).reject(self.target, Moved),
+                    Err(_) => Origin::There(session, receipt).reject(self.target, Moved, &[]),
                 }
             }
             (Origin::Here(core), None) => core.redirect(self.target, &self.payload),
-            (origin, Some(_)) => origin.reject(self.target, Moved),
+            (origin, Some(_)) => origin.reject(self.target, Moved, &self.payload),
         }
     }
 
     /// Its turn begins: from here on it may have run.
     pub(crate) fn begin(mut self) -> Turn {
-        Turn { origin: self.origin.take(), correlation: self.correlation }
+        let about = match self.correlation {
+            Some(correlation) => About::Asked(correlation),
+            None => About::Told { target: self.target, payload: std::mem::take(&mut self.payload) },
+        };
+        Turn { origin: self.origin.take(), about }
     }
 }
 
@@ -161,18 +175,22 @@ impl Drop for Frame {
             // While it is decoded, only the code that reads it can panic: it is not to be repeated.
             let unread = std::thread::panicking();
             let reason = if unread { RejectReason::Mismatch } else { RejectReason::Stopped };
-            origin.reject(self.target, reason);
+            origin.reject(self.target, reason, &self.payload);
         }
     }
 }
 
 impl Origin {
-    pub(crate) fn reject(self, target: u64, reason: RejectReason) {
+    /// The frame will not run; `payload` is what is left of it.
+    pub(crate) fn reject(self, target: u64, reason: RejectReason, payload: &[u8]) {
         match self {
             Self::There(session, receipt) => {
                 session.reject(receipt, target, reason as u8, reason.later());
             }
-            Self::Here(core) => core.dead_letters().rejected(reason),
+            Self::Here(core) => {
+                let letters = core.dead_letters();
+                letters.rejected(reason, |letters| letters.about_payload(payload, target));
+            }
         }
     }
 }
@@ -184,7 +202,7 @@ const SHARE_OVER: usize = 16 * 1024;
 impl Turn {
     /// Whether somebody awaits the result.
     pub(crate) fn is_asked(&self) -> bool {
-        self.correlation.is_some()
+        matches!(self.about, About::Asked(_))
     }
 
     /// The handler has returned, and nobody waits for what.
@@ -194,7 +212,7 @@ impl Turn {
 
     /// The handler's result, encoded by `encode` behind the head that it is given.
     pub(crate) fn reply<E>(mut self, encode: impl FnOnce(Vec<u8>) -> Result<Vec<u8>, E>) {
-        let Some(correlation) = self.correlation else { return };
+        let About::Asked(correlation) = self.about else { return };
         let head = Head::Reply { correlation }.put(Vec::with_capacity(64));
         let sent = match (encode(head), &self.origin) {
             (Ok(reply), Some(Origin::There(session, _))) => {
@@ -226,15 +244,28 @@ impl Turn {
 
     /// Ends the turn without a result.
     fn tell_unknown(&mut self, reason: UnknownReason) {
-        match self.origin.take() {
-            Some(Origin::There(session, receipt)) => {
-                let correlation = self.correlation.unwrap_or(0);
-                let head = Head::Unknown { correlation, reason: reason as u8 };
-                // It is short, and if the session is over, its end has told the sender already.
+        let reason_number = reason as u8;
+        match (self.origin.take(), &self.about) {
+            // These are short, and if the session is over, its end has told the sender already.
+            (Some(Origin::There(session, receipt)), About::Asked(correlation)) => {
+                let correlation = *correlation;
+                let head = Head::Unknown { correlation, reason: reason_number };
                 let _ = session.answer(receipt, correlation, &head.put(Vec::new()));
             }
-            Some(Origin::Here(core)) => core.dead_letters().unknown(reason),
-            None => {}
+            (Some(Origin::There(session, receipt)), About::Told { target, payload }) => {
+                let unknown = unknown_tell(reason_number, payload);
+                // With a long key it may be refused, where it is short enough without.
+                if let Err(SendError::Full) = session.answer(receipt, *target, &unknown) {
+                    let head = Head::Unknown { correlation: 0, reason: reason_number };
+                    let _ = session.answer(receipt, *target, &head.put(Vec::new()));
+                }
+            }
+            (Some(Origin::Here(core)), About::Told { target, payload }) => {
+                let letters = core.dead_letters();
+                letters.unknown(reason, |letters| letters.about_payload(payload, *target));
+            }
+            // An ask comes back by itself, and never through here.
+            (Some(Origin::Here(_)), About::Asked(_)) | (None, _) => {}
         }
     }
 
@@ -250,6 +281,9 @@ impl Drop for Turn {
     fn drop(&mut self) {
         if self.origin.is_some() {
             let panicked = std::thread::panicking();
+            if let (true, Some(Origin::There(session, _))) = (panicked, &self.origin) {
+                panic::note_sender(node_id(session.peer()));
+            }
             let reason = if panicked { UnknownReason::Panicked } else { UnknownReason::NoReply };
             self.tell_unknown(reason);
         }

@@ -10,11 +10,12 @@ use actix_cluster_transport::{Class, Inbound, PeerId, Session, Unsettled};
 use super::{
     Cluster,
     frame::{Frame, Origin},
+    mark::Mark,
     pending::Answer,
     wire::{Address, Head},
 };
 use crate::{
-    node::{NodeCore, Residents},
+    node::{DeadLetters, NodeCore, Residents, Sender},
     reference::{RejectReason, UnknownReason},
 };
 
@@ -75,7 +76,7 @@ impl Drop for Batch {
                     frame.moved();
                 }
                 Ok(frame) => frame.reject(RejectReason::NodeStopped),
-                Err((origin, _)) => origin.reject(target, RejectReason::Mismatch),
+                Err((origin, _)) => origin.reject(target, RejectReason::Mismatch, &[]),
             }
         }
     }
@@ -84,13 +85,14 @@ impl Drop for Batch {
 /// Hands over a message that came back to this node, which owns its target now.
 pub(super) fn deliver_here(core: &Arc<NodeCore>, target: u64, payload: bytes::Bytes) {
     let arbiters = core.arbiters();
-    let theirs = Arc::clone(core);
+    let (theirs, kept) = (Arc::clone(core), payload.clone());
     let job = Box::new(move |residents: &Residents| {
         let origin = Origin::Here(Arc::clone(&theirs));
         receive(&theirs, residents, origin, target, payload);
     });
     if arbiters[(target % arbiters.len() as u64) as usize].deliver(job).is_err() {
-        core.dead_letters().rejected(RejectReason::NodeStopped);
+        let about = |letters: &DeadLetters| letters.about_payload(&kept, target);
+        core.dead_letters().rejected(RejectReason::NodeStopped, about);
     }
 }
 
@@ -106,7 +108,7 @@ pub(crate) fn receive(
         Ok(frame) => frame,
         Err((origin, error)) => {
             tracing::warn!(node = %core.id(), %error, "a message was not understood");
-            return origin.reject(target, RejectReason::Mismatch);
+            return origin.reject(target, RejectReason::Mismatch, &[]);
         }
     };
     let kind = frame.address().and_then(|to| core.kinds().find(to.actor_type()));
@@ -130,10 +132,10 @@ fn answer(core: &Arc<NodeCore>, cluster: &Cluster, from: &PeerId, frame: &Inboun
             let body = payload.slice_ref(body);
             cluster.pending.answer(from, correlation, Answer::Reply(body));
         }
-        Ok((Head::Unknown { correlation, reason }, _)) => {
+        Ok((Head::Unknown { correlation, reason }, told)) => {
             let reason = UnknownReason::from_wire(reason);
             match correlation {
-                0 => core.dead_letters().unknown(reason),
+                0 => unknown_tell(core, from, frame.target, reason, told),
                 _ => cluster.pending.answer(from, correlation, Answer::Unknown(reason)),
             }
         }
@@ -146,6 +148,16 @@ fn answer(core: &Arc<NodeCore>, cluster: &Cluster, from: &PeerId, frame: &Inboun
     }
 }
 
+/// A peer says that a tell, whose head may follow, may have run.
+fn unknown_tell(core: &NodeCore, from: &PeerId, target: u64, reason: UnknownReason, told: &[u8]) {
+    let letters = core.dead_letters();
+    let about = |letters: &DeadLetters| letters.about_told(told, target, from);
+    match reason {
+        UnknownReason::Panicked => letters.panicked(about(letters), Sender::IsGone),
+        _ => letters.unknown(reason, about),
+    }
+}
+
 /// A peer says that a message did not run.
 pub(super) fn rejected(
     core: &NodeCore,
@@ -155,23 +167,34 @@ pub(super) fn rejected(
     reason: u8,
 ) {
     let reason = RejectReason::from_wire(reason);
-    match message.token {
-        0 => core.dead_letters().rejected(reason),
-        correlation => cluster.pending.answer(from, correlation, Answer::Rejected(reason)),
+    match Mark::read(message.token) {
+        Mark::Tell(mark) => {
+            let about = |letters: &DeadLetters| letters.about_mark(mark, message.target, from);
+            core.dead_letters().rejected(reason, about);
+        }
+        Mark::Ask(correlation) => {
+            cluster.pending.answer(from, correlation, Answer::Rejected(reason));
+        }
     }
 }
 
 /// A session has ended with this unsettled.
 pub(super) fn lost(core: &NodeCore, cluster: &Cluster, from: &PeerId, unsettled: Vec<Unsettled>) {
-    for Unsettled { token, written, .. } in unsettled {
-        match (token, written) {
-            (0, true) => core.dead_letters().unknown(UnknownReason::NodeDown),
-            (0, false) => core.dead_letters().rejected(RejectReason::Unreachable),
-            (_, true) => {
-                cluster.pending.answer(from, token, Answer::Unknown(UnknownReason::NodeDown))
+    use {RejectReason::Unreachable, UnknownReason::NodeDown};
+    let letters = core.dead_letters();
+    for Unsettled { target, token, written } in unsettled {
+        match (Mark::read(token), written) {
+            (Mark::Tell(mark), true) => {
+                letters.unknown(NodeDown, |letters| letters.about_mark(mark, target, from));
             }
-            (_, false) => {
-                cluster.pending.answer(from, token, Answer::Rejected(RejectReason::Unreachable));
+            (Mark::Tell(mark), false) => {
+                letters.rejected(Unreachable, |letters| letters.about_mark(mark, target, from));
+            }
+            (Mark::Ask(correlation), true) => {
+                cluster.pending.answer(from, correlation, Answer::Unknown(NodeDown));
+            }
+            (Mark::Ask(correlation), false) => {
+                cluster.pending.answer(from, correlation, Answer::Rejected(Unreachable));
             }
         }
     }

@@ -131,7 +131,10 @@ impl Redirects {
     pub(crate) fn close(&mut self, dead_letters: &DeadLetters) {
         self.is_closed = true;
         self.bytes = 0;
-        self.queue.drain(..).for_each(|_| dead_letters.rejected(RejectReason::Moved));
+        for Redirect { target, payload, .. } in self.queue.drain(..) {
+            dead_letters
+                .rejected(RejectReason::Moved, |letters| letters.about_payload(&payload, target));
+        }
     }
 
     /// How many wait.

@@ -21,6 +21,7 @@ use tokio::{sync::oneshot, task::JoinSet};
 use super::{
     Cluster, JoinError, Phase, Validated, inbound,
     join::{self, Found},
+    mark::TellMark,
     membership::{Member, Membership, MembershipEvent, SeedTarget, Swim, View},
     node_id, peer_id,
     placement::{Candidate, Shard, Table},
@@ -30,7 +31,7 @@ use super::{
 };
 use crate::{
     message::WireId,
-    node::{NodeCore, NodeId},
+    node::{DeadLetters, NodeCore, NodeId},
     reference::RejectReason,
 };
 
@@ -436,7 +437,7 @@ impl Shell {
         }
         redirects.poll(now, |redirect| match self.send_on(redirect) {
             Attempt::NotNow if redirect.is_overdue(now) => {
-                self.core.dead_letters().rejected(RejectReason::Moved);
+                self.give_up(redirect, RejectReason::Moved);
                 Attempt::Done
             }
             attempt => attempt,
@@ -444,7 +445,6 @@ impl Shell {
     }
 
     fn send_on(&self, redirect: &Redirect) -> Attempt {
-        let dead_letters = self.core.dead_letters();
         let Redirect { target, payload, .. } = redirect;
         match self.cluster.routing.to_shard(Shard::of(*target)) {
             Route::Here => {
@@ -452,21 +452,28 @@ impl Shell {
                 Attempt::Done
             }
             Route::There(peer) if is_disputed(&peer, payload) => {
-                dead_letters.rejected(RejectReason::Mismatch);
+                self.give_up(redirect, RejectReason::Mismatch);
                 Attempt::Done
             }
             Route::There(peer) => {
-                match peer.session.try_send(Class::Message, *target, 0, payload) {
+                let mark = TellMark::of(payload).map_or(0, TellMark::number);
+                match peer.session.try_send(Class::Message, *target, mark, payload) {
                     Ok(()) => Attempt::Done,
                     Err(_) => Attempt::NotNow,
                 }
             }
             Route::Later => Attempt::NotNow,
             Route::Nowhere(reason) => {
-                dead_letters.rejected(reason);
+                self.give_up(redirect, reason);
                 Attempt::Done
             }
         }
+    }
+
+    fn give_up(&self, redirect: &Redirect, reason: RejectReason) {
+        let Redirect { target, payload, .. } = redirect;
+        let about = |letters: &DeadLetters| letters.about_payload(payload, *target);
+        self.core.dead_letters().rejected(reason, about);
     }
 }
 

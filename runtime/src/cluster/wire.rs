@@ -36,7 +36,8 @@ pub(crate) enum Head<'a> {
     },
     /// The handler's result.
     Reply { correlation: u64 },
-    /// The message may have run, and no result will come. Correlation 0 stands for a tell.
+    /// The message may have run, and no result will come. Correlation 0 stands for a tell, whose own
+    /// head follows, without its extensions.
     Unknown { correlation: u64, reason: u8 },
     /// A tell that did not run, because its target is elsewhere: the payload follows.
     Moved,
@@ -145,6 +146,17 @@ impl<'a> Head<'a> {
     }
 }
 
+/// An [`Unknown`](Head::Unknown) for a tell, which says what was told.
+pub(crate) fn unknown_tell(reason: u8, told: &[u8]) -> Vec<u8> {
+    let unknown = Head::Unknown { correlation: 0, reason }.put(Vec::new());
+    match Head::take(told) {
+        Ok((Head::Tell { to, message, .. }, _)) => {
+            Head::Tell { to, message, extensions: &[] }.put(unknown)
+        }
+        Ok(_) | Err(_) => unknown,
+    }
+}
+
 impl Extensions {
     /// The bytes of the extensions, at the front of `buffer`.
     pub(crate) fn encode<'b>(&self, buffer: &'b mut ExtensionBuffer) -> &'b [u8] {
@@ -246,6 +258,19 @@ mod tests {
             assert!(page.lines().any(is_row), "docs/wire.md has no row of {name} with {row}");
             assert_eq!(Head::take(bytes), Ok((head, &[][..])));
         }
+    }
+
+    #[test]
+    fn an_unknown_tell_says_what_was_told() {
+        let to = Address::Entity { actor_type: 2, key: "k" };
+        let mut told = Head::Tell { to, message: 3, extensions: &[2, 1, 5] }.put(Vec::new());
+        told.extend_from_slice(b"the message");
+        let unknown = unknown_tell(1, &told);
+        assert_eq!(unknown, [3, 0, 1, 0, 1, 2, 1, b'k', 3, 0]);
+        let (head, body) = Head::take(&unknown).expect("a head");
+        assert_eq!(head, Head::Unknown { correlation: 0, reason: 1 });
+        assert_eq!(Head::take(body), Ok((Head::Tell { to, message: 3, extensions: &[] }, &[][..])));
+        assert_eq!(unknown_tell(1, b"\xff"), [3, 0, 1], "as older releases write it");
     }
 
     #[test]

@@ -15,7 +15,7 @@ use actix_cluster_transport::{Clock, Random};
 use tokio::sync::{oneshot, watch};
 
 use super::{
-    DeadLetters, NodeId,
+    DeadLetters, Names, NodeId,
     arbiter::Arbiter,
     entities::Entities,
     kinds::Kinds,
@@ -131,6 +131,7 @@ impl Drop for Scope {
 impl NodeCore {
     pub(crate) fn new(parts: Parts) -> Self {
         let Parts { id, kinds, cluster, clock, random, arbiters } = parts;
+        let dead_letters = DeadLetters::new(id.clone(), clock.clone(), Names::of(&kinds));
         Self {
             id,
             kinds,
@@ -142,7 +143,7 @@ impl NodeCore {
             entities: Entities::default(),
             load_failures: Mutex::new(LoadFailures::new(load_failures::LIMIT)),
             last_id: AtomicU64::new(0),
-            dead_letters: DeadLetters::default(),
+            dead_letters,
             ended: watch::Sender::new(false),
         }
     }
@@ -212,7 +213,9 @@ impl NodeCore {
             Some(cluster) => {
                 cluster.redirect(self.clock.now(), target, payload, &self.dead_letters);
             }
-            None => self.dead_letters.rejected(RejectReason::Moved),
+            None => self
+                .dead_letters
+                .rejected(RejectReason::Moved, |letters| letters.about_payload(payload, target)),
         }
     }
 
@@ -274,6 +277,7 @@ impl NodeCore {
         if let Some(cluster) = &self.cluster {
             cluster.reach(Phase::Closing, Phase::Closed).await;
         }
+        self.dead_letters.close();
         self.ended.send_replace(true);
     }
 

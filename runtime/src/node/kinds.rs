@@ -70,6 +70,8 @@ pub(crate) struct Hosting<A> {
 /// A [`Kind`] whose type its user does not know.
 pub(crate) trait AnyKind: Send + Sync {
     fn as_any(&self) -> &dyn Any;
+    /// What the type says about each of its messages.
+    fn messages(&self) -> Vec<MessageFacts>;
     /// How long entities of the type may idle; `None` if the node hosts none.
     fn passivate_after(&self) -> Option<Duration>;
     /// Puts a frame into its target's mailbox, on an arbiter.
@@ -130,6 +132,11 @@ impl Kinds {
         self.messages.values().copied()
     }
 
+    /// All types: wire id, name, and the messages that each lists.
+    pub(crate) fn tables(&self) -> impl Iterator<Item = (WireId, &'static str, Vec<MessageFacts>)> {
+        self.kinds.iter().map(|(id, known)| (*id, known.name, known.kind.messages()))
+    }
+
     /// A type, by the wire id of its name.
     pub(crate) fn find(&self, actor_type: WireId) -> Option<&dyn AnyKind> {
         self.kinds.get(&actor_type).map(|known| &*known.kind)
@@ -149,6 +156,10 @@ impl Kinds {
 impl<A: RemoteActor> AnyKind for Kind<A> {
     fn as_any(&self) -> &dyn Any {
         self
+    }
+
+    fn messages(&self) -> Vec<MessageFacts> {
+        self.table.facts().collect()
     }
 
     fn passivate_after(&self) -> Option<Duration> {
@@ -183,7 +194,7 @@ impl<A: RemoteActor> AnyKind for Kind<A> {
         match found {
             Ok(mailbox) => {
                 if let Some(rejected) = mailbox.accept(entry.envelope(frame)) {
-                    rejected.end(core.dead_letters());
+                    rejected.end(&mailbox, core.dead_letters());
                 }
             }
             Err(reason) => frame.reject(reason),

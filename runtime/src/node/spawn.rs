@@ -153,7 +153,7 @@ impl<A: RemoteActor> Launch<A> {
                 JobRefusal::Closed => (SpawnError::NodeStopped, RejectReason::NodeStopped),
             };
             for envelope in mailbox.close(reason) {
-                Rejected { envelope, reason }.end(core.dead_letters());
+                Rejected { envelope, reason }.end(mailbox, core.dead_letters());
             }
             error
         })

@@ -88,10 +88,10 @@ impl<A: RemoteActor> ActorRef<A> {
     ///
     /// [`TellError`], with the message: it did not run.
     pub fn try_tell<M: HandledBy<A>>(&self, msg: M) -> Result<(), TellError<M>> {
-        let (to, _) = self.place.address();
+        let (to, hash) = self.place.address();
         let mut kept = Some(msg);
         let core = self.place.core();
-        let mut told = Told { core, to, msg: &mut kept, envelopes: M::envelopes() };
+        let mut told = Told { core, to, msg: &mut kept, hash, envelopes: M::envelopes() };
         let sent = route::send_now::<A, M>(&self.place, &mut told);
         match (sent, kept) {
             (Err(reason), Some(message)) => Err(TellError { reason, message }),

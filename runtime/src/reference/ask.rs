@@ -30,7 +30,7 @@ use crate::{
         wire::Address,
     },
     message::RemoteMessage,
-    node::NodeCore,
+    node::{NodeCore, Sender},
     remote_actor::{Envelopes, HandledBy, RemoteActor},
 };
 
@@ -181,7 +181,13 @@ impl<A: RemoteActor, M: RemoteMessage> Ask<A, M> {
         };
         let (reason, message) = match ended {
             Ended::Result(outcome) => return Poll::Ready(Some(outcome.map_err(AskError::Handler))),
-            Ended::Unknown(reason) => return Poll::Ready(Some(Err(AskError::Unknown(reason)))),
+            Ended::Unknown(reason) => {
+                if reason == UnknownReason::Panicked && kept.is_some() {
+                    let about = core.dead_letters().about(A::NAME, place.letter_target(), M::NAME);
+                    core.dead_letters().panicked(about, Sender::IsTold);
+                }
+                return Poll::Ready(Some(Err(AskError::Unknown(reason))));
+            }
             Ended::Rejected(reason, message) => match message.or(kept) {
                 Some(message) => (reason, message),
                 None => return Poll::Ready(Some(Err(AskError::Unknown(UnknownReason::NoReply)))),
@@ -254,7 +260,9 @@ impl<A: RemoteActor, M: RemoteMessage> Outgoing<A> for Asked<'_, A, M> {
             At::Unsent(msg) => {
                 let (envelope, reply, cell) = LocalAsk::new(msg, self.deadline);
                 let rejected = slot.fill((self.envelopes.ask)(envelope));
-                rejected.into_iter().for_each(|rejected| rejected.end(self.core.dead_letters()));
+                if let Some(rejected) = rejected {
+                    rejected.end(mailbox, self.core.dead_letters());
+                }
                 At::Here(reply, cell, Arc::clone(mailbox))
             }
             other => other,

@@ -14,13 +14,16 @@ use actix_cluster_transport::{Class, SendError, Session, clock::Sleep, wait_list
 
 use super::{RejectReason, actor_ref::Place};
 use crate::{
-    actor::mailbox::{Mailbox, Refusal, Slot},
+    actor::{
+        ActorId,
+        mailbox::{Mailbox, Refusal, Slot},
+    },
     cluster::{
         routing::{Peer, Route},
         wire::Address,
     },
     message::{CodecError, RemoteMessage},
-    node::NodeCore,
+    node::{DeadLetterTarget, NodeCore},
     remote_actor::RemoteActor,
 };
 
@@ -44,12 +47,23 @@ impl<A: RemoteActor> Place<A> {
     pub(super) fn address(&self) -> (Address<'_>, u64) {
         let actor = |id: u64| {
             let actor_type = A::TYPE_ID.0;
-            (Address::Actor { actor_type, id }, id.wrapping_mul(SPREAD).rotate_left(32))
+            (Address::Actor { actor_type, id }, target_hash(id))
         };
         match self {
             Self::Local { mailbox, .. } => actor(mailbox.id().0),
             Self::Away { id, .. } => actor(id.0),
             Self::Entity { key, .. } => (key.address(), key.hash()),
+        }
+    }
+
+    /// The target as a dead letter names it.
+    pub(super) fn letter_target(&self) -> DeadLetterTarget {
+        match self {
+            Self::Local { core, mailbox } => {
+                DeadLetterTarget::Actor { node: core.id().clone(), id: mailbox.id() }
+            }
+            Self::Away { node, id, .. } => DeadLetterTarget::Actor { node: node.clone(), id: *id },
+            Self::Entity { key, .. } => key.into(),
         }
     }
 
@@ -88,6 +102,27 @@ impl<A: RemoteActor> Place<A> {
 /// Spreads the numbers of actors over lanes: 2^64 divided by the golden ratio, made odd (Knuth,
 /// The Art of Computer Programming, volume 3, section 6.4).
 const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// What undoes the product: an odd number has an inverse, modulo 2^64. Each step of Newton's doubles
+/// the bits that are right; an odd number is its own inverse in the lowest three.
+const GATHER: u64 = {
+    let (mut inverse, mut step) = (SPREAD, 0);
+    while step < 5 {
+        inverse = inverse.wrapping_mul(2u64.wrapping_sub(SPREAD.wrapping_mul(inverse)));
+        step += 1;
+    }
+    inverse
+};
+
+/// The hash that stands for an actor of this number in its frames.
+fn target_hash(id: u64) -> u64 {
+    id.wrapping_mul(SPREAD).rotate_left(32)
+}
+
+/// The actor whose frames have this hash.
+pub(crate) fn target_id(hash: u64) -> ActorId {
+    ActorId(hash.rotate_right(32).wrapping_mul(GATHER))
+}
 
 impl<A: RemoteActor> Destination<A> {
     fn elsewhere(route: Route) -> Self {
@@ -373,4 +408,16 @@ pub(super) fn with_scratch<T>(write: impl FnOnce(Vec<u8>) -> (Vec<u8>, T)) -> T 
         SCRATCH.set(scratch);
     }
     value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hash_of_an_actor_gives_its_number_back() {
+        for id in [0, 1, 2, 300, 1 << 40, u64::MAX] {
+            assert_eq!(target_id(target_hash(id)), ActorId(id));
+        }
+    }
 }

@@ -16,6 +16,7 @@ use super::{
 use crate::{
     actor::mailbox::{Mailbox, Slot},
     cluster::{
+        mark::TellMark,
         outbound,
         routing::Peer,
         wire::{Address, Extensions},
@@ -63,14 +64,16 @@ pub(super) struct Told<'a, A: RemoteActor, M: RemoteMessage> {
     pub(super) core: &'a Arc<NodeCore>,
     pub(super) to: Address<'a>,
     pub(super) msg: &'a mut Option<M>,
+    pub(super) hash: u64,
     pub(super) envelopes: Envelopes<A, M>,
 }
 
 impl<A: RemoteActor, M: RemoteMessage> Outgoing<A> for Told<'_, A, M> {
-    fn fill(&mut self, _: &Arc<Mailbox<A>>, slot: Slot<'_, A>) {
-        if let Some(msg) = self.msg.take() {
-            let rejected = slot.fill((self.envelopes.tell)(msg));
-            rejected.into_iter().for_each(|rejected| rejected.end(self.core.dead_letters()));
+    fn fill(&mut self, mailbox: &Arc<Mailbox<A>>, slot: Slot<'_, A>) {
+        if let Some(msg) = self.msg.take()
+            && let Some(rejected) = slot.fill((self.envelopes.tell)(msg))
+        {
+            rejected.end(mailbox, self.core.dead_letters());
         }
     }
 
@@ -79,10 +82,14 @@ impl<A: RemoteActor, M: RemoteMessage> Outgoing<A> for Told<'_, A, M> {
         outbound::tell(self.to, msg, Extensions::default(), out).map_err(EncodeError::Codec)
     }
 
-    fn encoded(&mut self, _: bool) {}
+    fn encoded(&mut self, sent: bool) {
+        if sent {
+            self.core.dead_letters().note_sent(&self.to, self.hash);
+        }
+    }
 
     fn token(&self) -> u64 {
-        0
+        TellMark::to(&self.to, M::WIRE_ID).number()
     }
 }
 
@@ -92,9 +99,9 @@ impl<A: RemoteActor, M: RemoteMessage> Future for Tell<A, M> {
     fn poll(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
         let Self { target, msg, envelopes, timeout, wait } = self.get_mut();
         assert!(msg.is_some(), "a tell is not polled after it was ready");
-        let (to, _) = target.place.address();
+        let (to, hash) = target.place.address();
         let core = target.place.core();
-        let mut told = Told { core, to, msg, envelopes: *envelopes };
+        let mut told = Told { core, to, msg, hash, envelopes: *envelopes };
         let sent = ready!(wait.poll_send::<M>(&target.place, *timeout, &mut told, task));
         let message = msg.take();
         Poll::Ready(match (sent, message) {

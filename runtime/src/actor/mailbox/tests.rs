@@ -47,8 +47,13 @@ impl Envelope<Probe> for Numbered {
         unreachable!("no turn without a context")
     }
 
-    fn reject(self: Box<Self>, reason: RejectReason, dead_letters: &DeadLetters) {
-        dead_letters.rejected(reason);
+    fn reject(
+        self: Box<Self>,
+        reason: RejectReason,
+        _: &Mailbox<Probe>,
+        dead_letters: &DeadLetters,
+    ) {
+        dead_letters.rejected(reason, |_| Default::default());
         self.1.0.lock().unwrap_or_else(PoisonError::into_inner).push((self.0, reason));
     }
 }
@@ -95,12 +100,12 @@ impl Desk {
         let rejected = match self.mailbox.try_reserve() {
             Ok(slot) => slot.fill(msg),
             Err(refusal) => {
-                msg.reject(GIVEN_BACK, &self.dead_letters);
+                msg.reject(GIVEN_BACK, &self.mailbox, &self.dead_letters);
                 return Err(refusal);
             }
         };
         self.accepted.push(number);
-        rejected.into_iter().for_each(|rejected| rejected.end(&self.dead_letters));
+        rejected.into_iter().for_each(|rejected| rejected.end(&self.mailbox, &self.dead_letters));
         Ok(())
     }
 
@@ -117,13 +122,15 @@ impl Desk {
                 if let Some(place) = place {
                     self.line.remove(place);
                 }
-                rejected.into_iter().for_each(|rejected| rejected.end(&self.dead_letters));
+                rejected
+                    .into_iter()
+                    .for_each(|rejected| rejected.end(&self.mailbox, &self.dead_letters));
                 return;
             }
             Err(refusal) => refusal,
         };
         // As if it had made its message only now: each poll has one of its own.
-        msg.reject(GIVEN_BACK, &self.dead_letters);
+        msg.reject(GIVEN_BACK, &self.mailbox, &self.dead_letters);
         if let (Refusal::Full(Some(ticket)), None) = (refusal, place) {
             self.line.push(ticket);
         }
@@ -141,11 +148,13 @@ impl Desk {
         let number = msg.0;
         match self.mailbox.accept(msg) {
             Some(rejected) if rejected.reason == RejectReason::Full => {
-                rejected.end(&self.dead_letters);
+                rejected.end(&self.mailbox, &self.dead_letters);
             }
             rejected => {
                 self.accepted.push(number);
-                rejected.into_iter().for_each(|rejected| rejected.end(&self.dead_letters));
+                rejected
+                    .into_iter()
+                    .for_each(|rejected| rejected.end(&self.mailbox, &self.dead_letters));
             }
         }
     }
@@ -158,13 +167,13 @@ impl Desk {
         }
         if let Some(envelope) = self.batch.pop_front() {
             self.finished += 1;
-            envelope.reject(HANDLED, &self.dead_letters);
+            envelope.reject(HANDLED, &self.mailbox, &self.dead_letters);
         }
     }
 
     fn close(&mut self) {
         for envelope in self.batch.drain(..).chain(self.mailbox.close(RejectReason::Stopped)) {
-            envelope.reject(RejectReason::Stopped, &self.dead_letters);
+            envelope.reject(RejectReason::Stopped, &self.mailbox, &self.dead_letters);
         }
     }
 
@@ -249,7 +258,7 @@ fn a_displaced_message_that_panics_is_nothing_to_its_sender() {
     struct Bomb;
     impl Envelope<Probe> for Bomb {
         fn handle(self: Box<Self>, _: &mut Probe, _: &mut ClusterContext<Probe>) {}
-        fn reject(self: Box<Self>, _: RejectReason, _: &DeadLetters) {
+        fn reject(self: Box<Self>, _: RejectReason, _: &Mailbox<Probe>, _: &DeadLetters) {
             panic!("its drop panics on purpose");
         }
     }
