@@ -391,7 +391,8 @@ fn a_report_of_an_end_that_panics_holds_nobody_up() {
         child.start().expect("room");
         pass(LONG).await;
         supervisor.stop();
-        assert_eq!(supervisor.ended().await, ExitReason::Stopped);
+        let ended = tokio::time::timeout(LONG, supervisor.ended()).await;
+        assert_eq!(ended.expect("it ends"), ExitReason::Stopped);
         assert_eq!(supervisor.child_count(), 0);
     });
 }

@@ -61,8 +61,15 @@ struct Loaded {
     hooks: Arc<AtomicU32>,
 }
 
+/// What `started` adds to the count of hooks.
+const STARTED: u32 = 100;
+
 impl Actor for Loaded {
     type Context = ClusterContext<Self>;
+
+    fn started(&mut self, _: &mut Self::Context) {
+        self.hooks.fetch_add(STARTED, Ordering::SeqCst);
+    }
 
     fn stopping(&mut self, ctx: &mut Self::Context) -> Running {
         self.hooks.fetch_add(1, Ordering::SeqCst);
@@ -331,8 +338,8 @@ fn check_fail(place: FailWhere) {
         };
         let error = error.to_owned();
         assert_eq!(target.exit_reason(), Some(ExitReason::Failed { error, restarts: 1 }));
-        let expected = if place == FailWhere::Stopping { 4 } else { 0 };
-        assert_eq!(hooks.load(Ordering::SeqCst), expected, "{place:?}");
+        let stop_hooks = if place == FailWhere::Stopping { 4 } else { 0 };
+        assert_eq!(hooks.load(Ordering::SeqCst), 2 * STARTED + stop_hooks, "{place:?}");
         assert_eq!(node.dead_letters().total(), 0, "each message was handled");
     });
 }
