@@ -50,7 +50,10 @@ use self::{
     redirect::{GiveUp, Redirects},
     routing::Routing,
 };
-use crate::node::{DeadLetters, NodeId};
+use crate::{
+    node::{DeadLetters, NodeId},
+    watch::Errand,
+};
 
 /// What a node's threads share of its cluster.
 pub(crate) struct Cluster {
@@ -59,6 +62,7 @@ pub(crate) struct Cluster {
     pub(crate) addr: SocketAddr,
     manifest: Manifest,
     redirects: Mutex<Redirects>,
+    errands: Mutex<Vec<Errand>>,
     /// Told when there is something for the cluster's thread to do.
     wake: Notify,
     phase: watch::Sender<Phase>,
@@ -96,6 +100,7 @@ impl Cluster {
             addr,
             manifest: Manifest::new(messages),
             redirects: Mutex::new(Redirects::new(redirect::LIMIT)),
+            errands: Mutex::default(),
             wake: Notify::new(),
             phase: watch::Sender::new(Phase::Running),
             view_changed: watch::Sender::new(0),
@@ -119,6 +124,22 @@ impl Cluster {
             Err(GiveUp::Malformed) => Mismatch,
         };
         dead_letters.rejected(reason, |letters| letters.about_payload(payload, target));
+    }
+
+    /// Leaves something of a watch to the cluster's thread.
+    pub(crate) fn errand(&self, errand: Errand) {
+        self.errands().push(errand);
+        self.wake.notify_one();
+    }
+
+    /// What was left to the cluster's thread since the last call.
+    fn take_errands(&self) -> Vec<Errand> {
+        std::mem::take(&mut self.errands())
+    }
+
+    fn errands(&self) -> MutexGuard<'_, Vec<Errand>> {
+        // Only the list's own code runs under this lock, so a poisoned one guards a whole list.
+        self.errands.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Asks the cluster's thread for the next phase, and waits until another follows it.

@@ -52,6 +52,7 @@ pub mod node;
 pub mod reference;
 pub mod remote_actor;
 pub mod supervisor;
+pub mod watch;
 
 mod fixed_map;
 
@@ -85,6 +86,7 @@ pub use crate::{
         Collision, Entity, EntityState, HandledBy, Handles, MessageTable, Placement, RemoteActor,
     },
     supervisor::{Strategy, Supervisor},
+    watch::{Terminated, TerminatedReason, Watch, WatchCounts, WatchError, WatchId, Watched},
 };
 
 /// What most programs need: actix's actor traits, and this crate's own.

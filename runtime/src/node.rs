@@ -38,6 +38,7 @@ use crate::{
     reference::ActorRef,
     remote_actor::{Entity, RemoteActor},
     supervisor::SupervisorBuilder,
+    watch::WatchCounts,
 };
 
 /// One run of a node's process: its name, and the number of this run.
@@ -74,6 +75,11 @@ impl Node {
         NodeBuilder::default()
     }
 
+    #[cfg(test)]
+    pub(crate) fn core(&self) -> &Arc<NodeCore> {
+        &self.0
+    }
+
     pub(crate) fn from_core(core: Arc<NodeCore>) -> Self {
         Self(core)
     }
@@ -108,6 +114,11 @@ impl Node {
     /// ```
     pub fn subscribe_dead_letters(&self) -> DeadLetterSubscription {
         self.0.dead_letters().subscribe()
+    }
+
+    /// How many watches the node has: its own, and those of other nodes.
+    pub fn watch_counts(&self) -> WatchCounts {
+        self.0.watches().counts()
     }
 
     /// How many actors live on the node.

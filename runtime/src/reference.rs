@@ -7,7 +7,7 @@ mod message_ref;
 mod route;
 mod tell;
 
-pub(crate) use self::route::target_id;
+pub(crate) use self::route::{target_hash, target_id};
 pub use self::{
     actor_ref::ActorRef,
     ask::{Ask, DEFAULT_ASK_TIMEOUT},

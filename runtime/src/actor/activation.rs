@@ -33,6 +33,7 @@ use crate::{
     reference::RejectReason,
     remote_actor::RemoteActor,
     supervisor::link::{Link, Order, Report},
+    watch,
 };
 
 /// How many messages and woken futures one poll may handle before the arbiter's other actors get
@@ -123,6 +124,7 @@ impl<A: RemoteActor> Activation<A> {
     fn start(&mut self) -> Result<(), Panic> {
         let ctx = &mut self.ctx;
         let factory = &mut self.factory;
+        self.mailbox.instance_begins();
         match panic::catch(|| factory(ctx))? {
             Made::Ready(instance) => self.begin(instance),
             Made::Loading(load) => {
@@ -160,6 +162,7 @@ impl<A: RemoteActor> Activation<A> {
             // A factory that failed its instance has no use for it.
             Signal::None | Signal::Passivate if self.ctx.has_failed() => Some(ExitReason::Stopped),
             Signal::None | Signal::Passivate => None,
+            Signal::Linked => linked(&self.mailbox),
             Signal::Halt | Signal::Stop => Some(ExitReason::Stopped),
             Signal::Move => Some(ExitReason::Moved),
             Signal::NodeStop => Some(ExitReason::NodeStopped),
@@ -198,6 +201,7 @@ impl<A: RemoteActor> Activation<A> {
         if let Some(panic) = self.drop_instance() {
             panic.report("drop of a load");
         }
+        watch::instance_ended(&mut self.ctx, &reason);
         if let Some(key) = self.mailbox.entity() {
             self.ctx.core().load_failed::<A>(key);
             return self.finish_rejecting(reason, RejectReason::LoadFailed);
@@ -295,6 +299,7 @@ impl<A: RemoteActor> Activation<A> {
         if let Some(again) = self.drop_instance() {
             again.report("drop of a failed instance");
         }
+        watch::instance_ended(&mut self.ctx, &reason);
         self.ended(Ended::Abnormally, reason);
     }
 
@@ -321,6 +326,7 @@ impl<A: RemoteActor> Activation<A> {
             Some(panic) => return self.fail(panic),
             None => {}
         }
+        watch::instance_ended(&mut self.ctx, &reason);
         match reason {
             ExitReason::Stopped => self.ended(Ended::Normally, reason),
             _ if reason.is_failure() => self.ended(Ended::Abnormally, reason),
@@ -337,7 +343,7 @@ impl<A: RemoteActor> Activation<A> {
                 link.report(Report::Ended(ended));
                 self.phase = Phase::Held(reason);
             }
-            Supervision::Own(restarts) if !is_closed && signal <= Signal::Passivate => {
+            Supervision::Own(restarts) if !is_closed && signal <= Signal::Linked => {
                 let now = self.ctx.clock().now();
                 let core = Arc::clone(self.ctx.core());
                 let decision = core.with_random(|random| restarts.handle_end(now, ended, random));
@@ -396,6 +402,7 @@ impl<A: RemoteActor> Activation<A> {
             ExitReason::Panicked { .. }
             | ExitReason::FailedToStart { .. }
             | ExitReason::Failed { .. }
+            | ExitReason::Linked { .. }
             | ExitReason::GaveUp { .. } => RejectReason::Failed,
         };
         self.finish_rejecting(reason, reject);
@@ -427,8 +434,10 @@ impl<A: RemoteActor> Activation<A> {
         self.ctx.close_inlet();
         tracing::debug!(actor = A::NAME, id = %self.mailbox.id(), %reason, "actor ended");
         if let Some(on_exit) = self.on_exit.take() {
-            panic::catch(|| on_exit(reason)).unwrap_or_else(|panic| panic.report("on_exit"));
+            panic::catch(|| on_exit(reason.clone()))
+                .unwrap_or_else(|panic| panic.report("on_exit"));
         }
+        watch::actor_ended(self.ctx.core(), &self.mailbox, &reason);
         if let Supervision::By { link, .. } = &self.supervision {
             link.report(Report::Left);
         }
@@ -462,6 +471,10 @@ fn check_end<A: RemoteActor>(
             actix::ActorContext::stop(ctx);
             None
         }
+        Signal::Linked => match linked(mailbox) {
+            Some(reason) => return Some(reason),
+            None => None,
+        },
         Signal::Stop => Some(ExitReason::Stopped),
         Signal::Move => Some(ExitReason::Moved),
         Signal::NodeStop => Some(ExitReason::NodeStopped),
@@ -487,6 +500,13 @@ fn check_end<A: RemoteActor>(
             Some(ExitReason::Stopped)
         }
     }
+}
+
+/// Why the instance fails with one that it is linked to. Told once; what was meant for the instance
+/// before is forgotten, and says nothing.
+fn linked<A: RemoteActor>(mailbox: &Mailbox<A>) -> Option<ExitReason> {
+    mailbox.clear_signal(Signal::Linked);
+    mailbox.failing().map(|reason| ExitReason::Linked { reason })
 }
 
 fn ctx_state<A: RemoteActor>(ctx: &ClusterContext<A>) -> ActorState {
@@ -527,7 +547,7 @@ impl<A: RemoteActor> Future for Activation<A> {
                     // Parked first: a signal raised in between wakes this task again.
                     this.mailbox.park(std::mem::take(&mut this.finished), task.waker());
                     match this.mailbox.signalled() {
-                        Signal::None | Signal::Passivate | Signal::Halt => {
+                        Signal::None | Signal::Passivate | Signal::Halt | Signal::Linked => {
                             std::task::ready!(sleep.as_mut().poll(task));
                             this.phase = Phase::Starting;
                         }
@@ -551,6 +571,7 @@ impl<A: RemoteActor> Drop for Activation<A> {
             if let Some(panic) = self.drop_instance() {
                 panic.report("drop of an instance whose arbiter is gone");
             }
+            watch::instance_ended(&mut self.ctx, &ExitReason::NodeStopped);
             self.finish(ExitReason::NodeStopped);
         }
     }

@@ -27,6 +27,7 @@ use crate::{
     node::{DeadLetters, EntityKey, Node, NodeCore, Sender},
     reference::{ActorRef, RejectReason},
     remote_actor::RemoteActor,
+    watch::Watching,
 };
 
 /// The context of an actor that a [`Node`] runs.
@@ -55,6 +56,8 @@ pub struct ClusterContext<A: Actor> {
     /// What the instance failed with, if it said so itself.
     failure: Option<Box<str>>,
     inlet: OnceCell<Box<Inlet<A>>>,
+    /// What the instance watches and is linked to.
+    watching: Option<Box<Watching>>,
 }
 
 /// The way in for actix's own addresses. The sender is kept so that the channel stays open.
@@ -141,7 +144,12 @@ impl<A: Actor<Context = Self>> ClusterContext<A> {
             behalf: None,
             failure: None,
             inlet: OnceCell::new(),
+            watching: None,
         }
+    }
+
+    pub(crate) fn watching(&mut self) -> &mut Option<Box<Watching>> {
+        &mut self.watching
     }
 
     pub(crate) fn core(&self) -> &Arc<NodeCore> {

@@ -36,6 +36,11 @@ pub(crate) trait Envelope<A: Actor>: Send {
         None
     }
 
+    /// Whether it has a place of its own in the mailbox, which no message takes or makes it leave.
+    fn is_reserved(&self) -> bool {
+        false
+    }
+
     /// Ends it without a turn; it was for the actor of this mailbox.
     fn reject(
         self: Box<Self>,

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::mailbox::ActorId;
+use crate::watch::TerminatedReason;
 
 /// Why an actor ended for good.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +44,12 @@ pub enum ExitReason {
         /// How many restarts came before.
         restarts: u32,
     },
+    /// Its instance failed because one that it was linked to did, and its supervisor did not restart it
+    /// (again).
+    Linked {
+        /// How that one ended.
+        reason: TerminatedReason,
+    },
     /// A supervisor whose children failed more often than its intensity grants. It stopped them all.
     GaveUp {
         /// The child that failed last.
@@ -55,7 +62,7 @@ impl ExitReason {
     pub fn is_failure(&self) -> bool {
         match self {
             Self::Panicked { .. } | Self::FailedToStart { .. } | Self::Failed { .. } => true,
-            Self::Killed | Self::GaveUp { .. } => true,
+            Self::Killed | Self::Linked { .. } | Self::GaveUp { .. } => true,
             Self::Stopped | Self::Passivated | Self::Moved | Self::NodeStopped => false,
         }
     }
@@ -81,6 +88,7 @@ impl fmt::Display for ExitReason {
             Self::Failed { error, restarts } => {
                 write!(f, "failed after {restarts} restarts: {error}")
             }
+            Self::Linked { reason } => write!(f, "failed with a linked actor: {reason}"),
             Self::GaveUp { child } => write!(f, "gave up: child {child} failed too often"),
         }
     }

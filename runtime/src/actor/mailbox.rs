@@ -3,7 +3,8 @@
 //!
 //! Invariant: accepted and unfinished messages of local senders never exceed the capacity (where
 //! senders wait, those of other nodes are bounded by their senders' budgets, and come on top; beyond
-//! the capacity these are paused; where the oldest is dropped, the one being handled comes on top),
+//! the capacity these are paused; where the oldest is dropped, the one being handled comes on top; and
+//! so do ends of what the actor watches, whose places are reserved when it sets the watch),
 //! and a closed mailbox never accepts again. Closing and the last look for messages happen under one
 //! lock, so "passivate if empty" cannot lose a message.
 //! Knows no instance and no supervisor: the activation drains it.
@@ -29,7 +30,7 @@ use super::{
     envelope::{BoxEnvelope, Rejected},
     exit::ExitReason,
 };
-use crate::{node::EntityKey, reference::RejectReason};
+use crate::{node::EntityKey, reference::RejectReason, watch::Watchers};
 
 /// An actor's number on its node, never used twice within one incarnation.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -63,16 +64,18 @@ pub(crate) enum Signal {
     Passivate = 1,
     /// Stop the instance, which may take its time: the supervisor says so, and keeps the mailbox.
     Halt = 2,
+    /// Drop the instance, because one that it is linked to has failed. It may be restarted.
+    Linked = 3,
     /// Run the stopping hooks, then end.
-    Stop = 3,
+    Stop = 4,
     /// As `Stop`, because the shard has another owner.
-    Move = 4,
+    Move = 5,
     /// As `Stop`, because the node shuts down.
-    NodeStop = 5,
+    NodeStop = 6,
     /// Drop the instance: no hook runs. A supervisor may start another.
-    Kill = 6,
+    Kill = 7,
     /// As `Kill`, of one that was told to end for good.
-    KillForGood = 7,
+    KillForGood = 8,
 }
 
 impl Signal {
@@ -80,11 +83,12 @@ impl Signal {
         match bits {
             1 => Self::Passivate,
             2 => Self::Halt,
-            3 => Self::Stop,
-            4 => Self::Move,
-            5 => Self::NodeStop,
-            6 => Self::Kill,
-            7 => Self::KillForGood,
+            3 => Self::Linked,
+            4 => Self::Stop,
+            5 => Self::Move,
+            6 => Self::NodeStop,
+            7 => Self::Kill,
+            8 => Self::KillForGood,
             _ => Self::None,
         }
     }
@@ -119,6 +123,8 @@ pub(crate) struct Mailbox<A: Actor> {
 
 struct State<A: Actor> {
     queue: VecDeque<BoxEnvelope<A>>,
+    /// How many of them have places of their own, beyond the capacity.
+    reserved: usize,
     /// Envelopes the activation took over and has not finished.
     taken: usize,
     waiters: WaitList,
@@ -129,6 +135,7 @@ struct State<A: Actor> {
     deaf: bool,
     closed: Option<RejectReason>,
     exit: Option<ExitReason>,
+    watchers: Option<Box<Watchers>>,
 }
 
 /// Who sends to a mailbox from another node, and by which target's hash.
@@ -162,6 +169,7 @@ impl<A: Actor> Mailbox<A> {
             swept: AtomicBool::new(false),
             state: Mutex::new(State {
                 queue: VecDeque::new(),
+                reserved: 0,
                 taken: 0,
                 waiters: WaitList::default(),
                 paused: Vec::new(),
@@ -169,6 +177,7 @@ impl<A: Actor> Mailbox<A> {
                 deaf: false,
                 closed: None,
                 exit: None,
+                watchers: None,
             }),
         }
     }
@@ -247,6 +256,31 @@ impl<A: Actor> Mailbox<A> {
             state.paused.push(from);
         }
         Slot { state, bound: self.bound }.fill(envelope)
+    }
+
+    /// Takes what has a place of its own, behind all that waits: beyond the capacity, whatever the
+    /// policy. How many there can be is for the caller to bound. A closed mailbox drops it.
+    pub(crate) fn push_reserved(&self, envelope: BoxEnvelope<A>) {
+        let mut state = self.lock();
+        if state.closed.is_some() {
+            drop(state);
+            return drop(envelope);
+        }
+        self.idle_sweeps.store(0, Ordering::Relaxed);
+        state.reserved += 1;
+        state.queue.push_back(envelope);
+        let activation = if state.deaf { None } else { state.waker.take() };
+        drop(state);
+        wake(activation);
+    }
+
+    /// Lends those who are to be told of the actor's end, and why it ended, once it has.
+    pub(crate) fn with_watchers<T>(
+        &self,
+        access: impl FnOnce(&mut Option<Box<Watchers>>, Option<&ExitReason>) -> T,
+    ) -> T {
+        let State { watchers, exit, .. } = &mut *self.lock();
+        access(watchers, exit.as_ref())
     }
 
     /// Asks for a place right now, without waiting.
@@ -384,6 +418,7 @@ impl<A: Actor> Mailbox<A> {
         let mut state = self.lock();
         state.closed.get_or_insert(reason);
         state.taken = 0;
+        state.reserved = 0;
         let queue = std::mem::take(&mut state.queue);
         let waiters = state.waiters.drain();
         let resumed = std::mem::take(&mut state.paused);
@@ -407,14 +442,27 @@ impl<A: Actor> Mailbox<A> {
 
 impl<A: Actor> State<A> {
     fn load(&self) -> Load {
-        Load { waiting: self.queue.len(), taken: self.taken }
+        Load { waiting: self.queue.len() - self.reserved, taken: self.taken }
+    }
+
+    /// Takes out the message that has waited longest and may be dropped for another.
+    fn displace(&mut self) -> Option<BoxEnvelope<A>> {
+        if self.reserved == 0 {
+            return self.queue.pop_front();
+        }
+        let at = self.queue.iter().position(|envelope| !envelope.is_reserved())?;
+        self.queue.remove(at)
     }
 
     fn take(&mut self, limit: usize, batch: &mut VecDeque<BoxEnvelope<A>>) {
         if self.queue.len() <= limit {
             std::mem::swap(&mut self.queue, batch);
+            self.reserved = 0;
         } else {
             batch.extend(self.queue.drain(..limit));
+            if self.reserved > 0 {
+                self.reserved -= batch.iter().filter(|envelope| envelope.is_reserved()).count();
+            }
         }
         self.taken += batch.len();
     }
@@ -457,7 +505,7 @@ impl<A: Actor> Slot<'_, A> {
     pub(crate) fn fill(mut self, envelope: BoxEnvelope<A>) -> Option<Rejected<A>> {
         // Asked again rather than kept since the place was given: the lock was held all the while.
         let displaced = match self.bound.admit(self.state.load(), true) {
-            Admission::Displace => self.state.queue.pop_front(),
+            Admission::Displace => self.state.displace(),
             Admission::Enter | Admission::Wait | Admission::Refuse => None,
         };
         self.state.queue.push_back(envelope);

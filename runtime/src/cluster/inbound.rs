@@ -17,6 +17,7 @@ use super::{
 use crate::{
     node::{DeadLetters, NodeCore, Residents, Sender},
     reference::{RejectReason, UnknownReason},
+    watch,
 };
 
 /// Hands over what arrived on a session, in order.
@@ -70,6 +71,13 @@ impl Drop for Batch {
     /// The node is shutting down: its entities are elsewhere soon, its actors nowhere.
     fn drop(&mut self) {
         while let Some((origin, Inbound { target, payload, .. })) = self.next() {
+            let origin = match origin {
+                Origin::There(session, receipt) if Head::is_of_a_watch(&payload) => {
+                    watch::turn_away(&session, receipt, target, &payload);
+                    continue;
+                }
+                origin => origin,
+            };
             let now = || self.core.clock().now();
             match Frame::read(origin, target, payload, now) {
                 Ok(frame) if matches!(frame.address(), Some(Address::Entity { .. })) => {
@@ -104,6 +112,12 @@ pub(crate) fn receive(
     target: u64,
     payload: bytes::Bytes,
 ) {
+    let origin = match origin {
+        Origin::There(session, receipt) if Head::is_of_a_watch(&payload) => {
+            return watch::receive(core, &session, receipt, target, &payload);
+        }
+        origin => origin,
+    };
     let frame = match Frame::read(origin, target, payload, || core.clock().now()) {
         Ok(frame) => frame,
         Err((origin, error)) => {
@@ -160,13 +174,14 @@ fn unknown_tell(core: &NodeCore, from: &PeerId, target: u64, reason: UnknownReas
 
 /// A peer says that a message did not run.
 pub(super) fn rejected(
-    core: &NodeCore,
+    core: &Arc<NodeCore>,
     cluster: &Cluster,
-    from: &PeerId,
+    session: &Session,
     message: Unsettled,
     reason: u8,
 ) {
     let reason = RejectReason::from_wire(reason);
+    let from = session.peer();
     match Mark::read(message.token) {
         Mark::Tell(mark) => {
             let about = |letters: &DeadLetters| letters.about_mark(mark, message.target, from);
@@ -174,6 +189,9 @@ pub(super) fn rejected(
         }
         Mark::Ask(correlation) => {
             cluster.pending.answer(from, correlation, Answer::Rejected(reason));
+        }
+        Mark::Watch(token) => {
+            watch::rejected(core, session, message.target, token, reason);
         }
     }
 }
@@ -196,6 +214,8 @@ pub(super) fn lost(core: &NodeCore, cluster: &Cluster, from: &PeerId, unsettled:
             (Mark::Ask(correlation), false) => {
                 cluster.pending.answer(from, correlation, Answer::Rejected(Unreachable));
             }
+            // What was said of watches is over with the session.
+            (Mark::Watch(_), _) => {}
         }
     }
 }

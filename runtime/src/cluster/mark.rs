@@ -3,6 +3,7 @@
 //!
 //! ```text
 //!  ask   0 | correlation
+//!  watch 01 | kind | reason | number, as `watch/token.rs` has it
 //!  tell  1 | is an entity's | 62 bits that stand for the actor type and the message
 //! ```
 
@@ -10,13 +11,15 @@ use super::{
     pending::Correlation,
     wire::{Address, Head},
 };
-use crate::message::WireId;
+use crate::{message::WireId, watch::Token};
 
 /// What a frame was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mark {
     /// An ask, whose asker waits under this number.
     Ask(Correlation),
+    /// Something about a watch.
+    Watch(Token),
     /// A tell.
     Tell(TellMark),
 }
@@ -31,7 +34,10 @@ const ENTITY: u64 = 1 << 62;
 impl Mark {
     /// What a number stands for.
     pub(crate) fn read(number: u64) -> Self {
-        if number & TELL == 0 { Self::Ask(number) } else { Self::Tell(TellMark(number)) }
+        if number & TELL != 0 {
+            return Self::Tell(TellMark(number));
+        }
+        Token::read(number).map_or(Self::Ask(number), Self::Watch)
     }
 }
 
@@ -89,6 +95,7 @@ mod tests {
             assert_eq!((mark.is_entitys(), mark.pair()), (is_entitys, plain.pair()));
         }
         assert_eq!(Mark::read(7), Mark::Ask(7));
+        assert_eq!(Mark::read(Token::Watch(7).to_mark()), Mark::Watch(Token::Watch(7)));
         assert_ne!(plain.pair(), TellMark::new(message, actor_type).pair());
     }
 }

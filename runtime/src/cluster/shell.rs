@@ -33,6 +33,7 @@ use crate::{
     message::WireId,
     node::{DeadLetters, NodeCore, NodeId},
     reference::RejectReason,
+    watch,
 };
 
 /// What the cluster's thread starts with.
@@ -107,6 +108,7 @@ pub(crate) async fn run(plan: Plan) {
         refused: RefCell::default(),
         transport: RefCell::default(),
         tasks: RefCell::default(),
+        errands: RefCell::default(),
         core,
         cluster,
     });
@@ -134,6 +136,8 @@ struct Shell {
     transport: RefCell<Option<Transport>>,
     /// The node's own shutdown, when it learns that it was declared down.
     tasks: RefCell<JoinSet<()>>,
+    /// What could not be done at once for watches.
+    errands: RefCell<JoinSet<()>>,
 }
 
 /// A node's life, however it ends: transport and shell hold each other, and are to be let go.
@@ -198,6 +202,7 @@ impl Shell {
                 Phase::Leaving => self.leave().await,
                 Phase::Closing => {
                     self.flush_redirects().await;
+                    self.flush_errands().await;
                     break;
                 }
                 Phase::Running | Phase::Left | Phase::Closed => {}
@@ -268,6 +273,7 @@ impl Shell {
         }
         let forget = self.forget_gone(now);
         let redirects = self.send_redirects(now);
+        self.run_errands();
         [next, forget, redirects].into_iter().flatten().min()
     }
 
@@ -429,6 +435,34 @@ impl Shell {
         }
     }
 
+    /// Begins what was left to be done for watches. An errand that fails has nobody to tell; one that
+    /// is cut off by the node's end had something to say of what ends with it.
+    fn run_errands(self: &Rc<Self>) {
+        let mut errands = self.errands.borrow_mut();
+        while errands.try_join_next().is_some() {}
+        for errand in self.cluster.take_errands() {
+            let shell = Rc::downgrade(self);
+            let has_heard = move |node: &NodeId| {
+                shell.upgrade().is_some_and(|shell| {
+                    let highest = shell.membership.borrow().highest_incarnation(&node.name);
+                    highest >= node.incarnation
+                })
+            };
+            errands.spawn_local(errand.run(Arc::clone(&self.core), has_heard));
+        }
+    }
+
+    /// Tells the others what they are still to be told of their watches, as far as they have room.
+    async fn flush_errands(self: &Rc<Self>) {
+        let until = self.core.clock().after(MOVE_OUT_PATIENCE);
+        self.run_errands();
+        while !self.errands.borrow().is_empty() && self.now() < until {
+            self.core.clock().sleep(LOOK_PERIOD).await;
+            self.run_errands();
+        }
+        self.errands.take();
+    }
+
     /// Sends on what came back.
     fn send_redirects(&self, now: Instant) -> Option<Instant> {
         let mut redirects = self.cluster.redirects();
@@ -549,13 +583,14 @@ impl Events for Shell {
     }
 
     fn rejected(&self, session: &Session, message: Unsettled, reason: u8) {
-        inbound::rejected(&self.core, &self.cluster, session.peer(), message, reason);
+        inbound::rejected(&self.core, &self.cluster, session, message, reason);
     }
 
     fn session_ended(&self, session: &Session, unsettled: Vec<Unsettled>) {
         self.cluster.routing.remove_peer(session);
         inbound::lost(&self.core, &self.cluster, session.peer(), unsettled);
         self.cluster.pending.fail_all_of(&node_id(session.peer()));
+        watch::session_ended(&self.core, session);
     }
 
     fn dial_failed(&self, peer: &PeerId, error: &ConnectError) {

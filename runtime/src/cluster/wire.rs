@@ -47,19 +47,19 @@ pub(crate) enum Head<'a> {
         to: Address<'a>,
         correlation: u64,
     },
-    /// The sender wants to be told of the target's end. Reserved.
+    /// The sender wants to be told of the target's end; or to fail with it, if it is a link.
     Watch {
         #[serde(borrow)]
         to: Address<'a>,
         watch: u64,
     },
-    /// Takes a watch back. Reserved.
+    /// Takes a watch back, or says that a link is broken. `watch` says which; `to` is not looked at.
     Unwatch {
         #[serde(borrow)]
         to: Address<'a>,
         watch: u64,
     },
-    /// A watched target has ended. Reserved.
+    /// A watched target has ended.
     Terminated { watch: u64, reason: u8 },
 }
 
@@ -138,6 +138,11 @@ impl<'a> Head<'a> {
     /// Reads a head; what is left is the body.
     pub(crate) fn take(payload: &'a [u8]) -> Result<(Self, &'a [u8]), PayloadError> {
         postcard::take_from_bytes(payload).map_err(|_| PayloadError::Malformed)
+    }
+
+    /// Whether a payload is about a watch, by its first byte: no message of a user's.
+    pub(crate) fn is_of_a_watch(payload: &[u8]) -> bool {
+        matches!(payload.first(), Some(6..=8))
     }
 
     /// Appends the head to `out`.
@@ -257,6 +262,9 @@ mod tests {
             let is_row = |line: &str| line.contains(&format!("| {name} |")) && line.ends_with(&row);
             assert!(page.lines().any(is_row), "docs/wire.md has no row of {name} with {row}");
             assert_eq!(Head::take(bytes), Ok((head, &[][..])));
+            let of_a_watch =
+                matches!(head, Head::Watch { .. } | Head::Unwatch { .. } | Head::Terminated { .. });
+            assert_eq!(Head::is_of_a_watch(bytes), of_a_watch, "{head:?}");
         }
     }
 

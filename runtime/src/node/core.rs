@@ -33,8 +33,10 @@ use crate::{
         routing::Route,
     },
     fixed_map::FixedMap,
+    message::WireId,
     reference::RejectReason,
     remote_actor::RemoteActor,
+    watch::{TerminatedReason, Watchable, Watches},
 };
 
 /// How many parts the table of actors has, so that threads seldom meet at one lock.
@@ -52,6 +54,7 @@ pub(crate) struct NodeCore {
     load_failures: Mutex<LoadFailures>,
     last_id: AtomicU64,
     dead_letters: DeadLetters,
+    watches: Watches,
     ended: watch::Sender<bool>,
 }
 
@@ -71,6 +74,8 @@ pub(crate) trait AnyMailbox: Send + Sync {
     fn signal(&self, signal: Signal);
     fn signal_idle(&self);
     fn count_sweep(&self) -> u32;
+    /// Itself, if it is one that references lead to.
+    fn watchable(self: Arc<Self>) -> Option<Arc<dyn Watchable>>;
 }
 
 impl<A: RemoteActor> AnyMailbox for Mailbox<A> {
@@ -88,6 +93,10 @@ impl<A: RemoteActor> AnyMailbox for Mailbox<A> {
 
     fn count_sweep(&self) -> u32 {
         Mailbox::count_sweep(self)
+    }
+
+    fn watchable(self: Arc<Self>) -> Option<Arc<dyn Watchable>> {
+        Some(self)
     }
 }
 
@@ -111,6 +120,10 @@ impl<A: RemoteActor> AnyMailbox for Supervised<A> {
 
     fn count_sweep(&self) -> u32 {
         self.0.count_sweep()
+    }
+
+    fn watchable(self: Arc<Self>) -> Option<Arc<dyn Watchable>> {
+        Some(Arc::clone(&self.0) as Arc<dyn Watchable>)
     }
 }
 
@@ -144,6 +157,7 @@ impl NodeCore {
             load_failures: Mutex::new(LoadFailures::new(load_failures::LIMIT)),
             last_id: AtomicU64::new(0),
             dead_letters,
+            watches: Watches::default(),
             ended: watch::Sender::new(false),
         }
     }
@@ -168,6 +182,10 @@ impl NodeCore {
 
     pub(crate) fn dead_letters(&self) -> &DeadLetters {
         &self.dead_letters
+    }
+
+    pub(crate) fn watches(&self) -> &Watches {
+        &self.watches
     }
 
     pub(crate) fn arbiters(&self) -> &[Arbiter] {
@@ -264,6 +282,22 @@ impl NodeCore {
         mailbox.as_any().downcast().ok()
     }
 
+    /// An actor of this node, whatever its type is known to be, to be watched.
+    pub(crate) fn watchable_actor(
+        &self,
+        actor_type: WireId,
+        id: ActorId,
+    ) -> Result<Arc<dyn Watchable>, TerminatedReason> {
+        let found = self.part(id).get(&id.0).cloned();
+        match found.and_then(|mailbox| mailbox.watchable()) {
+            Some(actor) if actor.actor_type() == actor_type => Ok(actor),
+            None if (1..=self.last_id.load(Ordering::Relaxed)).contains(&id.0) => {
+                Err(TerminatedReason::Unknown)
+            }
+            Some(_) | None => Err(TerminatedReason::NeverExisted),
+        }
+    }
+
     pub(crate) fn actor_count(&self) -> usize {
         self.actors.iter().map(|part| lock(part).len()).sum()
     }
@@ -274,6 +308,7 @@ impl NodeCore {
             cluster.reach(Phase::Leaving, Phase::Left).await;
         }
         self.end_actors().await;
+        self.watches.close();
         if let Some(cluster) = &self.cluster {
             cluster.reach(Phase::Closing, Phase::Closed).await;
         }

@@ -32,6 +32,7 @@ use crate::{
     message::WireId,
     reference::RejectReason,
     remote_actor::RemoteActor,
+    watch::{TerminatedReason, Watchable},
 };
 
 /// How many parts the table has, so that threads seldom meet at one lock.
@@ -52,6 +53,11 @@ impl EntityKey {
     pub(crate) fn of<A: RemoteActor>(key: &str) -> Self {
         let hash = key_hash(A::NAME, key.as_bytes());
         Self(Arc::new(Identity { actor_type: A::TYPE_ID, hash, key: key.into() }))
+    }
+
+    /// The identity that another node speaks of. A hash that is not the key's leads to no entity.
+    pub(crate) fn sent(actor_type: WireId, hash: u64, key: &str) -> Self {
+        Self(Arc::new(Identity { actor_type, hash, key: key.into() }))
     }
 
     /// Some entity, for tests that have no actor type.
@@ -162,6 +168,15 @@ impl Entities {
 }
 
 impl NodeCore {
+    /// The activation of an entity that belongs on this node, to be watched, if there is one.
+    pub(crate) fn watchable_entity(
+        &self,
+        key: &EntityKey,
+    ) -> Result<Arc<dyn Watchable>, TerminatedReason> {
+        let active = self.entities().part(key).0.get(key).cloned();
+        active.and_then(|mailbox| mailbox.watchable()).ok_or(TerminatedReason::NotActive)
+    }
+
     /// The open mailbox of an entity that belongs on this node, activated if need be.
     ///
     /// On the arbiter of the entity, `residents` lets the activation begin at once.

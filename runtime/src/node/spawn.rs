@@ -20,6 +20,7 @@ use crate::{
     },
     reference::{ActorRef, RejectReason},
     remote_actor::RemoteActor,
+    watch,
 };
 
 /// An actor about to be started; made by [`Node::spawn`](super::Node::spawn).
@@ -155,6 +156,9 @@ impl<A: RemoteActor> Launch<A> {
             for envelope in mailbox.close(reason) {
                 Rejected { envelope, reason }.end(mailbox, core.dead_letters());
             }
+            // Of an entity somebody may have found it in the meantime.
+            mailbox.record_exit(ExitReason::NodeStopped);
+            watch::actor_ended(core, mailbox, &ExitReason::NodeStopped);
             error
         })
     }

@@ -18,6 +18,7 @@ use crate::{
     message::WireId,
     node::{EntityKey, Node, NodeCore, NodeId},
     remote_actor::{HandledBy, RemoteActor},
+    watch::Watched,
 };
 
 /// A location-free reference to an actor.
@@ -175,6 +176,22 @@ impl<A: RemoteActor> ActorRef<A> {
         match &self.place {
             Place::Entity { key, .. } => Some(key.as_str()),
             Place::Local { .. } | Place::Away { .. } => None,
+        }
+    }
+
+    pub(crate) fn core(&self) -> &Arc<NodeCore> {
+        self.place.core()
+    }
+
+    /// What the reference refers to, to be watched, and the mailbox if it leads to one.
+    pub(crate) fn watched(&self) -> (Watched, Option<Arc<Mailbox<A>>>) {
+        match &self.place {
+            Place::Local { core, mailbox } => {
+                let watched = Watched::actor::<A>(core.id().clone(), mailbox.id());
+                (watched, Some(Arc::clone(mailbox)))
+            }
+            Place::Away { node, id, .. } => (Watched::actor::<A>(node.clone(), *id), None),
+            Place::Entity { key, .. } => (Watched::entity::<A>(key.clone()), None),
         }
     }
 

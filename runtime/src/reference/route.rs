@@ -45,13 +45,11 @@ impl<A: RemoteActor> Place<A> {
 
     /// The address on the node that has the target, and the hash that decides its lane.
     pub(super) fn address(&self) -> (Address<'_>, u64) {
-        let actor = |id: u64| {
-            let actor_type = A::TYPE_ID.0;
-            (Address::Actor { actor_type, id }, target_hash(id))
-        };
+        let actor =
+            |id: ActorId| (Address::Actor { actor_type: A::TYPE_ID.0, id: id.0 }, target_hash(id));
         match self {
-            Self::Local { mailbox, .. } => actor(mailbox.id().0),
-            Self::Away { id, .. } => actor(id.0),
+            Self::Local { mailbox, .. } => actor(mailbox.id()),
+            Self::Away { id, .. } => actor(*id),
             Self::Entity { key, .. } => (key.address(), key.hash()),
         }
     }
@@ -115,8 +113,8 @@ const GATHER: u64 = {
 };
 
 /// The hash that stands for an actor of this number in its frames.
-fn target_hash(id: u64) -> u64 {
-    id.wrapping_mul(SPREAD).rotate_left(32)
+pub(crate) fn target_hash(id: ActorId) -> u64 {
+    id.0.wrapping_mul(SPREAD).rotate_left(32)
 }
 
 /// The actor whose frames have this hash.
@@ -417,7 +415,7 @@ mod tests {
     #[test]
     fn the_hash_of_an_actor_gives_its_number_back() {
         for id in [0, 1, 2, 300, 1 << 40, u64::MAX] {
-            assert_eq!(target_id(target_hash(id)), ActorId(id));
+            assert_eq!(target_id(target_hash(ActorId(id))), ActorId(id));
         }
     }
 }

@@ -22,6 +22,7 @@ use crate::{
     node::{AnyMailbox, JobRefusal, Launch, NodeCore, Residents, SpawnError},
     reference::ActorRef,
     remote_actor::RemoteActor,
+    watch::Watchable,
 };
 
 /// How long a child has for its end unless told otherwise.
@@ -302,6 +303,10 @@ impl AnyMailbox for Entry {
 
     fn count_sweep(&self) -> u32 {
         0
+    }
+
+    fn watchable(self: Arc<Self>) -> Option<Arc<dyn Watchable>> {
+        None
     }
 }
 

@@ -118,7 +118,7 @@ impl Task {
         if matches!(self.phase, Phase::Beginning | Phase::Running) {
             let now = self.core.clock().now();
             match self.inbox.signalled() {
-                Signal::None | Signal::Passivate => {}
+                Signal::None | Signal::Passivate | Signal::Linked => {}
                 Signal::Halt | Signal::Stop | Signal::Move | Signal::NodeStop => {
                     self.plan.stop(now);
                 }
@@ -223,7 +223,7 @@ impl Task {
 /// Why it ends for good, if it is told to.
 fn end_for_good(signal: Signal) -> Option<ExitReason> {
     match signal {
-        Signal::None | Signal::Passivate | Signal::Halt | Signal::Kill => None,
+        Signal::None | Signal::Passivate | Signal::Halt | Signal::Linked | Signal::Kill => None,
         Signal::Stop | Signal::Move => Some(ExitReason::Stopped),
         Signal::NodeStop => Some(ExitReason::NodeStopped),
         Signal::KillForGood => Some(ExitReason::Killed),
