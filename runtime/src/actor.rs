@@ -11,6 +11,7 @@
 //! ```
 
 pub(crate) mod activation;
+mod aside;
 pub(crate) mod bound;
 mod context;
 pub(crate) mod envelope;
@@ -21,7 +22,9 @@ mod items;
 pub(crate) mod loading;
 pub(crate) mod mailbox;
 pub(crate) mod panic;
+mod pause;
 pub(crate) mod restart;
+pub(crate) mod stash;
 mod timer;
 
 pub use self::{
@@ -30,4 +33,5 @@ pub use self::{
     exit::ExitReason,
     mailbox::ActorId,
     restart::{Backoff, Restart, RestartPolicy},
+    stash::OrStash,
 };

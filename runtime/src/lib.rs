@@ -72,7 +72,9 @@ pub use actix_cluster_transport as transport;
 pub use actix_cluster_transport::{Clock, Random, TimeSource};
 
 pub use crate::{
-    actor::{ActorId, Backoff, ClusterContext, ExitReason, Overflow, Restart, RestartPolicy},
+    actor::{
+        ActorId, Backoff, ClusterContext, ExitReason, OrStash, Overflow, Restart, RestartPolicy,
+    },
     cluster::{ClusterConfig, ClusterConfigError, JoinError, Member, View},
     message::{CodecError, RemoteMessage, WireId},
     node::{

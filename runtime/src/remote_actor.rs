@@ -10,9 +10,11 @@ use actix::{Actor, Handler};
 
 use crate::{
     actor::{
-        ClusterContext,
+        ClusterContext, Overflow,
+        bound::DEFAULT_MAILBOX_CAPACITY,
         envelope::{BoxEnvelope, LocalAsk, LocalTell},
         frame_envelope::FrameEnvelope,
+        stash::DEFAULT_STASH_CAPACITY,
     },
     cluster::frame::Frame,
     message::{RemoteMessage, WireId},
@@ -31,6 +33,22 @@ pub trait RemoteActor: Actor<Context = ClusterContext<Self>> {
     const NAME: &'static str;
     /// What stands for the name on the wire.
     const TYPE_ID: WireId = WireId::of_type(Self::NAME);
+    /// How many accepted messages may wait for an actor of the type, unless who starts it says
+    /// otherwise: `mailbox = N` in the derive. Default 1,024; at least 1 in effect.
+    ///
+    /// Too small, and senders wait although there is memory; too large, and an overloaded actor
+    /// answers late instead of telling its senders.
+    const MAILBOX_CAPACITY: usize = DEFAULT_MAILBOX_CAPACITY;
+    /// What becomes of a message for which there is no room, unless who starts the actor says
+    /// otherwise: `overflow = ..` in the derive. Default [`Overflow::Wait`].
+    const OVERFLOW: Overflow = Overflow::Wait;
+    /// How many messages an actor of the type may set aside ([`OrStash`](crate::OrStash)):
+    /// `stash = N` in the derive. Default 256.
+    ///
+    /// They come on top of the mailbox's capacity, and messages from other nodes take their sender's
+    /// budget for as long: more than some hundred, and a sender has no budget left for the message
+    /// that ends the wait.
+    const STASH_CAPACITY: usize = DEFAULT_STASH_CAPACITY;
 
     /// Lists the actor's remote messages.
     fn messages(table: &mut MessageTable<Self>);

@@ -390,7 +390,7 @@ fn a_factory_that_fails_its_instance_has_it_neither_started_nor_loaded() {
 /// A type whose entities are read from `store`, with waits of 4 s, and rooms of 2.
 fn hosting(store: &Store) -> NodeBuilder {
     let mut settings = EntitySettings::default();
-    settings.mailbox_capacity = 2;
+    settings.mailbox_capacity = Some(2);
     settings.restart.backoff = Backoff { first: 4 * SECOND, longest: 8 * SECOND };
     let store = store.clone();
     Node::builder().entity_async_with(settings, move |key| {

@@ -404,7 +404,7 @@ fn a_mailbox_that_drops_messages_never_drops_what_ends_its_actor() {
 #[test]
 fn an_entity_type_has_an_overflow_policy_of_its_own() {
     let mut settings = EntitySettings::default();
-    (settings.mailbox_capacity, settings.overflow) = (1, Overflow::DropOldest);
+    (settings.mailbox_capacity, settings.overflow) = (Some(1), Some(Overflow::DropOldest));
     let builder = Node::builder().entity_with(settings, |_| Recorder::default());
     on_a_node_of(builder, |node| async move {
         let target = node.entity::<Recorder>("shelf");

@@ -15,10 +15,10 @@ use crate::{
 const KIND: Kind = Kind {
     noun: "actor",
     form: "#[remote(name = \"..\", handles(..))]",
-    keys: &["name", "handles", "placement", "state"],
+    keys: &["name", "handles", "placement", "state", "mailbox", "overflow", "stash"],
 };
 
-/// A word of `placement` or `state`.
+/// A word of `placement`, `state` or `overflow`.
 struct Word {
     /// As the user writes it.
     written: &'static str,
@@ -30,7 +30,7 @@ struct Word {
 struct Choice {
     key: &'static str,
     words: &'static [Word],
-    /// When the words without a variant come.
+    /// When the words without a variant come; empty if there are none.
     later: &'static str,
 }
 
@@ -53,6 +53,16 @@ const STATE: Choice = Choice {
     later: "comes with a later release",
 };
 
+const OVERFLOW: Choice = Choice {
+    key: "overflow",
+    words: &[
+        Word { written: "Wait", variant: Some("Wait") },
+        Word { written: "RejectNewest", variant: Some("RejectNewest") },
+        Word { written: "DropOldest", variant: Some("DropOldest") },
+    ],
+    later: "",
+};
+
 pub(crate) fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
     Ok(RemoteActor::read(input)?.implement(&input.ident))
 }
@@ -62,6 +72,14 @@ struct RemoteActor {
     name: LitStr,
     handles: Vec<Path>,
     entity: Option<Entity>,
+    bounds: Bounds,
+}
+
+/// What is said about the actor's mailbox and stash, as far as something is.
+struct Bounds {
+    mailbox: Option<u32>,
+    overflow: Option<Ident>,
+    stash: Option<u32>,
 }
 
 /// Variants of `Placement` and `EntityState`.
@@ -82,13 +100,14 @@ impl RemoteActor {
             let name = errors.ok(remote.name());
             let handles = handles(&remote, &mut errors);
             let entity = entity(&remote, &mut errors);
-            Some(Self { name: name?, handles: handles?, entity })
+            let bounds = Bounds::read(&remote, &mut errors);
+            Some(Self { name: name?, handles: handles?, entity, bounds })
         });
         errors.finish(actor)
     }
 
     fn implement(&self, ident: &Ident) -> TokenStream {
-        let Self { name, handles, entity } = self;
+        let Self { name, handles, entity, bounds } = self;
         let table = match handles.is_empty() {
             true => quote!(_),
             false => quote!(table),
@@ -96,10 +115,12 @@ impl RemoteActor {
         let add = handles.iter().map(|message| quote!(table.add::<#message>();));
         let handles = handles.iter().map(|message| handles_impl(ident, message));
         let entity = entity.as_ref().map(|entity| entity.implement(ident));
+        let bounds = bounds.constants();
         quote! {
             #[automatically_derived]
             impl ::actix_cluster::RemoteActor for #ident {
                 const NAME: &'static str = #name;
+                #bounds
 
                 fn messages(#table: &mut ::actix_cluster::MessageTable<Self>) {
                     #(#add)*
@@ -108,6 +129,34 @@ impl RemoteActor {
             #(#handles)*
             #entity
         }
+    }
+}
+
+impl Bounds {
+    fn read(remote: &Remote<'_>, errors: &mut Errors) -> Self {
+        let mut number = |key, what| {
+            remote.key(key).and_then(|meta| errors.ok(attribute::number(meta, key, what)))
+        };
+        let mailbox = number("mailbox", "a mailbox's capacity");
+        let stash = number("stash", "a stash's capacity");
+        let overflow = remote.key("overflow").and_then(|meta| errors.ok(OVERFLOW.read(meta)));
+        Self { mailbox, overflow, stash }
+    }
+
+    /// The constants whose defaults don't hold.
+    fn constants(&self) -> TokenStream {
+        let capacity = |name: &str, messages: u32| {
+            let name = format_ident!("{name}");
+            quote!(const #name: usize = #messages as usize;)
+        };
+        let mailbox = self.mailbox.map(|messages| capacity("MAILBOX_CAPACITY", messages));
+        let stash = self.stash.map(|messages| capacity("STASH_CAPACITY", messages));
+        let overflow = self.overflow.as_ref().map(|policy| {
+            quote! {
+                const OVERFLOW: ::actix_cluster::Overflow = ::actix_cluster::Overflow::#policy;
+            }
+        });
+        quote!(#mailbox #overflow #stash)
     }
 }
 
@@ -271,6 +320,33 @@ mod tests {
         let code = code(r#"name = "a", handles(), placement = Eventual, state = volatile"#);
         assert!(code.contains("=::actix_cluster::Placement::Eventual;"), "{code}");
         assert!(code.contains("=::actix_cluster::EntityState::Volatile;"), "{code}");
+    }
+
+    #[test]
+    fn what_is_said_about_the_mailbox_becomes_constants() {
+        let code = code(r#"name = "a", handles(), mailbox = 64, overflow = DropOldest, stash = 1"#);
+        for expected in [
+            "const MAILBOX_CAPACITY:usize=64u32 as usize;",
+            "const OVERFLOW:::actix_cluster::Overflow=::actix_cluster::Overflow::DropOldest;",
+            "const STASH_CAPACITY:usize=1u32 as usize;",
+        ] {
+            assert!(code.contains(expected), "{code} lacks {expected}");
+        }
+    }
+
+    #[test]
+    fn a_bound_is_a_number_and_a_policy_is_a_word() {
+        let mailbox = |value: &str| format!("name = \"a\", handles(), mailbox = {value}");
+        for value in ["0", "4294967296", "-1", "\"64\"", "A_LOT", "1.5"] {
+            let text = "a mailbox's capacity is an integer from 1 to 4294967295";
+            refused(&mailbox(value), &[text]);
+        }
+        refused(r#"name = "a", handles(), mailbox"#, &["as a number: `mailbox = 1`"]);
+        refused(r#"name = "a", handles(), stash = 0"#, &["a stash's capacity is an integer"]);
+        refused(
+            r#"name = "a", handles(), overflow = DropNewest"#,
+            &["unknown overflow `DropNewest`; this release has `Wait`, `RejectNewest` and"],
+        );
     }
 
     #[test]

@@ -100,6 +100,25 @@ pub(crate) fn value(meta: &Meta) -> Option<&Expr> {
     Some(value)
 }
 
+/// The value of `key = value`, an integer from 1; `what` it is, with its article, begins the error.
+pub(crate) fn number(meta: &Meta, key: &str, what: &str) -> syn::Result<u32> {
+    let Some(value) = value(meta) else {
+        let text = format!("write the {key} as a number: `{key} = 1`");
+        return Err(syn::Error::new_spanned(meta, text));
+    };
+    let number = match value {
+        Expr::Lit(ExprLit { lit: Lit::Int(number), .. }) => number.base10_parse().unwrap_or(0),
+        _ => 0,
+    };
+    match number {
+        0 => {
+            let text = format!("{what} is an integer from 1 to {}", u32::MAX);
+            Err(syn::Error::new_spanned(value, text))
+        }
+        number => Ok(number),
+    }
+}
+
 /// Quotes words for an error text: `` `a`, `b` and `c` ``.
 pub(crate) fn listed(words: &[&str]) -> String {
     let quoted: Vec<_> = words.iter().map(|word| format!("`{word}`")).collect();

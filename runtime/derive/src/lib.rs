@@ -72,12 +72,17 @@ pub fn remote_message(input: TokenStream) -> TokenStream {
 /// - `placement` and `state`, both or neither: with them the actor type is an entity, known by a
 ///   key and placed by the cluster. `placement` is `Eventual`, `state` is `volatile`: each is a
 ///   promise to the type's users, so neither has a default.
+/// - `mailbox`, `overflow` and `stash`, each optional: how many accepted messages may wait, from 1
+///   (default 1,024); what becomes of one more, `Wait` (the default), `RejectNewest` or `DropOldest`;
+///   and how many messages an instance may set aside, from 1 (default 256). Who starts an actor may
+///   say otherwise about the first two.
 ///
 /// # Errors
 ///
 /// Refused, each with its own text: a key that is missing, unknown or repeated, a message that is
 /// listed twice, one of `placement` and `state` without the other, a guarantee that this release
-/// doesn't have, and a generic actor (one lasting name can't stand for many types).
+/// doesn't have, a capacity that is no integer from 1, and a generic actor (one lasting name can't
+/// stand for many types).
 #[proc_macro_derive(RemoteActor, attributes(remote))]
 pub fn remote_actor(input: TokenStream) -> TokenStream {
     expand(input, actor::expand)

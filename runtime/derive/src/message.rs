@@ -2,7 +2,7 @@
 
 use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
-use syn::{Data, DeriveInput, Expr, ExprLit, Lit, LitStr, spanned::Spanned};
+use syn::{Data, DeriveInput, LitStr, spanned::Spanned};
 
 use crate::{
     attribute::{self, Kind, Remote},
@@ -127,20 +127,7 @@ fn check_kind(input: &DeriveInput) -> syn::Result<()> {
 
 fn version(remote: &Remote<'_>) -> syn::Result<u32> {
     let meta = remote.mandatory("version", "`version = 1`, and one more with each new shape")?;
-    let Some(value) = attribute::value(meta) else {
-        return Err(syn::Error::new_spanned(meta, "write the version as a number: `version = 1`"));
-    };
-    let number = match value {
-        Expr::Lit(ExprLit { lit: Lit::Int(number), .. }) => number.base10_parse().unwrap_or(0),
-        _ => 0,
-    };
-    match number {
-        0 => {
-            let text = format!("a version is an integer from 1 to {}", u32::MAX);
-            Err(syn::Error::new_spanned(value, text))
-        }
-        number => Ok(number),
-    }
+    attribute::number(meta, "version", "a version")
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ use actix_cluster_transport::clock::Sleep;
 
 use super::{
     ClusterContext,
+    aside::{PutBack, Turned},
     envelope::BoxEnvelope,
     exit::ExitReason,
     items::{Behalf, Items, Waited, poll_waits},
@@ -219,14 +220,20 @@ impl<A: RemoteActor> Activation<A> {
             if let Some(reason) = check_end(&self.mailbox, actor, ctx) {
                 return Turn::Exit(reason);
             }
+            if let Some(back) = ctx.take_put_back() {
+                put_back(back, &mut self.batch, &self.mailbox);
+            }
             for spawned in ctx.take_spawned() {
                 items.add(spawned);
             }
             for cancelled in ctx.take_cancelled() {
                 drop(items.cancel(cancelled));
             }
+            if budget == 0 {
+                return Turn::Yield;
+            }
             if !self.waits.is_empty() || ctx.has_new_waits() {
-                if poll_waits(&mut self.waits, actor, ctx, task).is_pending() {
+                if poll_waits(&mut self.waits, actor, ctx, &mut budget, task).is_pending() {
                     self.mailbox.park(std::mem::take(&mut self.finished), task.waker());
                     if self.mailbox.signalled() > Signal::Passivate {
                         continue;
@@ -234,9 +241,6 @@ impl<A: RemoteActor> Activation<A> {
                     return Turn::Parked;
                 }
                 continue;
-            }
-            if budget == 0 {
-                return Turn::Yield;
             }
             if items.poll_woken(actor, ctx, &mut budget) {
                 continue;
@@ -247,6 +251,7 @@ impl<A: RemoteActor> Activation<A> {
             }
             ctx.poll_inlet(task, &mut self.inlet);
             if self.batch.is_empty() && self.inlet.is_empty() {
+                let is_idle = items.is_idle() && !ctx.has_stashed();
                 match self.mailbox.signalled() {
                     // A sweep found it idle, and a message has come since.
                     Signal::Passivate if self.mailbox.is_busy_again() => {
@@ -255,10 +260,10 @@ impl<A: RemoteActor> Activation<A> {
                     Signal::None if !items.has_woken() && !ctx.has_spawned() => {
                         return Turn::Parked;
                     }
-                    Signal::Passivate if !items.is_idle() && !items.has_woken() => {
+                    Signal::Passivate if !is_idle && !items.has_woken() && !ctx.has_spawned() => {
                         return Turn::Parked;
                     }
-                    Signal::Passivate if !items.is_idle() => {}
+                    Signal::Passivate if !is_idle => {}
                     Signal::Passivate if self.mailbox.close_if_empty(RejectReason::Passivated) => {
                         stop_hooks(actor, ctx);
                         return Turn::Exit(ExitReason::Passivated);
@@ -272,9 +277,18 @@ impl<A: RemoteActor> Activation<A> {
             while budget > 0 && !ctx.must_pause() {
                 let Some(envelope) = self.batch.pop_front() else { break };
                 budget -= 1;
+                let turned = ctx.turn_of(envelope);
+                if matches!(turned, Turned::Held) {
+                    continue;
+                }
+                // Before the turn, which may unwind.
                 self.finished += 1;
-                envelope.handle(actor, ctx);
-                if self.mailbox.signalled() > Signal::Passivate {
+                match turned {
+                    Turned::Runs(envelope) => envelope.handle(actor, ctx),
+                    Turned::Displaces(held) => held.end(&self.mailbox, ctx.core().dead_letters()),
+                    Turned::Held => {}
+                }
+                if self.mailbox.signalled() > Signal::Passivate || ctx.has_put_back() {
                     break;
                 }
             }
@@ -452,7 +466,23 @@ impl<A: RemoteActor> Activation<A> {
         disposal.drop_all(spawned);
         disposal.drop_all(waits);
         disposal.drop(std::mem::replace(&mut self.phase, Phase::Starting));
+        // What the instance had set aside has not run: the next one has it, ahead of what is queued.
+        if let Some(back) = self.ctx.take_aside() {
+            put_back(back, &mut self.batch, &self.mailbox);
+        }
         disposal.end()
+    }
+}
+
+/// Puts messages at the head of what the activation has taken.
+fn put_back<A: RemoteActor>(
+    back: PutBack<A>,
+    batch: &mut VecDeque<BoxEnvelope<A>>,
+    mailbox: &Mailbox<A>,
+) {
+    mailbox.take_again(back.uncounted);
+    for envelope in back.messages.into_iter().rev() {
+        batch.push_front(envelope);
     }
 }
 

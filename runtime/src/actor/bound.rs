@@ -3,6 +3,8 @@
 //! Invariant: as long as what it says is done, no more wait than the capacity, whatever the policy.
 //! Knows no queue, lock or message: it is told how full a mailbox is, and answers what to do.
 
+use crate::remote_actor::RemoteActor;
+
 /// How many messages a mailbox holds unless told otherwise.
 pub(crate) const DEFAULT_MAILBOX_CAPACITY: usize = 1_024;
 
@@ -56,9 +58,10 @@ pub(crate) struct Bound {
     pub(crate) overflow: Overflow,
 }
 
-impl Default for Bound {
-    fn default() -> Self {
-        Self { capacity: DEFAULT_MAILBOX_CAPACITY, overflow: Overflow::default() }
+impl Bound {
+    /// What the actor type states.
+    pub(crate) fn of<A: RemoteActor>() -> Self {
+        Self { capacity: A::MAILBOX_CAPACITY, overflow: A::OVERFLOW }
     }
 }
 

@@ -18,6 +18,7 @@ use futures_core::Stream as _;
 use tokio::sync::oneshot;
 
 use super::{
+    aside::Aside,
     failure,
     items::{Behalf, Kind, Spawned, Waited},
     mailbox::{ActorId, Mailbox},
@@ -41,8 +42,8 @@ use crate::{
 /// [`INLET_LIMIT`](Self::INLET_LIMIT) messages at a time, beyond which each is a counted dead
 /// letter. Everything else goes through [`actor_ref`](Self::actor_ref).
 pub struct ClusterContext<A: Actor> {
-    mailbox: Arc<Mailbox<A>>,
-    node: Arc<NodeCore>,
+    pub(super) mailbox: Arc<Mailbox<A>>,
+    pub(super) node: Arc<NodeCore>,
     state: ActorState,
     spawned: Vec<Spawned<A>>,
     waits: Vec<Waited<A>>,
@@ -58,6 +59,7 @@ pub struct ClusterContext<A: Actor> {
     inlet: OnceCell<Box<Inlet<A>>>,
     /// What the instance watches and is linked to.
     watching: Option<Box<Watching>>,
+    pub(super) aside: Option<Box<Aside<A>>>,
 }
 
 /// The way in for actix's own addresses. The sender is kept so that the channel stays open.
@@ -145,6 +147,7 @@ impl<A: Actor<Context = Self>> ClusterContext<A> {
             failure: None,
             inlet: OnceCell::new(),
             watching: None,
+            aside: None,
         }
     }
 
@@ -172,8 +175,8 @@ impl<A: Actor<Context = Self>> ClusterContext<A> {
         self.running = handle;
     }
 
-    pub(crate) fn begin_turn(&mut self, message: &'static &'static str, sender: Sender) {
-        (self.in_hand, self.behalf) = (Some(sender), Some(message));
+    pub(crate) fn begin_turn(&mut self, message: Behalf, sender: Sender) {
+        (self.in_hand, self.behalf) = (Some(sender), message);
     }
 
     pub(crate) fn end_turn(&mut self) {
@@ -272,7 +275,7 @@ impl<A: RemoteActor> ClusterContext<A> {
 
     /// Runs one message. What it is called, only actix knows.
     pub(crate) fn handle_inlet(&mut self, actor: &mut A, mut envelope: Envelope<A>) {
-        self.in_hand = Some(Sender::IsGone);
+        self.begin_turn(None, Sender::IsGone);
         envelope.handle(actor, self);
         self.end_turn();
     }

@@ -15,10 +15,11 @@ use super::{
     ClusterContext,
     mailbox::{Mailbox, Remote},
     panic,
+    stash::GivenBack,
 };
 use crate::{
     cluster::{outbound, wire::Extensions},
-    message::RemoteMessage,
+    message::{RemoteMessage, WireId},
     node::{DeadLetters, NodeCore, Sender},
     reference::{RejectReason, UnknownReason},
     remote_actor::RemoteActor,
@@ -30,6 +31,11 @@ pub(crate) type BoxEnvelope<A> = Box<dyn Envelope<A>>;
 pub(crate) trait Envelope<A: Actor>: Send {
     /// Runs the message's turn.
     fn handle(self: Box<Self>, actor: &mut A, ctx: &mut ClusterContext<A>);
+
+    /// Which message it is; `None` for one that came past the mailbox.
+    fn message(&self) -> Option<WireId> {
+        None
+    }
 
     /// Who sent it, if another node did.
     fn remote(&self) -> Option<Remote> {
@@ -80,9 +86,16 @@ where
     M: RemoteMessage,
 {
     fn handle(self: Box<Self>, actor: &mut A, ctx: &mut ClusterContext<A>) {
-        ctx.begin_turn(const { &M::NAME }, Sender::IsGone);
+        ctx.begin_turn(Some(const { &M::NAME }), Sender::IsGone);
         actor.handle(self.0, ctx).handle(ctx, None);
         ctx.end_turn();
+        if let Some(GivenBack { message, .. }) = ctx.take_returned() {
+            ctx.stash(Box::new(Self(message)));
+        }
+    }
+
+    fn message(&self) -> Option<WireId> {
+        Some(M::WIRE_ID)
     }
 
     fn reject(
@@ -186,6 +199,11 @@ impl<M> AskCell<M> {
         }
     }
 
+    /// It has not run after all.
+    fn put_back(&self, msg: M) {
+        *self.lock() = AskState::Queued(msg);
+    }
+
     fn reject(&self, reason: RejectReason) {
         let mut state = self.lock();
         *state = match std::mem::replace(&mut *state, AskState::TakenBack) {
@@ -217,13 +235,21 @@ where
             return;
         }
         let Some(msg) = cell.begin(ctx.panics()) else { return };
-        ctx.begin_turn(const { &M::NAME }, Sender::IsTold);
+        ctx.begin_turn(Some(const { &M::NAME }), Sender::IsTold);
         // Declared after `reply`, so that an unwinding turn marks the cell before the asker wakes.
         let turn = Turn(&cell);
         let result = actor.handle(msg, ctx);
         drop(turn);
         result.handle(ctx, Some(reply));
         ctx.end_turn();
+        if let Some(GivenBack { message, reply: Some(reply) }) = ctx.take_returned() {
+            cell.put_back(message);
+            ctx.stash(Box::new(Self { cell, reply, deadline }));
+        }
+    }
+
+    fn message(&self) -> Option<WireId> {
+        Some(M::WIRE_ID)
     }
 
     fn reject(self: Box<Self>, reason: RejectReason, _: &Mailbox<A>, _: &DeadLetters) {

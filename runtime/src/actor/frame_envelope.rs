@@ -18,10 +18,11 @@ use super::{
     ClusterContext,
     envelope::Envelope,
     mailbox::{Mailbox, Remote},
+    stash::GivenBack,
 };
 use crate::{
     cluster::frame::{Frame, Turn},
-    message::{RemoteMessage, decode},
+    message::{RemoteMessage, WireId, decode},
     node::{DeadLetters, NodeCore, Sender},
     reference::{RejectReason, UnknownReason},
     remote_actor::RemoteActor,
@@ -46,18 +47,15 @@ where
 {
     fn handle(self: Box<Self>, actor: &mut A, ctx: &mut ClusterContext<A>) {
         let Self { frame, .. } = *self;
-        if frame.deadline.is_some_and(|deadline| deadline <= ctx.clock().now()) {
-            return frame.reject(RejectReason::Expired);
-        }
-        if frame.is_held_back() {
-            return frame.reject(RejectReason::EarlierRejected);
+        if let Some(reason) = refusal(&frame, ctx) {
+            return frame.reject(reason);
         }
         let decoded = {
             let _scope = NodeCore::enter(ctx.core());
             decode::<M>(frame.body())
         };
-        let msg = match decoded {
-            Ok(msg) => msg,
+        match decoded {
+            Ok(msg) => run(frame, msg, actor, ctx),
             Err(error) => {
                 tracing::warn!(
                     actor = A::NAME,
@@ -65,28 +63,13 @@ where
                     %error,
                     "a message could not be read; give its change a new version"
                 );
-                return frame.reject(RejectReason::Mismatch);
-            }
-        };
-        ctx.begin_turn(const { &M::NAME }, Sender::IsTold);
-        let turn = frame.begin();
-        if !turn.is_asked() {
-            actor.handle(msg, ctx).handle(ctx, None);
-            ctx.end_turn();
-            return turn.finish();
-        }
-        let (reply, mut result) = oneshot::channel();
-        actor.handle(msg, ctx).handle(ctx, Some(reply));
-        match result.try_recv() {
-            Ok(result) => turn.reply(|out| M::encode_result(&result, out)),
-            Err(TryRecvError::Closed) => turn.fail(UnknownReason::NoReply),
-            Err(TryRecvError::Empty) => {
-                let mailbox = ctx.mailbox();
-                let panics = mailbox.panics();
-                ctx.spawn(Answering::<A, M> { result, turn: Some(turn), mailbox, panics });
+                frame.reject(RejectReason::Mismatch);
             }
         }
-        ctx.end_turn();
+    }
+
+    fn message(&self) -> Option<WireId> {
+        Some(M::WIRE_ID)
     }
 
     fn remote(&self) -> Option<Remote> {
@@ -100,6 +83,84 @@ where
     fn redirect(self: Box<Self>, _: &Mailbox<A>, _: &Arc<NodeCore>) {
         self.frame.moved();
     }
+}
+
+/// A message from another node that its handler gave back.
+struct StashedFrame<M> {
+    frame: Frame,
+    msg: M,
+}
+
+impl<A, M> Envelope<A> for StashedFrame<M>
+where
+    A: RemoteActor + Handler<M>,
+    M: RemoteMessage,
+{
+    fn handle(self: Box<Self>, actor: &mut A, ctx: &mut ClusterContext<A>) {
+        let Self { frame, msg } = *self;
+        match refusal(&frame, ctx) {
+            Some(reason) => frame.reject(reason),
+            None => run(frame, msg, actor, ctx),
+        }
+    }
+
+    fn message(&self) -> Option<WireId> {
+        Some(M::WIRE_ID)
+    }
+
+    fn remote(&self) -> Option<Remote> {
+        self.frame.from()
+    }
+
+    fn reject(self: Box<Self>, reason: RejectReason, _: &Mailbox<A>, _: &DeadLetters) {
+        self.frame.reject(reason);
+    }
+
+    fn redirect(self: Box<Self>, _: &Mailbox<A>, _: &Arc<NodeCore>) {
+        self.frame.moved();
+    }
+}
+
+/// Why a frame whose turn has come must not run, if it mustn't.
+fn refusal<A: RemoteActor>(frame: &Frame, ctx: &ClusterContext<A>) -> Option<RejectReason> {
+    if frame.deadline.is_some_and(|deadline| deadline <= ctx.clock().now()) {
+        return Some(RejectReason::Expired);
+    }
+    frame.is_held_back().then_some(RejectReason::EarlierRejected)
+}
+
+/// Runs a frame's turn, and answers it.
+fn run<A, M>(mut frame: Frame, msg: M, actor: &mut A, ctx: &mut ClusterContext<A>)
+where
+    A: RemoteActor + Handler<M>,
+    M: RemoteMessage,
+{
+    ctx.begin_turn(Some(const { &M::NAME }), Sender::IsTold);
+    let turn = frame.begin();
+    let (reply, result) = match turn.is_asked() {
+        true => Some(oneshot::channel()).unzip(),
+        false => (None, None),
+    };
+    actor.handle(msg, ctx).handle(ctx, reply);
+    if let Some(GivenBack { message, .. }) = ctx.take_returned::<M>() {
+        ctx.end_turn();
+        frame.take_back(turn);
+        return ctx.stash(Box::new(StashedFrame { frame, msg: message }));
+    }
+    let Some(mut result) = result else {
+        ctx.end_turn();
+        return turn.finish();
+    };
+    match result.try_recv() {
+        Ok(result) => turn.reply(|out| M::encode_result(&result, out)),
+        Err(TryRecvError::Closed) => turn.fail(UnknownReason::NoReply),
+        Err(TryRecvError::Empty) => {
+            let mailbox = ctx.mailbox();
+            let panics = mailbox.panics();
+            ctx.spawn(Answering::<A, M> { result, turn: Some(turn), mailbox, panics });
+        }
+    }
+    ctx.end_turn();
 }
 
 /// Answers an asker of another node once the actor has.

@@ -191,19 +191,22 @@ impl Wake for ItemWaker {
     }
 }
 
-/// Polls the newest future that the actor waits for; `Ready` once there is none.
+/// Polls the newest future that the actor waits for; `Ready` once there is none, or the budget is
+/// used up.
 pub(crate) fn poll_waits<A: Actor<Context = ClusterContext<A>>>(
     waits: &mut Vec<Waited<A>>,
     actor: &mut A,
     ctx: &mut ClusterContext<A>,
+    budget: &mut u32,
     task: &mut Context<'_>,
 ) -> Poll<()> {
-    loop {
+    while *budget > 0 {
         waits.append(&mut ctx.take_new_waits());
         let Some(newest) = waits.last_mut() else { return Poll::Ready(()) };
         if !ctx.state().alive() {
             return Poll::Ready(());
         }
+        *budget -= 1;
         ctx.set_behalf(newest.behalf);
         let polled = newest.future.as_mut().poll(actor, ctx, task);
         ctx.set_behalf(None);
@@ -213,4 +216,5 @@ pub(crate) fn poll_waits<A: Actor<Context = ClusterContext<A>>>(
             Poll::Pending => return Poll::Pending,
         }
     }
+    Poll::Ready(())
 }

@@ -186,6 +186,11 @@ impl<A: Actor> Mailbox<A> {
         self.id
     }
 
+    /// How many messages may wait in it, and what becomes of one more.
+    pub(crate) fn bound(&self) -> Bound {
+        self.bound
+    }
+
     /// Which entity it is the mailbox of, if any.
     pub(crate) fn entity(&self) -> Option<&EntityKey> {
         self.entity.as_ref()
@@ -401,6 +406,11 @@ impl<A: Actor> Mailbox<A> {
         drop(state);
         resume(resumed);
         wake(next);
+    }
+
+    /// Counts `returned` messages as unfinished again: they have come back from a stash.
+    pub(crate) fn take_again(&self, returned: usize) {
+        self.lock().taken += returned;
     }
 
     /// Closes the mailbox if no message is queued or taken and nobody waits.

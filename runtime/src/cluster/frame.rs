@@ -144,12 +144,20 @@ impl Frame {
     }
 
     /// Its turn begins: from here on it may have run.
-    pub(crate) fn begin(mut self) -> Turn {
+    pub(crate) fn begin(&mut self) -> Turn {
         let about = match self.correlation {
             Some(correlation) => About::Asked(correlation),
             None => About::Told { target: self.target, payload: std::mem::take(&mut self.payload) },
         };
         Turn { origin: self.origin.take(), about }
+    }
+
+    /// It has not run after all.
+    pub(crate) fn take_back(&mut self, mut turn: Turn) {
+        if let About::Told { payload, .. } = &mut turn.about {
+            self.payload = std::mem::take(payload);
+        }
+        self.origin = turn.origin.take();
     }
 }
 

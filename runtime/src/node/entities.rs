@@ -20,7 +20,6 @@ use super::{
 use crate::{
     actor::{
         activation::Supervision,
-        bound::Bound,
         mailbox::{Mailbox, Signal},
         restart::RestartTracker,
     },
@@ -199,11 +198,11 @@ impl NodeCore {
             return Err(RejectReason::LoadFailed);
         }
         let (settings, factory) = (hosting.settings.clone(), Arc::clone(&hosting.factory));
-        let made_from = key.clone();
+        let (bound, made_from) = (settings.bound::<A>(), key.clone());
         let launch = Launch {
             factory: Box::new(move |_| factory(made_from.as_str())),
             supervision: Supervision::Own(RestartTracker::new(settings.restart)),
-            bound: Bound { capacity: settings.mailbox_capacity, overflow: settings.overflow },
+            bound,
             arbiter: Some((key.hash() % self.arbiters().len() as u64) as usize),
             entity: Some(key.clone()),
             on_exit: None,

@@ -13,7 +13,7 @@ use std::{
 
 use super::{Node, NodeCore, arbiter::Residents, entities::EntityKey};
 use crate::{
-    actor::{Overflow, RestartPolicy, bound::DEFAULT_MAILBOX_CAPACITY, loading::Made},
+    actor::{Overflow, RestartPolicy, bound::Bound, loading::Made},
     cluster::{frame::Frame, wire::Address},
     message::WireId,
     reference::RejectReason,
@@ -30,10 +30,12 @@ pub struct EntitySettings {
     /// Too short, and entities are made anew for every message; too long, and idle ones take
     /// memory. [`Duration::MAX`] keeps them until they stop by themselves.
     pub passivate_after: Duration,
-    /// How many accepted messages of this node's senders may wait for one entity. Default 1,024.
-    pub mailbox_capacity: usize,
-    /// What becomes of a message for which an entity has no room. Default [`Overflow::Wait`].
-    pub overflow: Overflow,
+    /// How many accepted messages of this node's senders may wait for one entity; at least 1. Default
+    /// `None`: what the actor type states ([`RemoteActor::MAILBOX_CAPACITY`]), or else 1,024.
+    pub mailbox_capacity: Option<usize>,
+    /// What becomes of a message for which an entity has no room. Default `None`: what the actor type
+    /// states ([`RemoteActor::OVERFLOW`]), or else [`Overflow::Wait`].
+    pub overflow: Option<Overflow>,
     /// What is to be done when an entity fails. Default [`RestartPolicy::default`].
     ///
     /// An entity that can't be loaded ([`NodeBuilder::entity_async`](super::NodeBuilder::entity_async))
@@ -45,9 +47,20 @@ impl Default for EntitySettings {
     fn default() -> Self {
         Self {
             passivate_after: Duration::from_secs(120),
-            mailbox_capacity: DEFAULT_MAILBOX_CAPACITY,
-            overflow: Overflow::default(),
+            mailbox_capacity: None,
+            overflow: None,
             restart: RestartPolicy::default(),
+        }
+    }
+}
+
+impl EntitySettings {
+    /// The bound of an entity's mailbox: what is said here goes before what the type states.
+    pub(super) fn bound<A: RemoteActor>(&self) -> Bound {
+        let Bound { capacity, overflow } = Bound::of::<A>();
+        Bound {
+            capacity: self.mailbox_capacity.unwrap_or(capacity),
+            overflow: self.overflow.unwrap_or(overflow),
         }
     }
 }

@@ -40,7 +40,7 @@ impl<A: RemoteActor> SpawnBuilder<A> {
             core,
             factory,
             policy: RestartPolicy::default(),
-            bound: Bound::default(),
+            bound: Bound::of::<A>(),
             arbiter: None,
             on_exit: None,
         }
@@ -52,7 +52,8 @@ impl<A: RemoteActor> SpawnBuilder<A> {
         self
     }
 
-    /// How many accepted messages may wait. Default 1,024; at least 1.
+    /// How many accepted messages may wait; at least 1. Default: what the actor type states
+    /// ([`RemoteActor::MAILBOX_CAPACITY`]), or else 1,024.
     ///
     /// Too small, and senders wait although there is memory; too large, and an overloaded actor
     /// answers late instead of telling its senders.
@@ -61,7 +62,8 @@ impl<A: RemoteActor> SpawnBuilder<A> {
         self
     }
 
-    /// What becomes of a message for which there is no room. Default [`Overflow::Wait`].
+    /// What becomes of a message for which there is no room. Default: what the actor type states
+    /// ([`RemoteActor::OVERFLOW`]), or else [`Overflow::Wait`].
     pub fn overflow(mut self, policy: Overflow) -> Self {
         self.bound.overflow = policy;
         self

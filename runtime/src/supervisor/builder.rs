@@ -179,7 +179,7 @@ pub struct ChildBuilder<A: RemoteActor> {
 impl<A: RemoteActor> ChildBuilder<A> {
     pub(crate) fn new(core: Arc<NodeCore>, supervisor: Arc<Inbox>, factory: Factory<A>) -> Self {
         let rules = ChildRules { restart: Restart::default(), stop_within: DEFAULT_STOP_WITHIN };
-        let bound = Bound::default();
+        let bound = Bound::of::<A>();
         Self { core, supervisor, factory, rules, bound, arbiter: None, on_exit: None }
     }
 
@@ -203,7 +203,8 @@ impl<A: RemoteActor> ChildBuilder<A> {
         self
     }
 
-    /// How many accepted messages may wait. Default 1,024; at least 1.
+    /// How many accepted messages may wait; at least 1. Default: what the actor type states
+    /// ([`RemoteActor::MAILBOX_CAPACITY`]), or else 1,024.
     ///
     /// Too small, and senders wait although there is memory; too large, and an overloaded actor
     /// answers late instead of telling its senders.
@@ -212,7 +213,8 @@ impl<A: RemoteActor> ChildBuilder<A> {
         self
     }
 
-    /// What becomes of a message for which there is no room. Default [`Overflow::Wait`].
+    /// What becomes of a message for which there is no room. Default: what the actor type states
+    /// ([`RemoteActor::OVERFLOW`]), or else [`Overflow::Wait`].
     pub fn overflow(mut self, policy: Overflow) -> Self {
         self.bound.overflow = policy;
         self
