@@ -26,6 +26,7 @@ mod pause;
 pub(crate) mod restart;
 pub(crate) mod stash;
 mod timer;
+pub(crate) mod turns;
 
 pub use self::{
     bound::Overflow,

@@ -10,6 +10,7 @@ mod load_failures;
 mod passivation;
 mod spawn;
 mod threads;
+mod watchdog;
 
 use std::{error::Error, fmt, net::SocketAddr, sync::Arc};
 
@@ -31,6 +32,7 @@ pub use self::{
     kinds::EntitySettings,
     spawn::{SpawnBuilder, SpawnError},
     threads::{LocalThreads, OsThreads, ThreadMain, Threads},
+    watchdog::{BlockedTurn, BlockedTurns},
 };
 use crate::{
     actor::{ClusterContext, loading},
@@ -119,6 +121,23 @@ impl Node {
     /// How many watches the node has: its own, and those of other nodes.
     pub fn watch_counts(&self) -> WatchCounts {
         self.0.watches().counts()
+    }
+
+    /// The turns that have blocked their threads for too long, as
+    /// [`NodeBuilder::blocked_after`] defines it. Each is logged too, as a warning, and again after
+    /// twice as long.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn example(node: &actix_cluster::Node) {
+    /// for turn in node.blocked_turns().now {
+    ///     println!("{turn}"); // shop.Cart["cart-7"] has blocked its thread for 2.5s with shop.Checkout
+    /// }
+    /// # }
+    /// ```
+    pub fn blocked_turns(&self) -> BlockedTurns {
+        self.0.sightings().read()
     }
 
     /// How many actors live on the node.

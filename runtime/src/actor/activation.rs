@@ -28,9 +28,10 @@ use super::{
     mailbox::{Mailbox, Signal},
     panic::{self, Disposal, Panic},
     restart::{Decision, Ended, RestartTracker},
+    turns::Doing,
 };
 use crate::{
-    node::{EntityKey, NodeCore, Sender},
+    node::{EntityKey, Sender},
     reference::RejectReason,
     remote_actor::RemoteActor,
     supervisor::link::{Link, Order, Report},
@@ -97,8 +98,7 @@ enum Turn {
 
 impl<A: RemoteActor> Activation<A> {
     pub(crate) fn new(
-        node: Arc<NodeCore>,
-        mailbox: Arc<Mailbox<A>>,
+        ctx: ClusterContext<A>,
         factory: Factory<A>,
         supervision: Supervision,
         on_exit: OnExit,
@@ -108,8 +108,8 @@ impl<A: RemoteActor> Activation<A> {
             Supervision::By { .. } => Phase::Held(ExitReason::Stopped),
         };
         Self {
-            ctx: ClusterContext::new(Arc::clone(&mailbox), node),
-            mailbox,
+            mailbox: ctx.mailbox(),
+            ctx,
             factory,
             on_exit: Some(on_exit),
             supervision,
@@ -123,6 +123,7 @@ impl<A: RemoteActor> Activation<A> {
     }
 
     fn start(&mut self) -> Result<(), Panic> {
+        self.ctx.turns().begin(Doing::Starting);
         let ctx = &mut self.ctx;
         let factory = &mut self.factory;
         self.mailbox.instance_begins();
@@ -157,6 +158,7 @@ impl<A: RemoteActor> Activation<A> {
     /// Goes on with a load, unless it is told to end. Messages wait in the mailbox meanwhile.
     fn poll_load(&mut self, task: &mut Context<'_>) -> Poll<()> {
         let Phase::Loading(load) = &mut self.phase else { return Poll::Ready(()) };
+        self.ctx.turns().begin(Doing::Starting);
         // Parked first: a signal raised in between wakes this task again.
         self.mailbox.park(std::mem::take(&mut self.finished), task.waker());
         let told = match self.mailbox.signalled() {
@@ -233,6 +235,7 @@ impl<A: RemoteActor> Activation<A> {
                 return Turn::Yield;
             }
             if !self.waits.is_empty() || ctx.has_new_waits() {
+                ctx.turns().begin(Doing::Wait);
                 if poll_waits(&mut self.waits, actor, ctx, &mut budget, task).is_pending() {
                     self.mailbox.park(std::mem::take(&mut self.finished), task.waker());
                     if self.mailbox.signalled() > Signal::Passivate {
@@ -284,7 +287,10 @@ impl<A: RemoteActor> Activation<A> {
                 // Before the turn, which may unwind.
                 self.finished += 1;
                 match turned {
-                    Turned::Runs(envelope) => envelope.handle(actor, ctx),
+                    Turned::Runs(envelope) => {
+                        ctx.turns().begin_message(envelope.message());
+                        envelope.handle(actor, ctx);
+                    }
                     Turned::Displaces(held) => held.end(&self.mailbox, ctx.core().dead_letters()),
                     Turned::Held => {}
                 }
@@ -295,6 +301,7 @@ impl<A: RemoteActor> Activation<A> {
             while budget > 0 && !ctx.must_pause() {
                 let Some(envelope) = self.inlet.pop_front() else { break };
                 budget -= 1;
+                ctx.turns().begin(Doing::ActixMessage);
                 ctx.handle_inlet(actor, envelope);
             }
         }
@@ -425,6 +432,7 @@ impl<A: RemoteActor> Activation<A> {
     /// Ends the actor for good; what waits is told `reject`.
     fn finish_rejecting(&mut self, reason: ExitReason, reject: RejectReason) {
         self.phase = Phase::Ended;
+        self.ctx.turns().begin(Doing::Ending);
         let queue = self.mailbox.close(reject);
         self.mailbox.record_exit(reason.clone());
         let core = self.ctx.core();
@@ -459,6 +467,7 @@ impl<A: RemoteActor> Activation<A> {
 
     /// Drops the instance and all that belongs to it; gives the first panic of that.
     fn drop_instance(&mut self) -> Option<Panic> {
+        self.ctx.turns().begin(Doing::Ending);
         let mut disposal = Disposal::default();
         disposal.drop_all(self.items.take_all());
         disposal.drop_all(std::mem::take(&mut self.waits));
@@ -517,6 +526,7 @@ fn check_end<A: RemoteActor>(
         _ if ctx.has_failed() => Some(ExitReason::Stopped),
         ActorState::Started | ActorState::Running => None,
         ActorState::Stopping => {
+            ctx.turns().begin(Doing::Ending);
             if actor.stopping(ctx) == Running::Continue {
                 ctx.set_state(ActorState::Running);
                 return None;
@@ -545,6 +555,7 @@ fn ctx_state<A: RemoteActor>(ctx: &ClusterContext<A>) -> ActorState {
 
 /// Runs both hooks; what was told from outside can't be declined.
 fn stop_hooks<A: RemoteActor>(actor: &mut A, ctx: &mut ClusterContext<A>) {
+    ctx.turns().begin(Doing::Ending);
     ctx.set_state(ActorState::Stopping);
     let _declined = actor.stopping(ctx);
     ctx.set_state(ActorState::Stopped);
@@ -556,6 +567,16 @@ impl<A: RemoteActor> Future for Activation<A> {
 
     fn poll(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
+        this.ctx.turns().enter(this.mailbox.id());
+        let polled = this.poll_phases(task);
+        this.ctx.turns().begin(Doing::Nothing);
+        polled
+    }
+}
+
+impl<A: RemoteActor> Activation<A> {
+    fn poll_phases(&mut self, task: &mut Context<'_>) -> Poll<()> {
+        let this = self;
         loop {
             match &mut this.phase {
                 Phase::Starting => {

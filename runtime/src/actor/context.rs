@@ -23,6 +23,7 @@ use super::{
     items::{Behalf, Kind, Spawned, Waited},
     mailbox::{ActorId, Mailbox},
     timer::{Every, Later, deliver},
+    turns::TurnCell,
 };
 use crate::{
     node::{DeadLetters, EntityKey, Node, NodeCore, Sender},
@@ -44,6 +45,7 @@ use crate::{
 pub struct ClusterContext<A: Actor> {
     pub(super) mailbox: Arc<Mailbox<A>>,
     pub(super) node: Arc<NodeCore>,
+    turns: Arc<TurnCell>,
     state: ActorState,
     spawned: Vec<Spawned<A>>,
     waits: Vec<Waited<A>>,
@@ -132,10 +134,11 @@ impl<A: RemoteActor> ClusterContext<A> {
 
 /// For the activation.
 impl<A: Actor<Context = Self>> ClusterContext<A> {
-    pub(crate) fn new(mailbox: Arc<Mailbox<A>>, node: Arc<NodeCore>) -> Self {
+    pub(crate) fn new(mailbox: Arc<Mailbox<A>>, node: Arc<NodeCore>, turns: Arc<TurnCell>) -> Self {
         Self {
             mailbox,
             node,
+            turns,
             state: ActorState::Started,
             spawned: Vec::new(),
             waits: Vec::new(),
@@ -161,6 +164,11 @@ impl<A: Actor<Context = Self>> ClusterContext<A> {
 
     pub(crate) fn mailbox(&self) -> Arc<Mailbox<A>> {
         Arc::clone(&self.mailbox)
+    }
+
+    /// Where it is written down what the actor does.
+    pub(crate) fn turns(&self) -> &TurnCell {
+        &self.turns
     }
 
     pub(crate) fn panics(&self) -> u32 {

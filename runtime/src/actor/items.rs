@@ -15,7 +15,7 @@ use std::{
 
 use actix::{Actor, ActorContext, SpawnHandle, fut::ActorFuture};
 
-use super::ClusterContext;
+use super::{ClusterContext, turns::Doing};
 
 pub(crate) type ItemFuture<A> = Pin<Box<dyn ActorFuture<A, Output = ()>>>;
 
@@ -145,6 +145,10 @@ impl<A: Actor<Context = ClusterContext<A>>> Items<A> {
             *budget -= 1;
             polled = true;
             ctx.set_running(handle);
+            ctx.turns().begin(match item.kind {
+                Kind::Work => Doing::Future,
+                Kind::Timer => Doing::Timer,
+            });
             ctx.set_behalf(item.behalf);
             let mut task = Context::from_waker(&item.waker);
             let done = item.future.as_mut().poll(actor, ctx, &mut task);

@@ -15,7 +15,7 @@ use std::{
 use tokio::sync::watch;
 
 use super::threads::Threads;
-use crate::actor::mailbox::wake;
+use crate::actor::{mailbox::wake, turns::TurnCell};
 
 /// How many jobs may wait for an arbiter.
 pub(crate) const JOBS_LIMIT: usize = 65_536;
@@ -29,6 +29,7 @@ pub(crate) type Job = Box<dyn FnOnce(&Residents) + Send>;
 #[derive(Clone)]
 pub(crate) struct Arbiter {
     inbox: Arc<Inbox>,
+    turns: Arc<TurnCell>,
     ended: watch::Receiver<bool>,
 }
 
@@ -36,6 +37,7 @@ pub(crate) struct Arbiter {
 #[derive(Clone)]
 pub(crate) struct Residents {
     inbox: Arc<Inbox>,
+    turns: Arc<TurnCell>,
     arbiter: usize,
 }
 
@@ -63,18 +65,25 @@ impl Arbiter {
     /// Starts the arbiter with this number on a thread of its own.
     pub(crate) fn start(threads: &dyn Threads, number: usize, name: String) -> io::Result<Self> {
         let inbox = Arc::new(Inbox(Mutex::default()));
+        let turns = Arc::<TurnCell>::default();
         let (end, ended) = watch::channel(false);
-        let theirs = Arc::clone(&inbox);
+        let residents =
+            Residents { inbox: Arc::clone(&inbox), turns: Arc::clone(&turns), arbiter: number };
         threads.run(
             name,
             Box::new(move || {
                 Box::pin(async move {
-                    run(theirs, number).await;
+                    run(residents).await;
                     let _ = end.send(true);
                 })
             }),
         )?;
-        Ok(Self { inbox, ended })
+        Ok(Self { inbox, turns, ended })
+    }
+
+    /// What its thread does.
+    pub(crate) fn turns(&self) -> &TurnCell {
+        &self.turns
     }
 
     /// Queues a job.
@@ -130,6 +139,11 @@ impl Residents {
         self.arbiter
     }
 
+    /// Where the arbiter's actors write down what they do.
+    pub(crate) fn turns(&self) -> Arc<TurnCell> {
+        Arc::clone(&self.turns)
+    }
+
     pub(crate) fn enter(&self) -> Resident {
         self.inbox.lock().residents += 1;
         Resident(Arc::clone(&self.inbox))
@@ -153,8 +167,8 @@ impl Inbox {
     }
 }
 
-async fn run(inbox: Arc<Inbox>, arbiter: usize) {
-    let residents = Residents { inbox: Arc::clone(&inbox), arbiter };
+async fn run(residents: Residents) {
+    let inbox = Arc::clone(&residents.inbox);
     let mut batch = VecDeque::new();
     poll_fn(|task| {
         let mut state = inbox.lock();

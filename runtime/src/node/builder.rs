@@ -5,6 +5,7 @@ use std::{
     fmt, io,
     num::{NonZeroU16, NonZeroUsize},
     sync::Arc,
+    time::Duration,
 };
 
 use actix_cluster_transport::{Clock, Random};
@@ -17,6 +18,7 @@ use super::{
     kinds::{Hosting, Kinds},
     passivation,
     threads::{OsThreads, Threads},
+    watchdog,
 };
 use crate::{
     actor::{
@@ -36,6 +38,7 @@ pub struct NodeBuilder {
     clock: Clock,
     seed: Option<u64>,
     threads: Arc<dyn Threads>,
+    blocked_after: Duration,
     kinds: Kinds,
     cluster: Option<ClusterConfig>,
     collision: Option<Collision>,
@@ -57,6 +60,7 @@ impl Default for NodeBuilder {
             clock: Clock::default(),
             seed: None,
             threads: Arc::new(OsThreads),
+            blocked_after: watchdog::DEFAULT_THRESHOLD,
             kinds: Kinds::default(),
             cluster: None,
             collision: None,
@@ -198,6 +202,18 @@ impl NodeBuilder {
         self
     }
 
+    /// How long a turn may block its thread before it is reported: by a warning that names actor and
+    /// message, while it still blocks, and by [`Node::blocked_turns`]. Default 1 s, exact to a
+    /// quarter; at least 4 ms in effect. [`Duration::MAX`] reports nothing.
+    ///
+    /// All actors of an arbiter wait for such a turn, and nothing can interrupt it: what blocks or
+    /// computes for long belongs on another thread. Too short, and busy machines report turns that
+    /// only wait for a core. [`LocalThreads`](super::LocalThreads) have nobody to look.
+    pub fn blocked_after(mut self, threshold: Duration) -> Self {
+        self.blocked_after = threshold;
+        self
+    }
+
     /// Starts the node; with a cluster, it is ready once it has joined.
     ///
     /// In a program built with `panic = "abort"` it starts as well, and an error in the log says what
@@ -232,7 +248,7 @@ impl NodeBuilder {
         let configured = self.cluster.as_ref().and_then(ClusterConfig::node_name);
         let name = self.name.unwrap_or_else(|| Arc::from(configured.unwrap_or("node")));
         let mut random = self.seed.map_or_else(Random::from_os, Random::from_seed);
-        let Self { clock, threads, kinds, .. } = self;
+        let Self { clock, threads, blocked_after, kinds, .. } = self;
         let birth = match self.cluster {
             Some(config) => {
                 let lanes = lanes(count);
@@ -253,6 +269,7 @@ impl NodeBuilder {
         }
         let arbiters = starting.0.clone();
         let core = Arc::new(NodeCore::new(Parts { id, kinds, cluster, clock, random, arbiters }));
+        watchdog::start(&core, &*threads, blocked_after).map_err(StartError::Thread)?;
         if let Some((take_core, joined)) = joining {
             let interrupted = |_| JoinError::Interrupted;
             take_core.send(Arc::clone(&core)).map_err(|_| JoinError::Interrupted)?;

@@ -17,9 +17,10 @@ use tokio::sync::{oneshot, watch};
 use super::{
     DeadLetters, Names, NodeId,
     arbiter::Arbiter,
-    entities::Entities,
+    entities::{Entities, EntityKey},
     kinds::Kinds,
     load_failures::{self, LoadFailures},
+    watchdog::Sightings,
 };
 use crate::{
     actor::{
@@ -35,7 +36,7 @@ use crate::{
     fixed_map::FixedMap,
     message::WireId,
     reference::RejectReason,
-    remote_actor::RemoteActor,
+    remote_actor::{MessageTable, RemoteActor},
     watch::{TerminatedReason, Watchable, Watches},
 };
 
@@ -55,6 +56,7 @@ pub(crate) struct NodeCore {
     last_id: AtomicU64,
     dead_letters: DeadLetters,
     watches: Watches,
+    sightings: Sightings,
     ended: watch::Sender<bool>,
 }
 
@@ -76,6 +78,16 @@ pub(crate) trait AnyMailbox: Send + Sync {
     fn count_sweep(&self) -> u32;
     /// Itself, if it is one that references lead to.
     fn watchable(self: Arc<Self>) -> Option<Arc<dyn Watchable>>;
+    /// The name of the actor's type.
+    fn type_name(&self) -> &'static str;
+    /// The key, if the actor is an entity.
+    fn key(&self) -> Option<&str> {
+        None
+    }
+    /// The name of one of its messages.
+    fn message_name(&self, _: WireId) -> Option<&'static str> {
+        None
+    }
 }
 
 impl<A: RemoteActor> AnyMailbox for Mailbox<A> {
@@ -97,6 +109,22 @@ impl<A: RemoteActor> AnyMailbox for Mailbox<A> {
 
     fn watchable(self: Arc<Self>) -> Option<Arc<dyn Watchable>> {
         Some(self)
+    }
+
+    fn type_name(&self) -> &'static str {
+        A::NAME
+    }
+
+    fn key(&self) -> Option<&str> {
+        self.entity().map(EntityKey::as_str)
+    }
+
+    fn message_name(&self, id: WireId) -> Option<&'static str> {
+        MessageTable::<A>::collect()
+            .ok()?
+            .facts()
+            .find(|facts| facts.id == id)
+            .map(|facts| facts.name)
     }
 }
 
@@ -124,6 +152,14 @@ impl<A: RemoteActor> AnyMailbox for Supervised<A> {
 
     fn watchable(self: Arc<Self>) -> Option<Arc<dyn Watchable>> {
         Some(Arc::clone(&self.0) as Arc<dyn Watchable>)
+    }
+
+    fn type_name(&self) -> &'static str {
+        self.0.type_name()
+    }
+
+    fn message_name(&self, id: WireId) -> Option<&'static str> {
+        self.0.message_name(id)
     }
 }
 
@@ -158,6 +194,7 @@ impl NodeCore {
             last_id: AtomicU64::new(0),
             dead_letters,
             watches: Watches::default(),
+            sightings: Sightings::default(),
             ended: watch::Sender::new(false),
         }
     }
@@ -186,6 +223,16 @@ impl NodeCore {
 
     pub(crate) fn watches(&self) -> &Watches {
         &self.watches
+    }
+
+    /// The turns that the watchdog saw.
+    pub(crate) fn sightings(&self) -> &Sightings {
+        &self.sightings
+    }
+
+    /// Tells when the node has shut down.
+    pub(crate) fn subscribe_ended(&self) -> watch::Receiver<bool> {
+        self.ended.subscribe()
     }
 
     pub(crate) fn arbiters(&self) -> &[Arbiter] {
@@ -267,6 +314,11 @@ impl NodeCore {
     pub(crate) fn remove(&self, id: ActorId) {
         let removed = self.part(id).remove(&id.0);
         drop(removed);
+    }
+
+    /// The mailbox of whichever actor has this number.
+    pub(crate) fn mailbox(&self, id: ActorId) -> Option<Arc<dyn AnyMailbox>> {
+        self.part(id).get(&id.0).cloned()
     }
 
     /// The mailbox of an actor of this node.

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     actor::{
-        ExitReason, Overflow, RestartPolicy,
+        ClusterContext, ExitReason, Overflow, RestartPolicy,
         activation::{Activation, OnExit, Supervision},
         bound::Bound,
         envelope::Rejected,
@@ -143,7 +143,8 @@ impl<A: RemoteActor> Launch<A> {
                 }
                 drop(resident);
             });
-            spawn_local(Activation::new(theirs, inbox, factory, supervision, report));
+            let ctx = ClusterContext::new(inbox, theirs, residents.turns());
+            spawn_local(Activation::new(ctx, factory, supervision, report));
         };
         if let Some(residents) = here.filter(|residents| residents.arbiter() == number) {
             begin(residents);

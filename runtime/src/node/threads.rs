@@ -15,6 +15,12 @@ pub trait Threads: fmt::Debug + Send + Sync + 'static {
     ///
     /// When the thread can't be made.
     fn run(&self, name: String, main: ThreadMain) -> io::Result<()>;
+
+    /// Whether each `main` has a thread of its own. If not, a node has no watchdog: on the thread of a
+    /// turn that blocks it nothing can see it.
+    fn are_apart(&self) -> bool {
+        true
+    }
 }
 
 /// A thread of the operating system for each, with an `actix_rt::Runtime`. The default.
@@ -48,5 +54,9 @@ impl Threads for LocalThreads {
         let set = LocalSet::new();
         tokio::task::spawn_local(async move { set.run_until(main()).await });
         Ok(())
+    }
+
+    fn are_apart(&self) -> bool {
+        false
     }
 }

@@ -310,6 +310,10 @@ impl AnyMailbox for Entry {
     fn watchable(self: Arc<Self>) -> Option<Arc<dyn Watchable>> {
         None
     }
+
+    fn type_name(&self) -> &'static str {
+        "a supervisor"
+    }
 }
 
 impl fmt::Debug for SupervisorBuilder {
