@@ -7,6 +7,8 @@
 //! Invariant: the mailbox outlives every instance, and is closed exactly once, when the actor ends
 //! for good; whatever is in it then is rejected.
 
+mod running;
+
 use std::{
     collections::VecDeque,
     future::Future,
@@ -15,15 +17,15 @@ use std::{
     task::{Context, Poll},
 };
 
-use actix::{ActorState, Running, dev::Envelope as InletEnvelope};
+use actix::{ActorState, dev::Envelope as InletEnvelope};
 use actix_cluster_transport::clock::Sleep;
 
+use self::running::{Turn, linked, put_back};
 use super::{
     ClusterContext,
-    aside::{PutBack, Turned},
     envelope::BoxEnvelope,
     exit::ExitReason,
-    items::{Behalf, Items, Waited, poll_waits},
+    items::{Behalf, Items, Waited},
     loading::{Factory, Load, Made},
     mailbox::{Mailbox, Signal},
     panic::{self, Disposal, Panic},
@@ -37,10 +39,6 @@ use crate::{
     supervisor::link::{Link, Order, Report},
     watch,
 };
-
-/// How many messages and woken futures one poll may handle before the arbiter's other actors get
-/// their turn.
-const TURN_BUDGET: u32 = 64;
 
 /// Called once, when the actor has ended for good.
 pub(crate) type OnExit = Box<dyn FnOnce(ExitReason) + Send>;
@@ -84,16 +82,6 @@ impl Supervision {
             Self::By { begun, .. } => begun.saturating_sub(1),
         }
     }
-}
-
-/// What a poll of a running instance came to.
-enum Turn {
-    /// Nothing left to do; wakers are set.
-    Parked,
-    /// The budget is used up.
-    Yield,
-    /// The instance ended by itself, or was told to.
-    Exit(ExitReason),
 }
 
 impl<A: RemoteActor> Activation<A> {
@@ -210,101 +198,6 @@ impl<A: RemoteActor> Activation<A> {
             return self.finish_rejecting(reason, RejectReason::LoadFailed);
         }
         self.ended(Ended::Abnormally, reason);
-    }
-
-    /// Gives the instance its turns, up to the budget.
-    fn turns(&mut self, task: &mut Context<'_>) -> Turn {
-        let Phase::Running(actor) = &mut self.phase else { return Turn::Parked };
-        let (ctx, items) = (&mut self.ctx, &mut self.items);
-        let mut budget = TURN_BUDGET;
-        items.set_parent(task.waker());
-        loop {
-            if let Some(reason) = check_end(&self.mailbox, actor, ctx) {
-                return Turn::Exit(reason);
-            }
-            if let Some(back) = ctx.take_put_back() {
-                put_back(back, &mut self.batch, &self.mailbox);
-            }
-            for spawned in ctx.take_spawned() {
-                items.add(spawned);
-            }
-            for cancelled in ctx.take_cancelled() {
-                drop(items.cancel(cancelled));
-            }
-            if budget == 0 {
-                return Turn::Yield;
-            }
-            if !self.waits.is_empty() || ctx.has_new_waits() {
-                ctx.turns().begin(Doing::Wait);
-                if poll_waits(&mut self.waits, actor, ctx, &mut budget, task).is_pending() {
-                    self.mailbox.park(std::mem::take(&mut self.finished), task.waker());
-                    if self.mailbox.signalled() > Signal::Passivate {
-                        continue;
-                    }
-                    return Turn::Parked;
-                }
-                continue;
-            }
-            if items.poll_woken(actor, ctx, &mut budget) {
-                continue;
-            }
-            if self.batch.is_empty() {
-                let finished = std::mem::take(&mut self.finished);
-                self.mailbox.refill(finished, &mut self.batch, task.waker());
-            }
-            ctx.poll_inlet(task, &mut self.inlet);
-            if self.batch.is_empty() && self.inlet.is_empty() {
-                let is_idle = items.is_idle() && !ctx.has_stashed();
-                match self.mailbox.signalled() {
-                    // A sweep found it idle, and a message has come since.
-                    Signal::Passivate if self.mailbox.is_busy_again() => {
-                        self.mailbox.clear_signal(Signal::Passivate);
-                    }
-                    Signal::None if !items.has_woken() && !ctx.has_spawned() => {
-                        return Turn::Parked;
-                    }
-                    Signal::Passivate if !is_idle && !items.has_woken() && !ctx.has_spawned() => {
-                        return Turn::Parked;
-                    }
-                    Signal::Passivate if !is_idle => {}
-                    Signal::Passivate if self.mailbox.close_if_empty(RejectReason::Passivated) => {
-                        stop_hooks(actor, ctx);
-                        return Turn::Exit(ExitReason::Passivated);
-                    }
-                    // Somebody waits for room: not idle after all.
-                    Signal::Passivate => self.mailbox.clear_signal(Signal::Passivate),
-                    _ => {}
-                }
-                continue;
-            }
-            while budget > 0 && !ctx.must_pause() {
-                let Some(envelope) = self.batch.pop_front() else { break };
-                budget -= 1;
-                let turned = ctx.turn_of(envelope);
-                if matches!(turned, Turned::Held) {
-                    continue;
-                }
-                // Before the turn, which may unwind.
-                self.finished += 1;
-                match turned {
-                    Turned::Runs(envelope) => {
-                        ctx.turns().begin_message(envelope.message());
-                        envelope.handle(actor, ctx);
-                    }
-                    Turned::Displaces(held) => held.end(&self.mailbox, ctx.core().dead_letters()),
-                    Turned::Held => {}
-                }
-                if self.mailbox.signalled() > Signal::Passivate || ctx.has_put_back() {
-                    break;
-                }
-            }
-            while budget > 0 && !ctx.must_pause() {
-                let Some(envelope) = self.inlet.pop_front() else { break };
-                budget -= 1;
-                ctx.turns().begin(Doing::ActixMessage);
-                ctx.handle_inlet(actor, envelope);
-            }
-        }
     }
 
     /// Drops what is left of a failed instance, and lets the tracker decide.
@@ -481,85 +374,6 @@ impl<A: RemoteActor> Activation<A> {
         }
         disposal.end()
     }
-}
-
-/// Puts messages at the head of what the activation has taken.
-fn put_back<A: RemoteActor>(
-    back: PutBack<A>,
-    batch: &mut VecDeque<BoxEnvelope<A>>,
-    mailbox: &Mailbox<A>,
-) {
-    mailbox.take_again(back.uncounted);
-    for envelope in back.messages.into_iter().rev() {
-        batch.push_front(envelope);
-    }
-}
-
-/// Whether the instance is to end now: told from outside, or by itself.
-fn check_end<A: RemoteActor>(
-    mailbox: &Mailbox<A>,
-    actor: &mut A,
-    ctx: &mut ClusterContext<A>,
-) -> Option<ExitReason> {
-    let told = match mailbox.signalled() {
-        Signal::None | Signal::Passivate => None,
-        Signal::Kill | Signal::KillForGood => return Some(ExitReason::Killed),
-        Signal::Halt => {
-            // Told once. One that declines ends by itself in time, or is killed at its deadline.
-            mailbox.clear_signal(Signal::Halt);
-            actix::ActorContext::stop(ctx);
-            None
-        }
-        Signal::Linked => match linked(mailbox) {
-            Some(reason) => return Some(reason),
-            None => None,
-        },
-        Signal::Stop => Some(ExitReason::Stopped),
-        Signal::Move => Some(ExitReason::Moved),
-        Signal::NodeStop => Some(ExitReason::NodeStopped),
-    };
-    if let Some(reason) = told {
-        stop_hooks(actor, ctx);
-        return Some(reason);
-    }
-    match ctx_state(ctx) {
-        _ if ctx.has_failed() => Some(ExitReason::Stopped),
-        ActorState::Started | ActorState::Running => None,
-        ActorState::Stopping => {
-            ctx.turns().begin(Doing::Ending);
-            if actor.stopping(ctx) == Running::Continue {
-                ctx.set_state(ActorState::Running);
-                return None;
-            }
-            ctx.set_state(ActorState::Stopped);
-            actor.stopped(ctx);
-            Some(ExitReason::Stopped)
-        }
-        ActorState::Stopped => {
-            actor.stopped(ctx);
-            Some(ExitReason::Stopped)
-        }
-    }
-}
-
-/// Why the instance fails with one that it is linked to. Told once; what was meant for the instance
-/// before is forgotten, and says nothing.
-fn linked<A: RemoteActor>(mailbox: &Mailbox<A>) -> Option<ExitReason> {
-    mailbox.clear_signal(Signal::Linked);
-    mailbox.failing().map(|reason| ExitReason::Linked { reason })
-}
-
-fn ctx_state<A: RemoteActor>(ctx: &ClusterContext<A>) -> ActorState {
-    actix::ActorContext::state(ctx)
-}
-
-/// Runs both hooks; what was told from outside can't be declined.
-fn stop_hooks<A: RemoteActor>(actor: &mut A, ctx: &mut ClusterContext<A>) {
-    ctx.turns().begin(Doing::Ending);
-    ctx.set_state(ActorState::Stopping);
-    let _declined = actor.stopping(ctx);
-    ctx.set_state(ActorState::Stopped);
-    actor.stopped(ctx);
 }
 
 impl<A: RemoteActor> Future for Activation<A> {

@@ -14,9 +14,10 @@ use crate::message::WireId;
 pub(crate) enum Doing {
     /// No actor has a turn.
     Nothing = 0,
-    /// A message of its mailbox.
+    /// A message with a name.
     Message = 1,
-    ActixMessage = 2,
+    /// One without a lasting name: from an actix address, or of the actor's own node.
+    OtherMessage = 2,
     Future = 3,
     Timer = 4,
     Wait = 5,
@@ -28,7 +29,7 @@ impl Doing {
     fn from_bits(bits: u64) -> Self {
         match bits {
             1 => Self::Message,
-            2 => Self::ActixMessage,
+            2 => Self::OtherMessage,
             3 => Self::Future,
             4 => Self::Timer,
             5 => Self::Wait,
@@ -43,7 +44,7 @@ impl Doing {
         match self {
             Self::Nothing => "nothing",
             Self::Message => "a message",
-            Self::ActixMessage => "a message from an actix address",
+            Self::OtherMessage => "a message without a lasting name",
             Self::Future => "a future",
             Self::Timer => "a timer",
             Self::Wait => "a future that it waits for",
@@ -89,7 +90,7 @@ impl TurnCell {
                 self.message.store(message, Ordering::Relaxed);
                 self.begin(Doing::Message);
             }
-            None => self.begin(Doing::ActixMessage),
+            None => self.begin(Doing::OtherMessage),
         }
     }
 

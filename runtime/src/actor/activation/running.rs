@@ -1,0 +1,263 @@
+//! The turns of a running instance.
+//!
+//! Invariant: an instance is told to end before anything else, what was put back comes before what is
+//! queued, and no poll gives it more than [`TURN_BUDGET`] turns.
+
+use std::{collections::VecDeque, task::Context};
+
+use actix::{ActorState, Running as Answer, dev::Envelope as InletEnvelope};
+
+use super::{Activation, Phase};
+use crate::{
+    actor::{
+        ClusterContext, ExitReason,
+        aside::{PutBack, Turned},
+        envelope::BoxEnvelope,
+        items::{Items, Waited, poll_waits},
+        mailbox::{Mailbox, Signal},
+        turns::Doing,
+    },
+    reference::RejectReason,
+    remote_actor::RemoteActor,
+};
+
+/// How many messages and woken futures one poll may handle before the arbiter's other actors get
+/// their turn.
+const TURN_BUDGET: u32 = 64;
+
+/// What a poll of a running instance came to.
+pub(super) enum Turn {
+    /// Nothing left to do; wakers are set.
+    Parked,
+    /// The budget is used up.
+    Yield,
+    /// The instance ended by itself, or was told to.
+    Exit(ExitReason),
+}
+
+impl<A: RemoteActor> Activation<A> {
+    /// Gives the instance its turns, up to the budget.
+    pub(super) fn turns(&mut self, task: &mut Context<'_>) -> Turn {
+        let Phase::Running(actor) = &mut self.phase else { return Turn::Parked };
+        let mut running = Running {
+            actor,
+            ctx: &mut self.ctx,
+            mailbox: &self.mailbox,
+            items: &mut self.items,
+            waits: &mut self.waits,
+            batch: &mut self.batch,
+            finished: &mut self.finished,
+            inlet: &mut self.inlet,
+            budget: TURN_BUDGET,
+        };
+        running.turns(task)
+    }
+}
+
+/// A running instance, and all that belongs to it, for one poll.
+struct Running<'a, A: RemoteActor> {
+    actor: &'a mut A,
+    ctx: &'a mut ClusterContext<A>,
+    mailbox: &'a Mailbox<A>,
+    items: &'a mut Items<A>,
+    waits: &'a mut Vec<Waited<A>>,
+    batch: &'a mut VecDeque<BoxEnvelope<A>>,
+    finished: &'a mut usize,
+    inlet: &'a mut VecDeque<InletEnvelope<A>>,
+    budget: u32,
+}
+
+impl<A: RemoteActor> Running<'_, A> {
+    fn turns(&mut self, task: &mut Context<'_>) -> Turn {
+        self.items.set_parent(task.waker());
+        loop {
+            if let Some(reason) = check_end(self.mailbox, self.actor, self.ctx) {
+                return Turn::Exit(reason);
+            }
+            self.take_over();
+            if self.budget == 0 {
+                return Turn::Yield;
+            }
+            if !self.waits.is_empty() || self.ctx.has_new_waits() {
+                if self.waits_on(task) {
+                    return Turn::Parked;
+                }
+                continue;
+            }
+            if self.items.poll_woken(self.actor, self.ctx, &mut self.budget) {
+                continue;
+            }
+            if self.batch.is_empty() {
+                let finished = std::mem::take(self.finished);
+                self.mailbox.refill(finished, self.batch, task.waker());
+            }
+            self.ctx.poll_inlet(task, self.inlet);
+            if self.batch.is_empty() && self.inlet.is_empty() {
+                match self.rest() {
+                    Some(turn) => return turn,
+                    None => continue,
+                }
+            }
+            self.handle_batch();
+            self.handle_inlet();
+        }
+    }
+
+    /// Takes over what the last turns left: messages put back, futures, and cancelled ones.
+    fn take_over(&mut self) {
+        if let Some(back) = self.ctx.take_put_back() {
+            put_back(back, self.batch, self.mailbox);
+        }
+        for spawned in self.ctx.take_spawned() {
+            self.items.add(spawned);
+        }
+        for cancelled in self.ctx.take_cancelled() {
+            drop(self.items.cancel(cancelled));
+        }
+    }
+
+    /// Whether the actor waits for a future, and there is nothing else to do.
+    fn waits_on(&mut self, task: &mut Context<'_>) -> bool {
+        self.ctx.turns().begin(Doing::Wait);
+        let polled = poll_waits(self.waits, self.actor, self.ctx, &mut self.budget, task);
+        if polled.is_ready() {
+            return false;
+        }
+        self.mailbox.park(std::mem::take(self.finished), task.waker());
+        self.mailbox.signalled() <= Signal::Passivate
+    }
+
+    /// Nothing is queued: what the poll comes to, unless there is more to do.
+    fn rest(&mut self) -> Option<Turn> {
+        let has_more = self.items.has_woken() || self.ctx.has_spawned();
+        let is_idle = self.items.is_idle() && !self.ctx.has_stashed();
+        match self.mailbox.signalled() {
+            // A sweep found it idle, and a message has come since.
+            Signal::Passivate if self.mailbox.is_busy_again() => {
+                self.mailbox.clear_signal(Signal::Passivate);
+            }
+            Signal::None if !has_more => return Some(Turn::Parked),
+            Signal::Passivate if !is_idle && !has_more => return Some(Turn::Parked),
+            Signal::Passivate if !is_idle => {}
+            Signal::Passivate if self.mailbox.close_if_empty(RejectReason::Passivated) => {
+                stop_hooks(self.actor, self.ctx);
+                return Some(Turn::Exit(ExitReason::Passivated));
+            }
+            // Somebody waits for room: not idle after all.
+            Signal::Passivate => self.mailbox.clear_signal(Signal::Passivate),
+            _ => {}
+        }
+        None
+    }
+
+    fn handle_batch(&mut self) {
+        while self.budget > 0 && !self.ctx.must_pause() {
+            let Some(envelope) = self.batch.pop_front() else { break };
+            self.budget -= 1;
+            // Counted before its turn, which may unwind.
+            match self.ctx.turn_of(envelope) {
+                Turned::Held => continue,
+                Turned::Runs(envelope) => {
+                    *self.finished += 1;
+                    self.ctx.turns().begin_message(envelope.message());
+                    envelope.handle(self.actor, self.ctx);
+                }
+                Turned::Displaces(held) => {
+                    *self.finished += 1;
+                    held.end(self.mailbox, self.ctx.core().dead_letters());
+                }
+            }
+            if self.mailbox.signalled() > Signal::Passivate || self.ctx.has_put_back() {
+                break;
+            }
+        }
+    }
+
+    fn handle_inlet(&mut self) {
+        while self.budget > 0 && !self.ctx.must_pause() {
+            let Some(envelope) = self.inlet.pop_front() else { break };
+            self.budget -= 1;
+            self.ctx.turns().begin_message(None);
+            self.ctx.handle_inlet(self.actor, envelope);
+        }
+    }
+}
+
+/// Puts messages at the head of what the activation has taken.
+pub(super) fn put_back<A: RemoteActor>(
+    back: PutBack<A>,
+    batch: &mut VecDeque<BoxEnvelope<A>>,
+    mailbox: &Mailbox<A>,
+) {
+    mailbox.take_again(back.uncounted);
+    for envelope in back.messages.into_iter().rev() {
+        batch.push_front(envelope);
+    }
+}
+
+/// Whether the instance is to end now: told from outside, or by itself.
+fn check_end<A: RemoteActor>(
+    mailbox: &Mailbox<A>,
+    actor: &mut A,
+    ctx: &mut ClusterContext<A>,
+) -> Option<ExitReason> {
+    let told = match mailbox.signalled() {
+        Signal::None | Signal::Passivate => None,
+        Signal::Kill | Signal::KillForGood => return Some(ExitReason::Killed),
+        Signal::Halt => {
+            // Told once. One that declines ends by itself in time, or is killed at its deadline.
+            mailbox.clear_signal(Signal::Halt);
+            actix::ActorContext::stop(ctx);
+            None
+        }
+        Signal::Linked => match linked(mailbox) {
+            Some(reason) => return Some(reason),
+            None => None,
+        },
+        Signal::Stop => Some(ExitReason::Stopped),
+        Signal::Move => Some(ExitReason::Moved),
+        Signal::NodeStop => Some(ExitReason::NodeStopped),
+    };
+    if let Some(reason) = told {
+        stop_hooks(actor, ctx);
+        return Some(reason);
+    }
+    match ctx_state(ctx) {
+        _ if ctx.has_failed() => Some(ExitReason::Stopped),
+        ActorState::Started | ActorState::Running => None,
+        ActorState::Stopping => {
+            ctx.turns().begin(Doing::Ending);
+            if actor.stopping(ctx) == Answer::Continue {
+                ctx.set_state(ActorState::Running);
+                return None;
+            }
+            ctx.set_state(ActorState::Stopped);
+            actor.stopped(ctx);
+            Some(ExitReason::Stopped)
+        }
+        ActorState::Stopped => {
+            actor.stopped(ctx);
+            Some(ExitReason::Stopped)
+        }
+    }
+}
+
+/// Why the instance fails with one that it is linked to. Told once; what was meant for the instance
+/// before is forgotten, and says nothing.
+pub(super) fn linked<A: RemoteActor>(mailbox: &Mailbox<A>) -> Option<ExitReason> {
+    mailbox.clear_signal(Signal::Linked);
+    mailbox.failing().map(|reason| ExitReason::Linked { reason })
+}
+
+fn ctx_state<A: RemoteActor>(ctx: &ClusterContext<A>) -> ActorState {
+    actix::ActorContext::state(ctx)
+}
+
+/// Runs both hooks; what was told from outside can't be declined.
+fn stop_hooks<A: RemoteActor>(actor: &mut A, ctx: &mut ClusterContext<A>) {
+    ctx.turns().begin(Doing::Ending);
+    ctx.set_state(ActorState::Stopping);
+    let _declined = actor.stopping(ctx);
+    ctx.set_state(ActorState::Stopped);
+    actor.stopped(ctx);
+}
