@@ -118,7 +118,7 @@ pub use self::{
     },
     tls::{CredentialFiles, Credentials},
     transport::{
-        BindError, Bound, CertificateStatus, Events, RotateError, Rotated, Rotator, Stats,
+        Activity, BindError, Bound, CertificateStatus, Events, RotateError, Rotated, Rotator, Stats,
         StatsReader, Transport,
     },
     wire::{WireError, handshake::Refusal},

@@ -167,7 +167,17 @@ struct Shared {
     changed: Notify,
 }
 
+/// What came in from a peer so far: see [`Transport::activity`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Activity {
+    /// The connection: one that is replaced has another number.
+    pub link: u64,
+    /// The packets that have come in over it.
+    pub datagrams: u64,
+}
+
 struct LinkHandle {
+    id: u64,
     connection: quinn::Connection,
     /// When the peer's certificate expires.
     expires: Option<SystemTime>,
@@ -297,6 +307,17 @@ impl Transport {
             entry.peer.link().is_some()
                 && entry.peer.session().is_some_and(|session| session.peer() == peer)
         })
+    }
+
+    /// How much has come in from a peer; `None` while no connection carries the session. Whoever
+    /// looks twice and finds it changed knows that the peer has sent something meanwhile, which a
+    /// live one does each [`keep_alive`](TransportConfig::keep_alive) at least.
+    pub fn activity(&self, peer: &PeerId) -> Option<Activity> {
+        let peers = self.0.peers.borrow();
+        let known = &peers.get(&peer.name)?.peer;
+        known.session().filter(|session| session.peer() == peer)?;
+        let LinkHandle { id, connection, .. } = known.link()?;
+        Some(Activity { link: *id, datagrams: connection.stats().udp_rx.datagrams })
     }
 
     /// Asks a peer for a sign of life, for at most `patience`.
@@ -488,6 +509,7 @@ impl Transport {
         let (stop, pong) = (Rc::new(Notify::new()), Rc::new(Notify::new()));
         let handle = LinkHandle {
             expires: connection.peer_identity().and_then(|shown| peer_expires(&*shown)),
+            id,
             connection: connection.clone(),
             stop: Rc::clone(&stop),
             pong: Rc::clone(&pong),

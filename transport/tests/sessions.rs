@@ -405,6 +405,36 @@ fn a_receiver_that_settles_nothing_stops_its_sender_at_the_bound() {
 }
 
 #[test]
+fn a_quiet_peer_shows_that_it_lives_until_it_is_cut_off() {
+    simulate(|| async {
+        let world = World::new(14);
+        let (a, b) = world.pair();
+        assert_eq!(a.transport.activity(b.transport.local()), None);
+        a.session(&b).await;
+        pass(5_000).await;
+        let look = || a.transport.activity(b.transport.local());
+        let mut last = look();
+        for _ in 0..20 {
+            pass(600).await;
+            assert_ne!(look(), last, "a keep-alive is sent each 500 ms");
+            last = look();
+            assert!(last.is_some());
+        }
+        world.network.silence(ip(2));
+        pass(600).await;
+        last = look();
+        pass(1_400).await;
+        assert_eq!(look(), last);
+        pass(2_000).await;
+        assert_eq!(look(), None, "the connection has timed out");
+        let later = PeerId { incarnation: 2, ..b.transport.local().clone() };
+        world.network.heal_all();
+        until(|| look().is_some()).await;
+        assert_eq!(a.transport.activity(&later), None);
+    });
+}
+
+#[test]
 fn packets_pass_beside_the_lanes() {
     simulate(|| async {
         let world = World::new(7);
