@@ -271,7 +271,20 @@ fn an_entity_that_panics_while_it_is_passivated_leaves_no_second_one() {
 
 #[test]
 fn a_killed_nodes_entities_answer_elsewhere() {
-    simulate(async {
+    lost_entities_answer(async |_, node| node.kill().await, Duration::from_secs(2));
+}
+
+#[test]
+fn a_silent_nodes_entities_answer_elsewhere() {
+    let silence = async |world: &World, node: SimulatedNode| {
+        world.network.silence(actix_cluster_tests::ip(node.host));
+    };
+    lost_entities_answer(silence, Duration::from_secs(5));
+}
+
+/// Ends one node of three so; within the time all its entities have to answer elsewhere.
+fn lost_entities_answer(end: impl AsyncFnOnce(&World, SimulatedNode) + 'static, within: Duration) {
+    simulate(async move {
         let (world, log) = (World::new(5), Log::default());
         let [a, b, c] = three(&world, &log).await;
         let owned = |key: &String| &*a.node.owner_of::<Counter>(key).expect("owned").name == "n3";
@@ -280,7 +293,7 @@ fn a_killed_nodes_entities_answer_elsewhere() {
         for key in &lost {
             a.node.entity::<Counter>(key).ask(Sum).await.expect("it answers");
         }
-        c.kill().await;
+        end(&world, c).await;
         let start = tokio::time::Instant::now();
         let asks = lost.iter().map(|key| {
             let node = a.node.clone();
@@ -301,7 +314,7 @@ fn a_killed_nodes_entities_answer_elsewhere() {
             assert_ne!(standing.node, "n3");
             assert_eq!((standing.activation, standing.count), (2, 0));
         }
-        assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+        assert!(start.elapsed() < within, "{:?}", start.elapsed());
         for node in [&a, &b] {
             node.sees(2).await;
         }

@@ -118,8 +118,8 @@ pub use self::{
     },
     tls::{CredentialFiles, Credentials},
     transport::{
-        Activity, BindError, Bound, CertificateStatus, Events, RotateError, Rotated, Rotator, Stats,
-        StatsReader, Transport,
+        Activity, BindError, Bound, CertificateStatus, Events, RotateError, Rotated, Rotator,
+        Stats, StatsReader, Transport,
     },
     wire::{WireError, handshake::Refusal},
 };

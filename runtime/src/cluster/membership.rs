@@ -12,14 +12,17 @@ mod swim;
 
 use std::{net::SocketAddr, sync::Arc, time::Instant};
 
+use actix_cluster_transport::Activity;
+
 pub(crate) use self::swim::Swim;
 use crate::node::NodeId;
 
 /// The state machine that finds members and notices when they are gone.
 ///
 /// After each call of a `handle_*` method or a command, in this order: take everything from
-/// [`poll_event`](Self::poll_event) and [`poll_packet`](Self::poll_packet), and then arm one timer
-/// for [`poll_timeout`](Self::poll_timeout), which may have moved either way. When packets and the
+/// [`poll_event`](Self::poll_event), [`poll_packet`](Self::poll_packet) and
+/// [`poll_port`](Self::poll_port), and then arm one timer for
+/// [`poll_timeout`](Self::poll_timeout), which may have moved either way. When packets and the
 /// timer are ready at once, packets go first: they may hold what a timer is about to miss.
 pub(crate) trait Membership {
     /// Who is believed to be alive, this node included; the last belief once it has left or was
@@ -33,6 +36,28 @@ pub(crate) trait Membership {
     /// caller's part.
     fn handle_packet(&mut self, now: Instant, packet: &[u8]);
 
+    /// Whether [`handle_activity`](Self::handle_activity) is to be called for every other member of
+    /// the view before the next [`handle_timeout`](Self::handle_timeout).
+    fn wants_activity(&self, now: Instant) -> bool;
+
+    /// Takes in how much has come from a member over its link; `None` if there is no link.
+    fn handle_activity(&mut self, now: Instant, id: &NodeId, activity: Option<Activity>);
+
+    /// The link with a member broke. It speeds suspicion up, and is no verdict.
+    fn handle_link_down(&mut self, now: Instant, id: &NodeId);
+
+    /// The host of a member that was [asked](Self::poll_port) has answered whether anybody holds its
+    /// port; silence is no refusal. To be called once for each that was polled.
+    fn handle_port(&mut self, now: Instant, id: &NodeId, is_refused: bool);
+
+    /// Takes in what a member says of another one's port. What is malformed, or of nobody that is a
+    /// member, changes nothing.
+    fn handle_testimony(&mut self, now: Instant, from: &NodeId, testimony: &[u8]);
+
+    /// The next member whose host is to be asked whether anybody holds the member's port. A bounded
+    /// number is asked at a time.
+    fn poll_port(&mut self) -> Option<Member>;
+
     /// Fires all timers that are due.
     fn handle_timeout(&mut self, now: Instant);
 
@@ -43,7 +68,7 @@ pub(crate) trait Membership {
     ///
     /// The weight is 0 where it is not known yet, which is so for a seed. A receiver that is gone
     /// is likely: those that are down are tried again, lest a healed partition stay one.
-    fn poll_packet(&mut self) -> Option<(Member, Vec<u8>)>;
+    fn poll_packet(&mut self) -> Option<(Member, Packet)>;
 
     /// What happened, in order. The view already holds the outcome of all that is yet to be polled.
     fn poll_event(&mut self) -> Option<MembershipEvent>;
@@ -106,6 +131,15 @@ pub(crate) struct SeedTarget {
     pub(crate) id: NodeId,
     /// Where it was reached.
     pub(crate) addr: SocketAddr,
+}
+
+/// What one membership has to say to another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Packet {
+    /// For [`Membership::handle_packet`].
+    Gossip(Vec<u8>),
+    /// For [`Membership::handle_testimony`].
+    Testimony(Vec<u8>),
 }
 
 /// A change of what a node believes.

@@ -4,6 +4,11 @@
 //! It decides nothing: membership, placement and redirects do, and say when they want to be called
 //! next. Invariant: nothing here waits for an actor.
 
+mod errands;
+mod events;
+mod sending_on;
+mod signs;
+
 use std::{
     cell::{Cell, RefCell},
     collections::{BTreeMap, VecDeque},
@@ -13,28 +18,20 @@ use std::{
 };
 
 use actix_cluster_transport::{
-    Bound, Class, Clock, ConnectError, Events, Inbound, NodeName, PACKETS_LIMIT, PeerId, Random,
-    Refusal, Session, Transport, Unsettled,
+    Bound, Clock, ConnectError, Events, PeerId, Random, Transport, socket::Network,
 };
 use tokio::{sync::oneshot, task::JoinSet};
 
 use super::{
-    Cluster, JoinError, Phase, Validated, inbound,
+    Cluster, JoinError, Phase, Validated,
     join::{self, Found},
-    mark::TellMark,
-    membership::{Member, Membership, MembershipEvent, SeedTarget, Swim, View},
+    membership::{Member, Membership, MembershipEvent, Packet, SeedTarget, Swim, View},
     node_id, peer_id,
-    placement::{Candidate, Shard, Table},
-    redirect::{Attempt, Redirect},
-    routing::{Peer, Route, Routes},
-    wire::{Head, packet},
+    placement::{Candidate, Table},
+    routing::Routes,
+    wire::packet,
 };
-use crate::{
-    message::WireId,
-    node::{DeadLetters, NodeCore, NodeId},
-    reference::RejectReason,
-    watch,
-};
+use crate::node::{NodeCore, NodeId};
 
 /// What the cluster's thread starts with.
 pub(crate) struct Plan {
@@ -75,8 +72,8 @@ pub(crate) async fn run(plan: Plan) {
             "a development authority vouches for this cluster: not for production"
         );
     }
-    let bound = match Bound::bind(config.transport, &*config.network, clock.clone(), random.fork())
-    {
+    let network = config.network;
+    let bound = match Bound::bind(config.transport, &*network, clock.clone(), random.fork()) {
         Ok(bound) => bound,
         Err(error) => return drop(born.send(Err(JoinError::Bind(error)))),
     };
@@ -100,7 +97,7 @@ pub(crate) async fn run(plan: Plan) {
     let Some(cluster) = core.cluster().cloned() else { return };
     let shell = Rc::new(Shell {
         membership: RefCell::new(Swim::new(&member, random)),
-        packets: RefCell::default(),
+        told: RefCell::default(),
         seeds: RefCell::default(),
         reached: RefCell::default(),
         leaving: RefCell::default(),
@@ -109,6 +106,9 @@ pub(crate) async fn run(plan: Plan) {
         transport: RefCell::default(),
         tasks: RefCell::default(),
         errands: RefCell::default(),
+        network,
+        probes: RefCell::default(),
+        ports: RefCell::default(),
         core,
         cluster,
     });
@@ -119,8 +119,8 @@ struct Shell {
     core: Arc<NodeCore>,
     cluster: Arc<Cluster>,
     membership: RefCell<Swim>,
-    /// Packets for membership that came since the last look, the oldest first.
-    packets: RefCell<VecDeque<Vec<u8>>>,
+    /// What there is for membership since the last look, the oldest first.
+    told: RefCell<VecDeque<Told>>,
     /// The seeds that this node joins through, until it has joined.
     seeds: RefCell<Vec<SeedTarget>>,
     /// A seed that can be reached now, and is to be asked at once.
@@ -138,6 +138,18 @@ struct Shell {
     tasks: RefCell<JoinSet<()>>,
     /// What could not be done at once for watches.
     errands: RefCell<JoinSet<()>>,
+    network: Arc<dyn Network>,
+    /// Hosts that are being asked whether anybody holds a member's port.
+    probes: RefCell<JoinSet<()>>,
+    /// Those that have answered, and whether they refused.
+    ports: RefCell<Vec<(NodeId, bool)>>,
+}
+
+/// Something for membership.
+enum Told {
+    Gossip(Vec<u8>),
+    Testimony(NodeId, Vec<u8>),
+    LinkDown(NodeId),
 }
 
 /// A node's life, however it ends: transport and shell hold each other, and are to be let go.
@@ -146,6 +158,7 @@ struct Life<'a>(&'a Shell);
 impl Drop for Life<'_> {
     fn drop(&mut self) {
         drop(self.0.transport.take());
+        drop(self.0.probes.take());
         // Also when the thread was cut short: whoever shuts the node down is not to wait for it.
         self.0.cluster.phase.send_replace(Phase::Closed);
     }
@@ -250,8 +263,17 @@ impl Shell {
         let next = {
             let mut membership = self.membership.borrow_mut();
             let refused = membership.refused_packets();
-            for packet in self.packets.take() {
-                membership.handle_packet(now, &packet);
+            for told in self.told.take() {
+                match told {
+                    Told::Gossip(packet) => membership.handle_packet(now, &packet),
+                    Told::Testimony(from, testimony) => {
+                        membership.handle_testimony(now, &from, &testimony);
+                    }
+                    Told::LinkDown(peer) => membership.handle_link_down(now, &peer),
+                }
+            }
+            for (id, is_refused) in self.ports.take() {
+                membership.handle_port(now, &id, is_refused);
             }
             if membership.refused_packets() > refused {
                 tracing::warn!(node = %self.core.id(), "a packet of membership was not understood");
@@ -259,11 +281,13 @@ impl Shell {
             if let Some(seed) = self.reached.take() {
                 membership.announce(now, seed);
             }
+            self.look_at_links(now, &mut membership);
             membership.handle_timeout(now);
             while let Some(event) = membership.poll_event() {
                 events.push(event);
             }
             self.send_packets(&mut membership);
+            self.probe_ports(&mut membership);
             membership.poll_timeout()
         };
         let has_leavers = self.has_leavers.take();
@@ -294,8 +318,11 @@ impl Shell {
             let Some(peer) = peer_id(&to.id) else { continue };
             match self.transport().session(&peer.name) {
                 Some(session) if *session.peer() == peer => {
-                    let kind = [packet::MEMBERSHIP];
-                    session.send_packet(kind.into_iter().chain(packet).collect());
+                    let (kind, packet) = match packet {
+                        Packet::Gossip(packet) => (packet::MEMBERSHIP, packet),
+                        Packet::Testimony(packet) => (packet::TESTIMONY, packet),
+                    };
+                    session.send_packet([kind].into_iter().chain(packet).collect());
                 }
                 // It is lost, as a packet may be; the next one finds a session, perhaps.
                 _ => self.transport().connect(&peer, to.addr),
@@ -424,185 +451,9 @@ impl Shell {
             forward
         });
     }
-
-    /// Sends on what came back last, for as long as there is somebody to send it to.
-    async fn flush_redirects(&self) {
-        let until = self.core.clock().after(MOVE_OUT_PATIENCE);
-        let routes = self.cluster.routing.routes();
-        let has_others = routes.view.members.iter().any(|member| member.id != *self.core.id());
-        while has_others && self.send_redirects(self.now()).is_some() && self.now() < until {
-            self.core.clock().sleep(LOOK_PERIOD).await;
-        }
-    }
-
-    /// Begins what was left to be done for watches. An errand that fails has nobody to tell; one that
-    /// is cut off by the node's end had something to say of what ends with it.
-    fn run_errands(self: &Rc<Self>) {
-        let mut errands = self.errands.borrow_mut();
-        while errands.try_join_next().is_some() {}
-        for errand in self.cluster.take_errands() {
-            let shell = Rc::downgrade(self);
-            let has_heard = move |node: &NodeId| {
-                shell.upgrade().is_some_and(|shell| {
-                    let highest = shell.membership.borrow().highest_incarnation(&node.name);
-                    highest >= node.incarnation
-                })
-            };
-            errands.spawn_local(errand.run(Arc::clone(&self.core), has_heard));
-        }
-    }
-
-    /// Tells the others what they are still to be told of their watches, as far as they have room.
-    async fn flush_errands(self: &Rc<Self>) {
-        let until = self.core.clock().after(MOVE_OUT_PATIENCE);
-        self.run_errands();
-        while !self.errands.borrow().is_empty() && self.now() < until {
-            self.core.clock().sleep(LOOK_PERIOD).await;
-            self.run_errands();
-        }
-        self.errands.take();
-    }
-
-    /// Sends on what came back.
-    fn send_redirects(&self, now: Instant) -> Option<Instant> {
-        let mut redirects = self.cluster.redirects();
-        if redirects.len() == 0 {
-            return None;
-        }
-        redirects.poll(now, |redirect| match self.send_on(redirect) {
-            Attempt::NotNow if redirect.is_overdue(now) => {
-                self.give_up(redirect, RejectReason::Moved);
-                Attempt::Done
-            }
-            attempt => attempt,
-        })
-    }
-
-    fn send_on(&self, redirect: &Redirect) -> Attempt {
-        let Redirect { target, payload, .. } = redirect;
-        match self.cluster.routing.to_shard(Shard::of(*target)) {
-            Route::Here => {
-                inbound::deliver_here(&self.core, *target, payload.clone());
-                Attempt::Done
-            }
-            Route::There(peer) if is_disputed(&peer, payload) => {
-                self.give_up(redirect, RejectReason::Mismatch);
-                Attempt::Done
-            }
-            Route::There(peer) => {
-                let mark = TellMark::of(payload).map_or(0, TellMark::number);
-                match peer.session.try_send(Class::Message, *target, mark, payload) {
-                    Ok(()) => Attempt::Done,
-                    Err(_) => Attempt::NotNow,
-                }
-            }
-            Route::Later => Attempt::NotNow,
-            Route::Nowhere(reason) => {
-                self.give_up(redirect, reason);
-                Attempt::Done
-            }
-        }
-    }
-
-    fn give_up(&self, redirect: &Redirect, reason: RejectReason) {
-        let Redirect { target, payload, .. } = redirect;
-        let about = |letters: &DeadLetters| letters.about_payload(payload, *target);
-        self.core.dead_letters().rejected(reason, about);
-    }
-}
-
-/// Whether both nodes know the message of a tell by name, and understand it differently.
-fn is_disputed(peer: &Peer, payload: &[u8]) -> bool {
-    let Ok((Head::Tell { message, .. }, _)) = Head::take(payload) else { return true };
-    peer.disputed.contains(&WireId(message))
 }
 
 fn table_of<'a>(members: impl Iterator<Item = &'a Member>) -> Table {
     let candidate = |member: &Member| Candidate { node: member.id.clone(), weight: member.weight };
     Table::compute(&members.map(candidate).collect::<Vec<_>>())
-}
-
-impl Events for Shell {
-    fn highest_incarnation(&self, name: &NodeName) -> u64 {
-        self.membership.borrow().highest_incarnation(name.as_str())
-    }
-
-    fn admit(&self, _: &PeerId, info: &[u8]) -> Result<(), Refusal> {
-        self.cluster.manifest.check(info).map(drop)
-    }
-
-    fn link_up(&self, session: &Session, first: bool) {
-        if !first {
-            return;
-        }
-        // It was checked before the link came up.
-        let Ok(theirs) = self.cluster.manifest.check(session.info()) else { return };
-        let disputed = self.cluster.manifest.disputed(&theirs);
-        let peer = Peer { id: node_id(session.peer()), session: session.clone(), disputed };
-        let reached = self.seeds.borrow().iter().find(|seed| seed.id == peer.id).cloned();
-        if reached.is_some() {
-            self.reached.replace(reached);
-        }
-        self.cluster.routing.add_peer(peer);
-        self.cluster.wake.notify_one();
-    }
-
-    fn link_down(&self, session: &Session) {
-        if let Some(until) = self.leaving.borrow_mut().get_mut(session.peer()) {
-            *until = self.now();
-            self.cluster.wake.notify_one();
-        }
-    }
-
-    fn deliver(&self, session: &Session, frames: &mut Vec<Inbound>) {
-        inbound::deliver(&self.core, &self.cluster, session, frames);
-    }
-
-    fn packet(&self, peer: &PeerId, packet: &[u8]) {
-        let packet = match packet {
-            [packet::MEMBERSHIP, packet @ ..] => packet,
-            [packet::LEAVING] => {
-                let until = self.core.clock().after(LEAVE_GRACE);
-                self.leaving.borrow_mut().entry(peer.clone()).or_insert(until);
-                self.has_leavers.set(true);
-                return self.cluster.wake.notify_one();
-            }
-            // Of a later release.
-            _ => return,
-        };
-        if Swim::sender_of(packet) != Some(node_id(peer)) {
-            tracing::warn!(node = %self.core.id(), %peer, "a peer spoke in another's name");
-            return;
-        }
-        let mut packets = self.packets.borrow_mut();
-        if packets.len() >= PACKETS_LIMIT {
-            packets.pop_front();
-        }
-        packets.push_back(packet.to_vec());
-        self.cluster.wake.notify_one();
-    }
-
-    fn rejected(&self, session: &Session, message: Unsettled, reason: u8) {
-        inbound::rejected(&self.core, &self.cluster, session, message, reason);
-    }
-
-    fn session_ended(&self, session: &Session, unsettled: Vec<Unsettled>) {
-        self.cluster.routing.remove_peer(session);
-        inbound::lost(&self.core, &self.cluster, session.peer(), unsettled);
-        self.cluster.pending.fail_all_of(&node_id(session.peer()));
-        watch::session_ended(&self.core, session);
-    }
-
-    fn dial_failed(&self, peer: &PeerId, error: &ConnectError) {
-        match error {
-            // A member has heard that this incarnation is over, which only its end can make true.
-            ConnectError::Refused(Refusal::Stale { .. }) => self.stop_as_down(),
-            ConnectError::Refused(refusal) if join::is_lasting(refusal) => {
-                let source = ConnectError::Refused(refusal.clone());
-                self.refused.replace(Some((peer.clone(), source)));
-                self.cluster.wake.notify_one();
-            }
-            _ => {}
-        }
-    }
 }

@@ -16,6 +16,13 @@
 //!
 //! Here foca is added to:
 //!
+//! - Its probes take turns among the members, so that in a large cluster a silent one waits long for
+//!   the first. So each node watches its own links ([`links`]): one that is quiet is asked for out
+//!   of turn, and a process that is dead is told from a host that is silent.
+//! - A suspicion runs out wherever it is known. So a node whose link with the suspect lives lets it
+//!   not run out, and tells the suspect at once.
+//! - It knows one set of timeouts. A node that is slow itself has longer ones ([`health`]).
+//! - It leaves a member's end to periodic gossip. So what is new of it is passed on at once.
 //! - It does not repeat an announce that was lost, and looks for nobody once it is alone. So the
 //!   seed is asked again every [`ANNOUNCE_AGAIN`] while the view holds nobody else.
 //! - It tells a member that it is down when a suspicion's time is up, even a refuted one. So such a
@@ -28,6 +35,8 @@
 //! - A node that hears of a later run of itself would declare that one down. So it ends instead.
 
 mod config;
+mod health;
+mod links;
 mod names;
 #[cfg(test)]
 mod tests;
@@ -41,24 +50,29 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix_cluster_transport::{PACKETS_LIMIT, Random};
-use foca::{Foca, Message, NoCustomBroadcast, Notification, PostcardCodec, Runtime, State, Timer};
+use actix_cluster_transport::{Activity, PACKETS_LIMIT, Random};
+use foca::{
+    Foca, Message, NoCustomBroadcast, Notification, PostcardCodec, Runtime, State, Timer,
+    TimerToken,
+};
 use rand::rngs::StdRng;
 use xxhash_rust::xxh3::xxh3_64;
 
 use self::{
     config::{ANNOUNCE_AGAIN, SUSPECT_TO_DOWN, config},
+    health::{Health, LATE},
+    links::{Errand, Links},
     names::Names,
     timers::{Timers, Turn},
-    wire::{Heard, Identity, Standing},
+    wire::{Heard, Identity, Standing, Testimony},
 };
-use super::{Member, Membership, MembershipEvent, SeedTarget, View};
+use super::{Member, Membership, MembershipEvent, Packet, SeedTarget, View};
 use crate::node::NodeId;
 
 /// Membership by SWIM gossip: see [`Membership`] for the order of calls.
 ///
-/// Its timers are bounded by foca: a few periodic ones, and a suspicion for each of the last probes
-/// that failed. Members that are down are remembered, lest they come back, for as long as their
+/// Its timers are bounded: a few periodic ones of foca's, and suspicions, of each member at most one
+/// for each of its refutations. So is what it knows of links, by the view. Members that are down are remembered, lest they come back, for as long as their
 /// names are among the 4,096 heard of last. Of packets that nobody polls the last
 /// [`PACKETS_LIMIT`] are kept; events number at most the changes of the view.
 pub(crate) struct Swim {
@@ -66,11 +80,18 @@ pub(crate) struct Swim {
     foca: Machine,
     effects: Effects,
     timers: Timers,
+    /// What foca wants to see on a timer that it is to obey.
+    token: TimerToken,
+    links: Links,
+    health: Health,
+    /// The highest counter under which this node heard that it is suspect.
+    suspected: Option<u16>,
     view: Arc<View>,
     names: Names,
     seed: Option<SeedTarget>,
     announce_at: Option<Instant>,
-    packets: VecDeque<(Member, Vec<u8>)>,
+    packets: VecDeque<(Member, Packet)>,
+    ports: VecDeque<Member>,
     events: VecDeque<MembershipEvent>,
     refused: u64,
     phase: Phase,
@@ -91,11 +112,16 @@ impl Swim {
             foca: Foca::new(me.clone(), config(), random.into_rng(), PostcardCodec),
             effects: Effects::default(),
             timers: Timers::default(),
+            token: TimerToken::default(),
+            links: Links::default(),
+            health: Health::default(),
+            suspected: None,
             view: Arc::new(View { version: 1, members: vec![Member::from(&me)] }),
             names: Names::default(),
             seed: None,
             announce_at: None,
             packets: VecDeque::new(),
+            ports: VecDeque::new(),
             events: VecDeque::new(),
             refused: 0,
             phase: Phase::Running,
@@ -158,8 +184,110 @@ impl Swim {
     fn renew(&mut self, now: Instant, timer: Timer<Identity>) {
         let Timer::ChangeSuspectToDown { member_id, incarnation, .. } = &timer else { return };
         let suspect = foca::Member::new(member_id.clone(), *incarnation, State::Suspect);
-        self.effects.packets.push((member_id.clone(), wire::gossip(&self.me, &suspect)));
+        self.tell(member_id.clone(), &suspect);
         self.timers.set(now, SUSPECT_TO_DOWN, timer);
+    }
+
+    /// Tells a member what is believed of another, or of itself.
+    fn tell(&mut self, to: Identity, of: &foca::Member<Identity>) {
+        let gossip = wire::gossip(&self.me, &to, of);
+        self.effects.packets.push((to, gossip));
+    }
+
+    /// Tells a member that asks for another one that it is down, if that is known here.
+    fn tell_if_down(&mut self, from: &NodeId, of: &NodeId) {
+        let down = self.known(of).filter(|known| known.state() == State::Down);
+        let from = self.view.find(&from.name).map(Identity::from);
+        if let (Some(down), Some(from)) = (down, from) {
+            self.tell(from, &down);
+        }
+    }
+
+    /// What foca believes of one run of a node.
+    fn known(&self, id: &NodeId) -> Option<foca::Member<Identity>> {
+        let mut known = self.foca.iter_membership_state();
+        known.find(|known| known.id().node() == *id).cloned()
+    }
+
+    /// Whether this node knows better than a suspicion whose time is up.
+    fn vetoes(&self, now: Instant, suspicion: &Timer<Identity>) -> bool {
+        let Timer::ChangeSuspectToDown { member_id, .. } = suspicion else { return false };
+        self.links.lives(now, &member_id.node())
+    }
+
+    /// Notes what a packet says of its sender's link, and of suspects.
+    fn note(&mut self, now: Instant, heard: &Heard<'_>) {
+        self.timers.hear(now);
+        self.links.hear(now, &heard.header.src.node());
+        if let Message::ForwardedAck { origin, .. } = &heard.header.message {
+            self.links.reach(&origin.node());
+        }
+        for update in heard.updates.iter().filter(|update| update.state() == State::Suspect) {
+            let counter = update.incarnation();
+            if *update.id() == self.me {
+                // It seems slow to others, and then the others may seem slow to it.
+                if self.suspected < Some(counter) {
+                    self.suspected = Some(counter);
+                    self.health.trouble(now);
+                }
+            } else if self.links.tells_suspect(now, &update.id().node(), counter) {
+                self.tell(update.id().clone(), update);
+            }
+        }
+    }
+
+    fn carry_out(&mut self, errands: Vec<Errand>) {
+        // Foca has numbers of its own: an answer that it takes for one of its probes is one that the
+        // member could have given.
+        const PROBE: u8 = 0;
+        let view = Arc::clone(&self.view);
+        let identity = |id: &NodeId| view.find(&id.name).map(Identity::from);
+        for errand in errands {
+            match errand {
+                Errand::Probe(id) => self.ports.extend(view.find(&id.name).cloned()),
+                Errand::Ping(id) => {
+                    let Some(to) = identity(&id) else { continue };
+                    let ping = wire::bare(&self.me, &to, Message::Ping(PROBE));
+                    self.effects.packets.push((to, ping));
+                }
+                Errand::PingThrough { target, helper } => {
+                    let (Some(to), Some(target)) = (identity(&helper), identity(&target)) else {
+                        continue;
+                    };
+                    let message = Message::PingReq { target, probe_number: PROBE };
+                    self.effects.packets.push((to.clone(), wire::bare(&self.me, &to, message)));
+                }
+                Errand::Testify { of: NodeId { name, incarnation }, to, asks } => {
+                    let Some(to) = view.find(&to.name).cloned() else { continue };
+                    let testimony = Testimony::Refused { name, incarnation, asks };
+                    let testimony = Packet::Testimony(wire::encoded(&testimony));
+                    self.packets.push_back((to, testimony));
+                }
+                Errand::Suspect(id) => self.declare(&id, State::Suspect),
+                Errand::Down(id) => self.declare(&id, State::Down),
+            }
+        }
+    }
+
+    /// Has foca believe this of a member that it believes to be better off.
+    fn declare(&mut self, id: &NodeId, state: State) {
+        let Some(known) = self.known(id).filter(|known| match state {
+            State::Suspect => known.state() == State::Alive,
+            State::Alive | State::Down => known.state() != State::Down,
+        }) else {
+            return;
+        };
+        let (member_id, incarnation) = (known.id().clone(), known.incarnation());
+        tracing::info!(node = %self.me.name(), member = %id, ?state, "judged by its link");
+        let update = foca::Member::new(member_id.clone(), incarnation, state);
+        self.run(|foca, effects| {
+            foca.apply_many(std::iter::once(update), true, &mut *effects)?;
+            foca.gossip(effects)
+        });
+        if state == State::Suspect {
+            let timer = Timer::ChangeSuspectToDown { member_id, incarnation, token: self.token };
+            self.effects.timers.push((SUSPECT_TO_DOWN, timer));
+        }
     }
 
     /// Of two that hold each other down, whether it is this node that stays.
@@ -202,9 +330,10 @@ impl Swim {
 
     /// Turns what foca did into what is to be polled. Ends every `handle_*` and command.
     fn settle(&mut self, now: Instant) {
-        let effects = std::mem::take(&mut self.effects);
-        if effects.set_changed {
-            self.publish(now);
+        let mut effects = std::mem::take(&mut self.effects);
+        if effects.set_changed && self.publish(now) && self.phase == Phase::Running {
+            // The end of a member is worth a packet at once. An error is of a packet that was lost.
+            let _ = self.foca.gossip(&mut effects);
         }
         if self.phase == Phase::Running && effects.is_defunct {
             self.end();
@@ -216,43 +345,64 @@ impl Swim {
         for (to, of_foca) in effects.packets {
             // Foca tries those that are down again, an earlier run of this node among them.
             if to.name() != self.me.name() {
-                self.packets.push_back((Member::from(&to), standing.packet(&of_foca)));
+                let packet = Packet::Gossip(standing.packet(&of_foca));
+                self.packets.push_back((Member::from(&to), packet));
             }
         }
         let surplus = self.packets.len().saturating_sub(PACKETS_LIMIT);
         self.packets.drain(..surplus);
         if self.phase == Phase::Running {
             for (after, timer) in effects.timers {
-                self.timers.set(now, after, timer);
+                self.set_timer(now, after, timer);
             }
         }
+    }
+
+    fn set_timer(&mut self, now: Instant, after: Duration, timer: Timer<Identity>) {
+        let factor = match timer {
+            Timer::ProbeRandomMember(token) => {
+                self.token = token;
+                self.health.factor(now)
+            }
+            Timer::SendIndirectProbe { .. } | Timer::ChangeSuspectToDown { .. } => {
+                self.health.factor(now)
+            }
+            _ => 1,
+        };
+        self.timers.set(now, after * factor, timer);
     }
 
     fn end(&mut self) {
         self.phase = Phase::Ended;
         self.announce_at = None;
         self.timers.clear();
+        self.links.clear();
+        self.ports.clear();
     }
 
-    /// Makes the view of foca's members, and events of the difference.
-    fn publish(&mut self, now: Instant) {
+    /// Makes the view of foca's members, and events of the difference. Whether a member has ended.
+    fn publish(&mut self, now: Instant) -> bool {
         let old = Arc::clone(&self.view);
         let mut members = vec![Member::from(&self.me)];
         members.extend(self.foca.iter_members().map(|member| Member::from(member.id())));
         members.sort_unstable_by(|a, b| a.id.cmp(&b.id));
         if members == old.members {
-            return;
+            return false;
         }
         let view = Arc::new(View { version: old.version + 1, members });
         let is_in = |view: &View, member: &Member| view.find(&member.id.name) == Some(member);
-        let down = old.members.iter().filter(|member| !is_in(&view, member)).cloned();
-        self.events.extend(down.map(MembershipEvent::Down));
+        let is_down = |member: &&Member| !is_in(&view, member);
+        let down: Vec<_> = old.members.iter().filter(is_down).cloned().collect();
+        let has_ended = !down.is_empty();
+        self.events.extend(down.into_iter().map(MembershipEvent::Down));
         let up = view.members.iter().filter(|member| !is_in(&old, member)).cloned();
         self.events.extend(up.map(MembershipEvent::Up));
+        self.links.follow(now, self.me.name(), &view.members);
         self.view = view;
         if self.is_alone() && self.seed.is_some() {
             self.announce_at = Some(now + ANNOUNCE_AGAIN);
         }
+        has_ended
     }
 }
 
@@ -270,7 +420,7 @@ impl Membership for Swim {
             self.refused += 1;
             return;
         };
-        self.timers.hear(now);
+        self.note(now, &heard);
         for identity in heard.identities() {
             self.hear(identity);
         }
@@ -283,11 +433,54 @@ impl Membership for Swim {
         self.settle(now);
     }
 
+    fn wants_activity(&self, now: Instant) -> bool {
+        self.links.look_at().is_some_and(|at| at <= now)
+    }
+
+    fn handle_activity(&mut self, now: Instant, id: &NodeId, activity: Option<Activity>) {
+        if self.links.see(now, id, activity) {
+            self.timers.hear(now);
+        }
+    }
+
+    fn handle_link_down(&mut self, now: Instant, id: &NodeId) {
+        self.links.lose(now, id);
+    }
+
+    fn handle_port(&mut self, now: Instant, id: &NodeId, is_refused: bool) {
+        let factor = self.health.factor(now);
+        let errands = self.links.handle_port(now, id, is_refused, factor);
+        self.carry_out(errands);
+        self.settle(now);
+    }
+
+    fn handle_testimony(&mut self, now: Instant, from: &NodeId, testimony: &[u8]) {
+        let Some(Testimony::Refused { name, incarnation, asks }) = Testimony::read(testimony)
+        else {
+            self.refused += 1;
+            return;
+        };
+        let of = NodeId { name, incarnation };
+        self.tell_if_down(from, &of);
+        let factor = self.health.factor(now);
+        let errands = self.links.handle_testimony(now, from, &of, asks, factor);
+        self.carry_out(errands);
+        self.settle(now);
+    }
+
     fn handle_timeout(&mut self, now: Instant) {
+        let late =
+            self.poll_timeout().map_or(Duration::ZERO, |due| now.saturating_duration_since(due));
+        if late >= LATE {
+            self.health.trouble(now);
+            self.links.stand_still(now, late);
+            self.timers.postpone_suspicions(late);
+        }
         while let Some(due) = self.timers.pop(now) {
             let has_several_peers = self.view.members.len() > 2;
             match self.timers.turn(now, &due, has_several_peers) {
                 _ if !self.stands(&due.timer) => {}
+                Turn::Fire if self.vetoes(now, &due.timer) => self.renew(now, due.timer),
                 Turn::Fire => {
                     self.run(|foca, effects| foca.handle_timer(due.timer, effects));
                 }
@@ -301,15 +494,23 @@ impl Membership for Swim {
                 self.send_announce(now);
             }
         }
+        if self.wants_activity(now) {
+            let errands = self.links.look(now, self.health.factor(now));
+            self.carry_out(errands);
+        }
         self.settle(now);
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        self.timers.next().into_iter().chain(self.announce_at).min()
+        [self.timers.next(), self.announce_at, self.links.look_at()].into_iter().flatten().min()
     }
 
-    fn poll_packet(&mut self) -> Option<(Member, Vec<u8>)> {
+    fn poll_packet(&mut self) -> Option<(Member, Packet)> {
         self.packets.pop_front()
+    }
+
+    fn poll_port(&mut self) -> Option<Member> {
+        self.ports.pop_front()
     }
 
     fn poll_event(&mut self) -> Option<MembershipEvent> {

@@ -13,6 +13,9 @@ use super::*;
 
 const LATENCY: Duration = Duration::from_millis(1);
 
+/// How often a link shows that it lives, as the transport's keep-alive does.
+const BEAT: Duration = Duration::from_millis(500);
+
 /// A cluster in one place: runs whatever is next, a packet ahead of a timer.
 struct Cluster {
     start: Instant,
@@ -21,14 +24,32 @@ struct Cluster {
     cut: Option<Cut>,
     /// One side of the cut.
     apart: BTreeSet<NodeId>,
+    /// Pairs that do not hear each other, whatever else.
+    parted: BTreeSet<(NodeId, NodeId)>,
+    /// Nodes that are gone, and their hosts with them: their ports do not refuse.
+    gone: BTreeSet<NodeId>,
+    /// Nodes that do what there is to do only once in so long.
+    slow: BTreeMap<NodeId, Duration>,
     /// How many of the packets sent from now on are lost, whatever else.
     lose_next: usize,
     loss_percent: u64,
-    in_flight: BTreeMap<(Instant, u64), (NodeId, Vec<u8>)>,
+    /// Up to so much is added to each packet's latency.
+    jitter: Duration,
+    in_flight: BTreeMap<(Instant, u64), (NodeId, Arrival)>,
+    /// What came over each link, to one from another, and when the next beat is due.
+    beats: BTreeMap<(NodeId, NodeId), (u64, Instant)>,
     sent: u64,
     random: Random,
     trace: Vec<(Duration, NodeId, MembershipEvent)>,
     received: Vec<(NodeId, Vec<u8>)>,
+}
+
+/// What comes to a node.
+#[derive(Clone, Debug)]
+enum Arrival {
+    Packet(NodeId, Packet),
+    /// Whether the host of a member refused.
+    Port(NodeId, bool),
 }
 
 /// Which packets over a cut are lost.
@@ -73,9 +94,14 @@ impl Cluster {
             nodes: BTreeMap::new(),
             cut: None,
             apart: BTreeSet::new(),
+            parted: BTreeSet::new(),
+            gone: BTreeSet::new(),
+            slow: BTreeMap::new(),
             lose_next: 0,
             loss_percent: 0,
+            jitter: Duration::ZERO,
             in_flight: BTreeMap::new(),
+            beats: BTreeMap::new(),
             sent: 0,
             random: Random::from_seed(seed),
             trace: Vec::new(),
@@ -106,33 +132,99 @@ impl Cluster {
         self.act(&node, |swim, now| swim.announce(now, target(seed)));
     }
 
-    /// Ends a process without a word.
+    /// Ends a process without a word: its port refuses from now on.
     fn kill(&mut self, node: &NodeId) {
         self.nodes.remove(node);
     }
 
+    /// Ends a host without a word: nothing comes from there any more.
+    fn silence(&mut self, node: &NodeId) {
+        self.nodes.remove(node);
+        self.gone.insert(node.clone());
+    }
+
+    fn part(&mut self, a: &NodeId, b: &NodeId) {
+        self.parted.extend([(a.clone(), b.clone()), (b.clone(), a.clone())]);
+    }
+
+    fn is_cut(&self, from: &NodeId, to: &NodeId) -> bool {
+        let (from_apart, to_apart) = (self.apart.contains(from), self.apart.contains(to));
+        let is_cut = match self.cut {
+            None => false,
+            Some(Cut::Both) => from_apart != to_apart,
+            Some(Cut::In) => !from_apart && to_apart,
+            Some(Cut::Out) => from_apart && !to_apart,
+        };
+        is_cut || self.parted.contains(&(from.clone(), to.clone()))
+    }
+
+    fn is_lost(&mut self) -> bool {
+        self.random.below(100) < self.loss_percent
+    }
+
+    fn send(&mut self, hops: u32, to: NodeId, arrival: Arrival) {
+        let jitter = u64::try_from(self.jitter.as_micros()).expect("a short time");
+        let delay = LATENCY + Duration::from_micros(self.random.below(jitter + 1));
+        let at = self.when(&to, self.now + delay * hops);
+        self.sent += 1;
+        self.in_flight.insert((at, self.sent), (to, arrival));
+    }
+
+    /// When a node comes to do what is due then.
+    fn when(&self, node: &NodeId, at: Instant) -> Instant {
+        let Some(turn) = self.slow.get(node) else { return at };
+        let turns = (at - self.start).as_nanos().div_ceil(turn.as_nanos());
+        self.start + *turn * u32::try_from(turns).expect("a short test")
+    }
+
     fn act(&mut self, node: &NodeId, call: impl FnOnce(&mut Swim, Instant)) {
+        self.look(node);
         let Some(swim) = self.nodes.get_mut(node) else { return };
         call(swim, self.now);
-        while let Some(event) = swim.poll_event() {
-            self.trace.push((self.now - self.start, node.clone(), event));
-        }
-        while let Some((to, packet)) = swim.poll_packet() {
+        let events: Vec<_> = std::iter::from_fn(|| swim.poll_event()).collect();
+        let packets: Vec<_> = std::iter::from_fn(|| swim.poll_packet()).collect();
+        let ports: Vec<_> = std::iter::from_fn(|| swim.poll_port()).collect();
+        let at = self.now - self.start;
+        self.trace.extend(events.into_iter().map(|event| (at, node.clone(), event)));
+        for (to, packet) in packets {
             assert!(to.id.name != node.name, "{node} sends to its own name");
-            self.sent += 1;
-            let (from_apart, to_apart) = (self.apart.contains(node), self.apart.contains(&to.id));
-            let is_cut = match self.cut {
-                None => false,
-                Some(Cut::Both) => from_apart != to_apart,
-                Some(Cut::In) => !from_apart && to_apart,
-                Some(Cut::Out) => from_apart && !to_apart,
-            };
-            let is_lost = self.random.below(100) < self.loss_percent;
+            let is_lost = self.is_lost() || self.is_cut(node, &to.id);
             if self.lose_next > 0 {
                 self.lose_next -= 1;
-            } else if !is_cut && !is_lost {
-                self.in_flight.insert((self.now + LATENCY, self.sent), (to.id, packet));
+            } else if !is_lost {
+                self.send(1, to.id, Arrival::Packet(node.clone(), packet));
             }
+        }
+        for Member { id, .. } in ports {
+            let is_lost = self.is_lost() || self.is_cut(node, &id) || self.is_cut(&id, node);
+            let is_held = self.nodes.contains_key(&id) || self.gone.contains(&id);
+            let is_refused = !is_held && !is_lost;
+            let hops = if is_refused { 2 } else { 250 };
+            self.send(hops, node.clone(), Arrival::Port(id, is_refused));
+        }
+    }
+
+    /// Tells a node what has come over its links, if it wants to know.
+    fn look(&mut self, node: &NodeId) {
+        let now = self.now;
+        let Some(swim) = self.nodes.get(node).filter(|swim| swim.wants_activity(now)) else {
+            return;
+        };
+        let view = Arc::clone(swim.view());
+        for Member { id, .. } in view.members.iter().filter(|member| member.id != *node) {
+            let lives = self.nodes.contains_key(id) && !self.is_cut(id, node);
+            let lives = lives && !self.is_cut(node, id);
+            let phase = Duration::from_millis(self.random.below(500));
+            let link = (node.clone(), id.clone());
+            let (mut count, mut next) = *self.beats.entry(link.clone()).or_insert((0, now + phase));
+            while next <= now {
+                next += BEAT;
+                count += u64::from(lives && !self.is_lost());
+            }
+            self.beats.insert(link, (count, next));
+            let activity = lives.then_some(Activity { link: 1, datagrams: count });
+            let swim = self.nodes.get_mut(node).expect("it was there");
+            swim.handle_activity(now, id, activity);
         }
     }
 
@@ -140,15 +232,25 @@ impl Cluster {
         let end = self.now + time;
         loop {
             let packet = self.in_flight.keys().next().map(|(at, _)| *at);
-            let due = |(id, swim): (&NodeId, &Swim)| Some((swim.poll_timeout()?, id.clone()));
+            let due = |(id, swim): (&NodeId, &Swim)| {
+                Some((self.when(id, swim.poll_timeout()?), id.clone()))
+            };
             let timer = self.nodes.iter().filter_map(due).min();
             let next = packet.into_iter().chain(timer.iter().map(|(at, _)| *at)).min();
             let Some(next) = next.filter(|next| *next <= end) else { break };
             self.now = next.max(self.now);
             if packet == Some(next) {
-                let Some((_, (to, packet))) = self.in_flight.pop_first() else { continue };
-                self.act(&to, |swim, now| swim.handle_packet(now, &packet));
-                self.received.push((to, packet));
+                let Some((_, (to, arrival))) = self.in_flight.pop_first() else { continue };
+                self.act(&to, |swim, now| match &arrival {
+                    Arrival::Packet(_, Packet::Gossip(packet)) => swim.handle_packet(now, packet),
+                    Arrival::Packet(from, Packet::Testimony(testimony)) => {
+                        swim.handle_testimony(now, from, testimony);
+                    }
+                    Arrival::Port(of, is_refused) => swim.handle_port(now, of, *is_refused),
+                });
+                if let Arrival::Packet(_, Packet::Gossip(packet)) = arrival {
+                    self.received.push((to, packet));
+                }
             } else if let Some((_, node)) = timer {
                 self.act(&node, Swim::handle_timeout);
             }
@@ -226,14 +328,14 @@ fn fifty_nodes_that_join_at_once_see_each_other() {
     }
 }
 
-/// How long it takes until all know of a killed node, over many seeds, sorted.
-fn detections(count: u16, seeds: u64) -> Vec<Duration> {
+/// How long it takes until all know of a node that has ended so, over many seeds, sorted.
+fn detections(count: u16, seeds: u64, end: fn(&mut Cluster, &NodeId)) -> Vec<Duration> {
     let detection = |seed| {
         let mut cluster = Cluster::joined(seed, count);
         let lead = cluster.random.below(1_000);
         cluster.run_for(Duration::from_millis(lead));
         let then = cluster.now;
-        cluster.kill(&id(2, 1));
+        end(&mut cluster, &id(2, 1));
         cluster.run_for(Duration::from_secs(15));
         let events: Vec<_> = cluster.since(then).collect();
         let expected = MembershipEvent::Down(member(2, 1));
@@ -248,9 +350,60 @@ fn detections(count: u16, seeds: u64) -> Vec<Duration> {
 
 #[test]
 fn a_silent_node_is_down_in_all_views_within_four_seconds_and_no_other_is() {
-    let times = detections(4, 200);
-    assert!(times[199] < Duration::from_secs(4), "{:?}", times[199]);
-    assert!(times[100] < Duration::from_millis(2_700), "the median is {:?}", times[100]);
+    for (count, seeds) in [(2, 40), (3, 100), (4, 200), (5, 100), (50, 3)] {
+        let times = detections(count, seeds, Cluster::silence);
+        let longest = times.last().expect("a seed");
+        assert!(*longest < Duration::from_secs(4), "{count}: {longest:?}");
+        let median = times[times.len() / 2];
+        assert!(median < Duration::from_millis(2_700), "{count}: the median is {median:?}");
+    }
+}
+
+#[test]
+fn a_killed_node_is_down_in_all_views_within_a_second_and_a_half_and_no_other_is() {
+    for (count, seeds) in [(2, 40), (3, 100), (5, 100), (50, 3)] {
+        let times = detections(count, seeds, Cluster::kill);
+        let longest = times.last().expect("a seed");
+        assert!(*longest < Duration::from_millis(1_500), "{count}: {longest:?}");
+    }
+}
+
+#[test]
+fn all_but_one_node_are_killed_at_once() {
+    for seed in 0..20 {
+        let mut cluster = Cluster::joined(seed, 4);
+        let then = cluster.now;
+        for n in 2..=4 {
+            cluster.kill(&id(n, 1));
+        }
+        cluster.run_for(Duration::from_secs(2));
+        assert_eq!(cluster.nodes[&id(1, 1)].view().members, [member(1, 1)], "seed {seed}");
+        assert_eq!(cluster.since(then).count(), 3);
+    }
+}
+
+#[test]
+fn two_that_do_not_hear_each_other_stay_members_while_others_hear_both() {
+    for seed in 0..4 {
+        let mut cluster = Cluster::joined(seed, 4);
+        let then = cluster.now;
+        cluster.part(&id(1, 1), &id(3, 1));
+        cluster.run_for(Duration::from_secs(120));
+        assert_eq!(cluster.since(then).collect::<Vec<_>>(), [], "seed {seed}");
+    }
+}
+
+#[test]
+fn a_slow_node_declares_nobody_down_and_nobody_it() {
+    for millis in [300, 600, 900] {
+        for seed in 0..4 {
+            let mut cluster = Cluster::joined(seed, 5);
+            let then = cluster.now;
+            cluster.slow.insert(id(2, 1), Duration::from_millis(millis));
+            cluster.run_for(Duration::from_secs(120));
+            assert_eq!(cluster.since(then).collect::<Vec<_>>(), [], "seed {seed}, {millis} ms");
+        }
+    }
 }
 
 #[test]
@@ -384,11 +537,12 @@ fn an_incarnation_that_was_down_never_comes_back() {
 
 #[test]
 fn nobody_is_declared_down_at_five_percent_loss() {
-    for seed in 0..4 {
-        let mut cluster = Cluster::joined(seed, 5);
+    for (seed, count) in [(0, 3), (1, 5), (2, 5), (3, 10)] {
+        let mut cluster = Cluster::joined(seed, count);
         let then = cluster.now;
         cluster.loss_percent = 5;
-        cluster.run_for(Duration::from_secs(300));
+        cluster.jitter = Duration::from_millis(50);
+        cluster.run_for(Duration::from_secs(600));
         assert_eq!(cluster.since(then).collect::<Vec<_>>(), [], "seed {seed}");
     }
 }

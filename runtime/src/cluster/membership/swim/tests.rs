@@ -38,7 +38,7 @@ fn golden_bytes_hold_both_ways() {
     let (a, b) = (identity("a", 5, "10.0.0.1:258"), identity("b", 1, "[::1]:258"));
     let suspect = foca::Member::new(b.clone(), 7, State::Suspect);
     let standing = Standing { members: 3, lowest: 200 };
-    let packet = standing.packet(&gossip(&a, &suspect));
+    let packet = standing.packet(&gossip(&a, &b, &suspect));
     let of_a = [1, b'a', 5, 0, 10, 0, 0, 1, 130, 2, 172, 2];
     let of_b = [1, b'b', 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 130, 2, 172, 2];
     let golden: [&[u8]; _] = [&[3, 200, 1], &of_a, &[0], &of_b, &[8, 0, 1], &of_b, &[7, 1]];
@@ -46,6 +46,17 @@ fn golden_bytes_hold_both_ways() {
     let heard = Heard::read(&packet).expect("it is ours");
     assert_eq!((heard.standing, &heard.header.src, &heard.header.dst), (standing, &a, &b));
     assert_eq!((heard.header.message, heard.updates), (Message::Gossip, vec![suspect]));
+}
+
+#[test]
+fn golden_bytes_of_a_testimony_hold_both_ways() {
+    let testimony = Testimony::Refused { name: "b".into(), incarnation: 300, asks: true };
+    let golden = [0, 1, b'b', 172, 2, 1];
+    assert_eq!(wire::encoded(&testimony), golden);
+    assert_eq!(Testimony::read(&golden), Some(testimony));
+    for broken in [&golden[..5], &[&golden[..], &[0]].concat(), &[0, 1, b'_', 1, 0], &[1], &[]] {
+        assert_eq!(Testimony::read(broken), None, "{broken:?}");
+    }
 }
 
 #[test]

@@ -86,7 +86,15 @@ impl Timers {
         self.queue.clear();
     }
 
-    /// Notes that a packet came in.
+    /// This node stood still for so long: suspects could not refute meanwhile.
+    pub(super) fn postpone_suspicions(&mut self, by: Duration) {
+        for ((at, number), due) in std::mem::take(&mut self.queue) {
+            let at = if is_suspicion(&due.timer) { at + by } else { at };
+            self.queue.insert((at, number), due);
+        }
+    }
+
+    /// Notes that something came in.
     pub(super) fn hear(&mut self, now: Instant) {
         let unbroken = self.hearing.filter(|hearing| now < hearing.last + DEAF);
         let since = unbroken.map_or(now, |hearing| hearing.since);
@@ -96,8 +104,8 @@ impl Timers {
     /// What to do with a timer that is due. With a single peer the doubt has to go: its silence is
     /// all the evidence that there can be.
     pub(super) fn turn(&self, now: Instant, due: &Due, has_several_peers: bool) -> Turn {
-        let is_suspicion = matches!(due.timer, Timer::ChangeSuspectToDown { .. });
-        let Some(Hearing { since, last }) = self.hearing.filter(|_| is_suspicion) else {
+        let hearing = self.hearing.filter(|_| is_suspicion(&due.timer));
+        let Some(Hearing { since, last }) = hearing else {
             return Turn::Fire;
         };
         let is_deaf = now >= last + DEAF;
@@ -109,4 +117,8 @@ impl Timers {
             Turn::Fire
         }
     }
+}
+
+fn is_suspicion(timer: &Timer<Identity>) -> bool {
+    matches!(timer, Timer::ChangeSuspectToDown { .. })
 }

@@ -159,14 +159,38 @@ impl<'a> Heard<'a> {
     }
 }
 
-/// A packet of foca's that tells one member what is believed of it.
+/// A packet of foca's that tells one member what is believed of another, or of itself.
+pub(super) fn gossip(src: &Identity, dst: &Identity, member: &foca::Member<Identity>) -> Vec<u8> {
+    let one = 1_u16.to_be_bytes();
+    [&bare(src, dst, Message::Gossip), &one[..], &encoded(member)].concat()
+}
+
+/// A packet of foca's without updates.
 ///
 /// The sender's own counter of refutations is known to foca alone; a 0 tells the receiver nothing.
-pub(super) fn gossip(src: &Identity, member: &foca::Member<Identity>) -> Vec<u8> {
-    let (src, dst) = (src.clone(), member.id().clone());
-    let header = Header { src, src_incarnation: 0, dst, message: Message::Gossip };
-    let one = 1_u16.to_be_bytes();
-    [&encoded(&header), &one[..], &encoded(member)].concat()
+pub(super) fn bare(src: &Identity, dst: &Identity, message: Message<Identity>) -> Vec<u8> {
+    encoded(&Header { src: src.clone(), src_incarnation: 0, dst: dst.clone(), message })
+}
+
+/// What a member tells another one of a third. Frozen: a change is a new variant at the end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Testimony {
+    /// The host of this run of a node says that nobody holds its port; `asks` whether it says so to
+    /// the receiver too.
+    Refused {
+        #[serde(deserialize_with = "node_name")]
+        name: Arc<str>,
+        incarnation: u64,
+        asks: bool,
+    },
+}
+
+impl Testimony {
+    /// Reads a whole testimony; `None` if it is malformed or has bytes to spare.
+    pub(super) fn read(bytes: &[u8]) -> Option<Self> {
+        let (testimony, rest) = postcard::take_from_bytes(bytes).ok()?;
+        rest.is_empty().then_some(testimony)
+    }
 }
 
 /// As foca's own codec encodes it.

@@ -1,0 +1,116 @@
+//! What the transport tells the cluster's thread.
+
+use actix_cluster_transport::{
+    ConnectError, Events, Inbound, NodeName, PACKETS_LIMIT, PeerId, Refusal, Session, Unsettled,
+};
+
+use super::{LEAVE_GRACE, Shell, Told};
+use crate::{
+    cluster::{
+        inbound, join,
+        membership::{Membership as _, Swim},
+        node_id,
+        routing::Peer,
+        wire::packet,
+    },
+    watch,
+};
+
+impl Shell {
+    /// Keeps something for membership; beyond the bound the oldest goes.
+    fn tell(&self, told: Told) {
+        let mut waiting = self.told.borrow_mut();
+        if waiting.len() >= PACKETS_LIMIT {
+            waiting.pop_front();
+        }
+        waiting.push_back(told);
+        self.cluster.wake.notify_one();
+    }
+}
+
+impl Events for Shell {
+    fn highest_incarnation(&self, name: &NodeName) -> u64 {
+        self.membership.borrow().highest_incarnation(name.as_str())
+    }
+
+    fn admit(&self, _: &PeerId, info: &[u8]) -> Result<(), Refusal> {
+        self.cluster.manifest.check(info).map(drop)
+    }
+
+    fn link_up(&self, session: &Session, first: bool) {
+        if !first {
+            return;
+        }
+        // It was checked before the link came up.
+        let Ok(theirs) = self.cluster.manifest.check(session.info()) else { return };
+        let disputed = self.cluster.manifest.disputed(&theirs);
+        let peer = Peer { id: node_id(session.peer()), session: session.clone(), disputed };
+        let reached = self.seeds.borrow().iter().find(|seed| seed.id == peer.id).cloned();
+        if reached.is_some() {
+            self.reached.replace(reached);
+        }
+        self.cluster.routing.add_peer(peer);
+        self.cluster.wake.notify_one();
+    }
+
+    fn link_down(&self, session: &Session) {
+        match self.leaving.borrow_mut().get_mut(session.peer()) {
+            Some(until) => {
+                *until = self.now();
+                self.cluster.wake.notify_one();
+            }
+            None => self.tell(Told::LinkDown(node_id(session.peer()))),
+        }
+    }
+
+    fn deliver(&self, session: &Session, frames: &mut Vec<Inbound>) {
+        inbound::deliver(&self.core, &self.cluster, session, frames);
+    }
+
+    fn packet(&self, peer: &PeerId, packet: &[u8]) {
+        match packet {
+            [packet::MEMBERSHIP, packet @ ..] => {
+                if Swim::sender_of(packet) != Some(node_id(peer)) {
+                    tracing::warn!(node = %self.core.id(), %peer, "a peer spoke in another's name");
+                    return;
+                }
+                self.tell(Told::Gossip(packet.to_vec()));
+            }
+            [packet::LEAVING] => {
+                let until = self.core.clock().after(LEAVE_GRACE);
+                self.leaving.borrow_mut().entry(peer.clone()).or_insert(until);
+                self.has_leavers.set(true);
+                self.cluster.wake.notify_one();
+            }
+            [packet::TESTIMONY, testimony @ ..] => {
+                self.tell(Told::Testimony(node_id(peer), testimony.to_vec()));
+            }
+            // Of a later release.
+            _ => {}
+        }
+    }
+
+    fn rejected(&self, session: &Session, message: Unsettled, reason: u8) {
+        inbound::rejected(&self.core, &self.cluster, session, message, reason);
+    }
+
+    fn session_ended(&self, session: &Session, unsettled: Vec<Unsettled>) {
+        self.cluster.routing.remove_peer(session);
+        inbound::lost(&self.core, &self.cluster, session.peer(), unsettled);
+        self.cluster.pending.fail_all_of(&node_id(session.peer()));
+        watch::session_ended(&self.core, session);
+    }
+
+    fn dial_failed(&self, peer: &PeerId, error: &ConnectError) {
+        match error {
+            // A member has heard that this incarnation is over, which only its end can make true.
+            ConnectError::Refused(Refusal::Stale { .. }) => self.stop_as_down(),
+            ConnectError::Refused(refusal) if join::is_lasting(refusal) => {
+                let source = ConnectError::Refused(refusal.clone());
+                self.refused.replace(Some((peer.clone(), source)));
+                self.cluster.wake.notify_one();
+            }
+            _ => {}
+        }
+    }
+}

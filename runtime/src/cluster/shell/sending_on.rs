@@ -1,0 +1,85 @@
+//! Sending on the tells that came back from nodes that do not own their targets any more.
+
+use std::time::Instant;
+
+use actix_cluster_transport::Class;
+
+use super::{LOOK_PERIOD, MOVE_OUT_PATIENCE, Shell};
+use crate::{
+    cluster::{
+        inbound,
+        mark::TellMark,
+        placement::Shard,
+        redirect::{Attempt, Redirect},
+        routing::{Peer, Route},
+        wire::Head,
+    },
+    message::WireId,
+    node::DeadLetters,
+    reference::RejectReason,
+};
+
+impl Shell {
+    /// Sends on what came back last, for as long as there is somebody to send it to.
+    pub(super) async fn flush_redirects(&self) {
+        let until = self.core.clock().after(MOVE_OUT_PATIENCE);
+        let routes = self.cluster.routing.routes();
+        let has_others = routes.view.members.iter().any(|member| member.id != *self.core.id());
+        while has_others && self.send_redirects(self.now()).is_some() && self.now() < until {
+            self.core.clock().sleep(LOOK_PERIOD).await;
+        }
+    }
+
+    /// Sends on what came back.
+    pub(super) fn send_redirects(&self, now: Instant) -> Option<Instant> {
+        let mut redirects = self.cluster.redirects();
+        if redirects.len() == 0 {
+            return None;
+        }
+        redirects.poll(now, |redirect| match self.send_on(redirect) {
+            Attempt::NotNow if redirect.is_overdue(now) => {
+                self.give_up(redirect, RejectReason::Moved);
+                Attempt::Done
+            }
+            attempt => attempt,
+        })
+    }
+
+    fn send_on(&self, redirect: &Redirect) -> Attempt {
+        let Redirect { target, payload, .. } = redirect;
+        match self.cluster.routing.to_shard(Shard::of(*target)) {
+            Route::Here => {
+                inbound::deliver_here(&self.core, *target, payload.clone());
+                Attempt::Done
+            }
+            Route::There(peer) if is_disputed(&peer, payload) => {
+                self.give_up(redirect, RejectReason::Mismatch);
+                Attempt::Done
+            }
+            Route::There(peer) => {
+                let mark = TellMark::of(payload).map_or(0, TellMark::number);
+                match peer.session.try_send(Class::Message, *target, mark, payload) {
+                    Ok(()) => Attempt::Done,
+                    Err(_) => Attempt::NotNow,
+                }
+            }
+            Route::Later => Attempt::NotNow,
+            Route::Nowhere(reason) => {
+                self.give_up(redirect, reason);
+                Attempt::Done
+            }
+        }
+    }
+
+    fn give_up(&self, redirect: &Redirect, reason: RejectReason) {
+        let Redirect { target, payload, .. } = redirect;
+        let about = |letters: &DeadLetters| letters.about_payload(payload, *target);
+        self.core.dead_letters().rejected(reason, about);
+    }
+}
+
+/// Whether both nodes know the message of a tell by name, and understand it differently.
+fn is_disputed(peer: &Peer, payload: &[u8]) -> bool {
+    let Ok((Head::Tell { message, .. }, _)) = Head::take(payload) else { return true };
+    peer.disputed.contains(&WireId(message))
+}
