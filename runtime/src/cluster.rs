@@ -24,6 +24,7 @@ pub(crate) mod placement;
 pub(crate) mod redirect;
 pub(crate) mod routing;
 mod shell;
+pub(crate) mod understood;
 pub(crate) mod wire;
 
 use std::{
@@ -90,7 +91,7 @@ pub(crate) enum Phase {
 impl Cluster {
     pub(crate) fn new(
         local: Member,
-        messages: impl Iterator<Item = crate::remote_actor::MessageFacts>,
+        messages: impl Iterator<Item = crate::message::MessageFacts>,
     ) -> Self {
         let (id, addr) = (local.id.clone(), local.addr);
         let view = Arc::new(View { version: 0, members: vec![local] });

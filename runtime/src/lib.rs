@@ -47,6 +47,7 @@ extern crate self as actix_cluster;
 
 pub mod actor;
 pub mod cluster;
+pub mod contract;
 pub mod message;
 pub mod node;
 pub mod reference;
@@ -60,6 +61,9 @@ mod fixed_map;
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/supervision.md")]
 mod supervision_chapter {}
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/messages.md")]
+mod messages_chapter {}
 
 /// As above.
 #[cfg(doctest)]
@@ -76,7 +80,7 @@ pub use crate::{
         ActorId, Backoff, ClusterContext, ExitReason, OrStash, Overflow, Restart, RestartPolicy,
     },
     cluster::{ClusterConfig, ClusterConfigError, JoinError, Member, View},
-    message::{CodecError, RemoteMessage, WireId},
+    message::{CodecError, NewerReply, OlderReply, RemoteMessage, WireId},
     node::{
         DeadLetter, DeadLetterOutcome, DeadLetterSubscription, DeadLetterTarget, EntitySettings,
         Node, NodeBuilder, NodeId, SpawnBuilder, SpawnError, StartError,

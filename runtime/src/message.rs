@@ -5,11 +5,20 @@
 //! path, so that refactoring cannot change the wire.
 //! Knows no actor, node or connection.
 
+pub(crate) mod version;
+
 use std::fmt;
 
 use actix::Message;
 use serde::{Serialize, de::DeserializeOwned};
 use xxhash_rust::const_xxh3::xxh3_64_with_seed;
+
+pub use self::version::{NewerReply, OlderReply};
+#[doc(hidden)]
+pub use self::version::{
+    NoOlder, Older, OlderVersion, OlderVersions, Received, ResultOf, SameReply, Sent, Way,
+    older_fault,
+};
 
 /// A message that may be sent to an actor wherever it lives.
 ///
@@ -19,7 +28,8 @@ use xxhash_rust::const_xxh3::xxh3_64_with_seed;
 /// otherwise `Reply` is the whole type and `Error` is [`Infallible`](std::convert::Infallible).
 ///
 /// A published message is frozen: postcard is positional, so a changed field could decode as
-/// garbage. A change is a new version beside the old one.
+/// garbage. A change is a new version, which names the one before it: `older(DepositV1)`. Actors list
+/// and handle the newest, see the chapter on messages in `docs/messages.md`.
 ///
 /// # Examples
 ///
@@ -47,11 +57,13 @@ pub trait RemoteMessage:
     const NAME: &'static str;
     /// The version of the message's shape, from 1.
     const VERSION: u32;
-    /// A hash over the shape as written: field names and types, reply and error types.
+    /// The shape as written: field names and types, reply and error types.
+    const SHAPE: &'static str;
+    /// A hash over the shape.
     ///
-    /// Nodes compare it at the handshake, so that a message whose shape was changed without a new
+    /// Nodes exchange it at the handshake, so that a message whose shape was changed without a new
     /// version is refused by name instead of being decoded as garbage.
-    const SCHEMA: u64;
+    const SCHEMA: u64 = schema_key(Self::SHAPE);
     /// What stands for name and version on the wire.
     const WIRE_ID: WireId = WireId::of(Self::NAME, Self::VERSION);
 
@@ -59,6 +71,9 @@ pub trait RemoteMessage:
     type Reply: Send + 'static;
     /// The handler's own error.
     type Error: Send + 'static;
+    /// The versions before this one.
+    #[doc(hidden)]
+    type Older: OlderVersions<Self>;
 
     /// Splits what the handler returned into reply and error.
     ///
@@ -79,7 +94,45 @@ pub trait RemoteMessage:
     /// # Errors
     ///
     /// [`CodecError`] when the bytes are no such value, or when bytes are left over.
-    fn decode_outcome(bytes: &[u8]) -> Result<Result<Self::Reply, Self::Error>, CodecError>;
+    fn decode_result(bytes: &[u8]) -> Result<Self::Result, CodecError>;
+
+    /// Reads what [`encode_result`](Self::encode_result) wrote, as reply or error.
+    ///
+    /// # Errors
+    ///
+    /// As [`decode_result`](Self::decode_result).
+    fn decode_outcome(bytes: &[u8]) -> Result<Result<Self::Reply, Self::Error>, CodecError> {
+        Self::decode_result(bytes).map(Self::into_outcome)
+    }
+}
+
+/// What a message states of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MessageFacts {
+    /// [`RemoteMessage::WIRE_ID`].
+    pub id: WireId,
+    /// [`RemoteMessage::NAME`].
+    pub name: &'static str,
+    /// [`RemoteMessage::VERSION`].
+    pub version: u32,
+    /// [`RemoteMessage::SCHEMA`].
+    pub schema: u64,
+    /// [`RemoteMessage::SHAPE`].
+    pub shape: &'static str,
+}
+
+impl MessageFacts {
+    /// What `M` states.
+    pub const fn of<M: RemoteMessage>() -> Self {
+        Self {
+            id: M::WIRE_ID,
+            name: M::NAME,
+            version: M::VERSION,
+            schema: M::SCHEMA,
+            shape: M::SHAPE,
+        }
+    }
 }
 
 /// The 64-bit hash that stands for a message's name and version on the wire.
@@ -164,6 +217,13 @@ pub enum CodecError {
         /// How many bytes were left.
         count: usize,
     },
+    /// The message has no such version.
+    UnknownVersion,
+    /// The value can't be said in an older version of its message.
+    Inexpressible {
+        /// The older version.
+        version: u32,
+    },
 }
 
 impl fmt::Display for CodecError {
@@ -171,6 +231,10 @@ impl fmt::Display for CodecError {
         match self {
             Self::Postcard(_) => f.write_str("the bytes and the type disagree"),
             Self::TrailingBytes { count } => write!(f, "{count} bytes left after the value"),
+            Self::UnknownVersion => f.write_str("the message has no such version"),
+            Self::Inexpressible { version } => {
+                write!(f, "the value can't be said in version {version}")
+            }
         }
     }
 }
@@ -179,7 +243,7 @@ impl std::error::Error for CodecError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Postcard(source) => Some(source),
-            Self::TrailingBytes { .. } => None,
+            Self::TrailingBytes { .. } | Self::UnknownVersion | Self::Inexpressible { .. } => None,
         }
     }
 }

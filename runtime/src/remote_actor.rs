@@ -4,7 +4,10 @@
 //! `handles(..)` list. Entries are plain function pointers, made when the program is compiled.
 //! Knows no node, connection or placement decision.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, btree_map},
+    fmt,
+};
 
 use actix::{Actor, Handler};
 
@@ -16,8 +19,11 @@ use crate::{
         frame_envelope::FrameEnvelope,
         stash::DEFAULT_STASH_CAPACITY,
     },
-    cluster::frame::Frame,
-    message::{RemoteMessage, WireId},
+    cluster::{
+        frame::Frame,
+        understood::{Dispute, Restated, Understood, restate},
+    },
+    message::{MessageFacts, RemoteMessage, WireId, version},
 };
 
 /// An actor type that can be addressed through [`ActorRef`](crate::ActorRef).
@@ -140,29 +146,26 @@ pub enum EntityState {
 /// The remote messages of one actor type, by wire id.
 pub struct MessageTable<A: RemoteActor> {
     entries: BTreeMap<WireId, Entry<A>>,
+    /// Of each listed message the older versions, the next one first.
+    older: Vec<Vec<Entry<A>>>,
     collision: Option<Collision>,
 }
 
-/// What is said about a message at the handshake.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct MessageFacts {
-    pub(crate) id: WireId,
-    pub(crate) name: &'static str,
-    pub(crate) version: u32,
-    pub(crate) schema: u64,
-}
-
 pub(crate) struct Entry<A: RemoteActor> {
-    name: &'static str,
-    version: u32,
-    schema: u64,
+    facts: MessageFacts,
     envelope: fn(Frame) -> BoxEnvelope<A>,
+    restate: fn(&Understood, WireId, &[u8]) -> Result<Restated, Dispute>,
 }
 
 impl<A: RemoteActor> Entry<A> {
     /// Makes a frame of this message ready for a mailbox.
     pub(crate) fn envelope(&self, frame: Frame) -> BoxEnvelope<A> {
         (self.envelope)(frame)
+    }
+
+    /// What to send to a peer instead of a message of this version with these bytes.
+    pub(crate) fn restate(&self, peer: &Understood, body: &[u8]) -> Result<Restated, Dispute> {
+        (self.restate)(peer, self.facts.id, body)
     }
 }
 
@@ -182,8 +185,9 @@ impl<A: RemoteActor> MessageTable<A> {
     ///
     /// [`Collision`] when two listed messages have one wire id; give one another name.
     pub(crate) fn collect() -> Result<Self, Collision> {
-        let mut table = Self { entries: BTreeMap::new(), collision: None };
+        let mut table = Self { entries: BTreeMap::new(), older: Vec::new(), collision: None };
         A::messages(&mut table);
+        table.add_older();
         match table.collision.take() {
             Some(collision) => Err(collision),
             None => Ok(table),
@@ -197,12 +201,7 @@ impl<A: RemoteActor> MessageTable<A> {
 
     /// What the table says about each message, in the order of their ids.
     pub(crate) fn facts(&self) -> impl Iterator<Item = MessageFacts> {
-        self.entries.iter().map(|(id, entry)| MessageFacts {
-            id: *id,
-            name: entry.name,
-            version: entry.version,
-            schema: entry.schema,
-        })
+        self.entries.values().map(|entry| entry.facts)
     }
 
     /// Lists one message. The derive calls it once for each entry of `handles(..)`.
@@ -211,14 +210,25 @@ impl<A: RemoteActor> MessageTable<A> {
         A: Handles<M>,
         M: RemoteMessage,
     {
-        let entry = Entry {
-            name: M::NAME,
-            version: M::VERSION,
-            schema: M::SCHEMA,
-            envelope: |frame| Box::new(FrameEnvelope::<M>::new(frame)),
-        };
-        if let Some(first) = self.entries.insert(M::WIRE_ID, entry) {
-            self.collision.get_or_insert(Collision { first: first.name, second: M::NAME });
+        let envelope: fn(Frame) -> BoxEnvelope<A> =
+            |frame| Box::new(FrameEnvelope::<M>::new(frame));
+        let entry = |facts| Entry { facts, envelope, restate: restate::<M> };
+        self.older.push(version::older::<M>().iter().map(|older| entry(older.facts)).collect());
+        if let Some(first) = self.entries.insert(M::WIRE_ID, entry(MessageFacts::of::<M>())) {
+            self.collision.get_or_insert(Collision { first: first.facts.name, second: M::NAME });
+        }
+    }
+
+    /// Adds the older versions. One that the actor lists itself has a handler of its own, which is
+    /// then that of all before it too.
+    fn add_older(&mut self) {
+        for chain in std::mem::take(&mut self.older) {
+            for entry in chain {
+                match self.entries.entry(entry.facts.id) {
+                    btree_map::Entry::Vacant(free) => free.insert(entry),
+                    btree_map::Entry::Occupied(_) => break,
+                };
+            }
         }
     }
 }
@@ -226,7 +236,11 @@ impl<A: RemoteActor> MessageTable<A> {
 impl<A: RemoteActor> fmt::Debug for MessageTable<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_map()
-            .entries(self.entries.iter().map(|(id, entry)| (id, (entry.name, entry.version))))
+            .entries(
+                self.entries
+                    .iter()
+                    .map(|(id, entry)| (id, (entry.facts.name, entry.facts.version))),
+            )
             .finish()
     }
 }

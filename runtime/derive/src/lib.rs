@@ -24,11 +24,16 @@ mod text;
 /// struct Deposit(i64);
 /// ```
 ///
-/// Both keys of `#[remote(..)]` are mandatory:
+/// The keys of `#[remote(..)]`, of which the first two are mandatory:
 ///
 /// - `name`: 1 to 200 bytes, of ASCII letters, digits, `.`, `_`, `-` and `/`. It stands for the
 ///   message on the wire, so that renaming or moving the Rust type changes nothing.
 /// - `version`: an integer from 1. A published message is frozen; a change is a new version.
+/// - `older(DepositV1)`: the version before, a message of the same name and a lower version. What comes
+///   as that becomes this one by `From`, and is answered in its own version. With the word `reply`
+///   behind it, `OlderReply` makes that answer; without it both have one result type. With the word
+///   `send` this message goes as the older version to nodes that know no newer one, by `TryFrom` of a
+///   reference to it; with both words, `NewerReply` says what the answer means.
 ///
 /// The message's serde impls carry it; they may be derived or written by hand.
 ///
@@ -51,7 +56,8 @@ mod text;
 /// # Errors
 ///
 /// Refused, each with its own text: a key that is missing, unknown, repeated or out of range, a
-/// generic message (one lasting name can't stand for many types), and a union.
+/// generic message (one lasting name can't stand for many types), a union, and an older version that
+/// bears another name or no lower version.
 #[proc_macro_derive(RemoteMessage, attributes(remote, rtype))]
 pub fn remote_message(input: TokenStream) -> TokenStream {
     expand(input, message::expand)

@@ -7,16 +7,20 @@ use syn::{Data, DeriveInput, LitStr, spanned::Spanned};
 use crate::{
     attribute::{self, Kind, Remote},
     errors::Errors,
-    message::rtype::{ResultTypes, Rtype},
+    message::{
+        older::Older,
+        rtype::{ResultTypes, Rtype},
+    },
 };
 
+mod older;
 mod rtype;
 mod shape;
 
 const KIND: Kind = Kind {
     noun: "message",
     form: "#[remote(name = \"..\", version = 1)]",
-    keys: &["name", "version"],
+    keys: &["name", "version", "older"],
 };
 
 pub(crate) fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
@@ -27,6 +31,7 @@ pub(crate) fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
 struct Message {
     name: LitStr,
     version: u32,
+    older: Option<Older>,
     rtype: Rtype,
 }
 
@@ -35,28 +40,31 @@ impl Message {
         let mut errors = Errors::default();
         errors.ok(check_kind(input));
         let rtype = errors.ok(Rtype::read(&input.attrs));
-        let stated = Remote::read(input, &KIND, &mut errors)
-            .map(|remote| (errors.ok(remote.name()), errors.ok(version(&remote))));
-        let message = match (stated, rtype) {
-            (Some((Some(name), Some(version))), Some(rtype)) => Some(Self { name, version, rtype }),
-            _ => None,
-        };
+        let message = Remote::read(input, &KIND, &mut errors).and_then(|remote| {
+            let (name, version) = (errors.ok(remote.name()), errors.ok(version(&remote)));
+            let older = errors.ok(Older::read(&remote, version));
+            Some(Self { name: name?, version: version?, older: older?, rtype: rtype? })
+        });
         errors.finish(message)
     }
 
     fn implement(&self, input: &DeriveInput) -> TokenStream {
-        let Self { name, version, rtype } = self;
+        let Self { name, version, older, rtype } = self;
         let ident = &input.ident;
         let shape = shape::of(input, rtype);
         let outcome = outcome(rtype);
+        let older_type = Older::implement_type(older.as_ref());
+        let older = older.as_ref().map(|older| older.implement(ident, &rtype.whole));
         quote! {
             #[automatically_derived]
             impl ::actix_cluster::RemoteMessage for #ident {
                 const NAME: &'static str = #name;
                 const VERSION: u32 = #version;
-                const SCHEMA: u64 = ::actix_cluster::message::schema_key(#shape);
+                const SHAPE: &'static str = #shape;
+                type Older = #older_type;
                 #outcome
             }
+            #older
         }
     }
 }
@@ -73,21 +81,18 @@ fn outcome(rtype: &Rtype) -> TokenStream {
     let whole = &rtype.whole;
     let span = Span::call_site().located_at(whole.span());
 
-    let (reply, error, into_outcome, decode) = match &rtype.result {
-        Some(ResultTypes { reply, error }) => (
-            quote!(#reply),
-            quote!(#error),
-            quote_spanned!(span=> result),
-            quote_spanned!(span=> #codec::decode::<#whole>(bytes)),
-        ),
+    let (reply, error, into_outcome) = match &rtype.result {
+        Some(ResultTypes { reply, error }) => {
+            (quote!(#reply), quote!(#error), quote_spanned!(span=> result))
+        }
         None => (
             quote!(#whole),
             quote!(::core::convert::Infallible),
             quote_spanned!(span=> #ok(result)),
-            quote_spanned!(span=> #codec::decode::<#whole>(bytes).map(#ok)),
         ),
     };
     let encode = quote_spanned!(span=> #codec::encode::<#whole>(result, out));
+    let decode = quote_spanned!(span=> #codec::decode::<#whole>(bytes));
 
     quote! {
         type Reply = #reply;
@@ -104,9 +109,7 @@ fn outcome(rtype: &Rtype) -> TokenStream {
             #encode
         }
 
-        fn decode_outcome(
-            bytes: &[u8],
-        ) -> #result<#result<#reply, #error>, #codec_error> {
+        fn decode_result(bytes: &[u8]) -> #result<#whole, #codec_error> {
             #decode
         }
     }

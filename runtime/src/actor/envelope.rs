@@ -111,7 +111,7 @@ where
         let Some(to) = mailbox.entity() else {
             return self.reject(RejectReason::Moved, mailbox, core.dead_letters());
         };
-        match outbound::tell(to.address(), &self.0, Extensions::default(), Vec::new()) {
+        match outbound::tell(to.address(), M::WIRE_ID, &self.0, Extensions::default(), Vec::new()) {
             Ok(payload) => core.redirect(to.hash(), &payload),
             Err(_) => self.reject(RejectReason::Unsendable, mailbox, core.dead_letters()),
         }

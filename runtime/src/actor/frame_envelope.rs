@@ -1,7 +1,7 @@
 //! The envelope of a message from another node: bytes until its turn.
 //!
-//! Invariant: the bytes are decoded on the actor's own arbiter, when the turn begins; bytes that
-//! are no such message are rejected, since nothing has run. The asker is answered by the
+//! Invariant: the bytes are decoded on the actor's own arbiter, when the turn begins, and an older
+//! version becomes the newest; bytes that are no such message are rejected, since nothing has run. The asker is answered by the
 //! [`Turn`], whatever the handler does with its reply.
 
 use std::{
@@ -22,13 +22,13 @@ use super::{
 };
 use crate::{
     cluster::frame::{Frame, Turn},
-    message::{RemoteMessage, WireId, decode},
+    message::{RemoteMessage, WireId, version},
     node::{DeadLetters, NodeCore, Sender},
     reference::{RejectReason, UnknownReason},
     remote_actor::RemoteActor,
 };
 
-/// A message from another node, for an actor that handles `M`.
+/// A message from another node, of whatever version, for an actor that handles `M`.
 pub(crate) struct FrameEnvelope<M> {
     frame: Frame,
     message: PhantomData<fn() -> M>,
@@ -52,7 +52,7 @@ where
         }
         let decoded = {
             let _scope = NodeCore::enter(ctx.core());
-            decode::<M>(frame.body())
+            version::decode::<M>(frame.message, frame.body())
         };
         match decoded {
             Ok(msg) => run(frame, msg, actor, ctx),
@@ -152,7 +152,7 @@ where
         return turn.finish();
     };
     match result.try_recv() {
-        Ok(result) => turn.reply(|out| M::encode_result(&result, out)),
+        Ok(result) => turn.answer::<M>(result),
         Err(TryRecvError::Closed) => turn.fail(UnknownReason::NoReply),
         Err(TryRecvError::Empty) => {
             let mailbox = ctx.mailbox();
@@ -185,7 +185,7 @@ impl<A: RemoteActor, M: RemoteMessage> ActorFuture<A> for Answering<A, M> {
         if let Ok(result) = ready!(Pin::new(&mut this.result).poll(task))
             && let Some(turn) = this.turn.take()
         {
-            turn.reply(|out| M::encode_result(&result, out));
+            turn.answer::<M>(result);
         }
         Poll::Ready(())
     }

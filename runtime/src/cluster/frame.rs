@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     actor::{mailbox::Remote, panic},
-    message::WireId,
+    message::{CodecError, RemoteMessage, WireId, version},
     node::NodeCore,
     reference::{RejectReason, UnknownReason},
 };
@@ -54,8 +54,8 @@ pub(crate) struct Turn {
 /// What a turn that is cut short tells its sender.
 #[derive(Debug)]
 enum About {
-    /// The asker has its message still.
-    Asked(Correlation),
+    /// The asker has its message still, and awaits the result of this version.
+    Asked { correlation: Correlation, message: WireId },
     /// Nobody has a tell's message any more, so it says what that was.
     Told { target: u64, payload: Bytes },
 }
@@ -146,7 +146,7 @@ impl Frame {
     /// Its turn begins: from here on it may have run.
     pub(crate) fn begin(&mut self) -> Turn {
         let about = match self.correlation {
-            Some(correlation) => About::Asked(correlation),
+            Some(correlation) => About::Asked { correlation, message: self.message },
             None => About::Told { target: self.target, payload: std::mem::take(&mut self.payload) },
         };
         Turn { origin: self.origin.take(), about }
@@ -210,7 +210,7 @@ const SHARE_OVER: usize = 16 * 1024;
 impl Turn {
     /// Whether somebody awaits the result.
     pub(crate) fn is_asked(&self) -> bool {
-        matches!(self.about, About::Asked(_))
+        matches!(self.about, About::Asked { .. })
     }
 
     /// The handler has returned, and nobody waits for what.
@@ -218,9 +218,15 @@ impl Turn {
         self.settle();
     }
 
-    /// The handler's result, encoded by `encode` behind the head that it is given.
-    pub(crate) fn reply<E>(mut self, encode: impl FnOnce(Vec<u8>) -> Result<Vec<u8>, E>) {
-        let About::Asked(correlation) = self.about else { return };
+    /// The handler's result, as the version that was asked has it.
+    pub(crate) fn answer<M: RemoteMessage>(self, result: M::Result) {
+        let About::Asked { message, .. } = self.about else { return };
+        self.reply(|out| version::encode_result::<M>(message, result, out));
+    }
+
+    /// The result, encoded by `encode` behind the head that it is given.
+    fn reply(mut self, encode: impl FnOnce(Vec<u8>) -> Result<Vec<u8>, CodecError>) {
+        let About::Asked { correlation, .. } = self.about else { return };
         let head = Head::Reply { correlation }.put(Vec::with_capacity(64));
         let sent = match (encode(head), &self.origin) {
             (Ok(reply), Some(Origin::There(session, _))) => {
@@ -255,7 +261,7 @@ impl Turn {
         let reason_number = reason as u8;
         match (self.origin.take(), &self.about) {
             // These are short, and if the session is over, its end has told the sender already.
-            (Some(Origin::There(session, receipt)), About::Asked(correlation)) => {
+            (Some(Origin::There(session, receipt)), About::Asked { correlation, .. }) => {
                 let correlation = *correlation;
                 let head = Head::Unknown { correlation, reason: reason_number };
                 let _ = session.answer(receipt, correlation, &head.put(Vec::new()));
@@ -273,7 +279,7 @@ impl Turn {
                 letters.unknown(reason, |letters| letters.about_payload(payload, *target));
             }
             // An ask comes back by itself, and never through here.
-            (Some(Origin::Here(_)), About::Asked(_)) | (None, _) => {}
+            (Some(Origin::Here(_)), About::Asked { .. }) | (None, _) => {}
         }
     }
 

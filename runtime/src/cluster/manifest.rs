@@ -5,13 +5,13 @@
 //! sent; it refuses nobody.
 //! Knows no session.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use actix_cluster_transport::Refusal;
 use serde::{Deserialize, Serialize};
 
 use super::placement::{KEY_HASH, PLACEMENT_VERSION, SHARDS};
-use crate::{message::WireId, remote_actor::MessageFacts};
+use crate::message::{MessageFacts, WireId};
 
 /// How many messages a manifest may list.
 pub(crate) const MESSAGES_LIMIT: usize = 4_096;
@@ -54,6 +54,12 @@ impl Manifest {
         Self::V1 { digest, messages: messages.map(listed).collect() }
     }
 
+    /// Name, version and schema key of each message that it lists.
+    pub(crate) fn messages(&self) -> impl Iterator<Item = (&str, u32, u64)> {
+        let Self::V1 { messages, .. } = self;
+        messages.iter().map(|listed| (listed.name.as_str(), listed.version, listed.schema))
+    }
+
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         postcard::to_stdvec(self).expect("a manifest has no value that serde refuses")
     }
@@ -68,7 +74,8 @@ impl Manifest {
             return Err(Refusal::Protocol);
         };
         let (Self::V1 { digest: ours, .. }, Self::V1 { digest: found, messages }) = (self, &theirs);
-        if messages.len() > MESSAGES_LIMIT {
+        let has_long_name = || messages.iter().any(|m| m.name.len() > WireId::NAME_LIMIT);
+        if messages.len() > MESSAGES_LIMIT || has_long_name() {
             return Err(Refusal::Protocol);
         }
         differs("key hash", &ours.key_hash, &found.key_hash)?;
@@ -77,26 +84,13 @@ impl Manifest {
         Ok(theirs)
     }
 
-    /// The messages that both know and understand differently, with their names.
-    pub(crate) fn disputed(&self, theirs: &Self) -> BTreeSet<WireId> {
-        let (Self::V1 { messages: ours, .. }, Self::V1 { messages: theirs, .. }) = (self, theirs);
-        let theirs: BTreeMap<(&str, u32), u64> =
-            theirs.iter().map(|m| ((m.name.as_str(), m.version), m.schema)).collect();
-        let differs = |m: &&Listed| {
-            theirs.get(&(m.name.as_str(), m.version)).is_some_and(|schema| *schema != m.schema)
+    /// The messages that both know and understand differently, with their versions.
+    pub(crate) fn disputed<'a>(&'a self, theirs: &Self) -> Vec<(&'a str, u32)> {
+        let theirs: BTreeMap<_, _> = theirs.messages().map(|(n, v, key)| ((n, v), key)).collect();
+        let is_disputed = |(name, version, schema): &(&str, u32, u64)| {
+            theirs.get(&(*name, *version)).is_some_and(|theirs| theirs != schema)
         };
-        let disputed = ours.iter().filter(differs);
-        disputed
-            .map(|m| {
-                let (message, version) = (m.name.as_str(), m.version);
-                tracing::warn!(
-                    message,
-                    version,
-                    "a message has two shapes under one version; give the change a new version"
-                );
-                WireId::of(&m.name, m.version)
-            })
-            .collect()
+        self.messages().filter(is_disputed).map(|(name, version, _)| (name, version)).collect()
     }
 }
 
@@ -122,7 +116,8 @@ mod tests {
     fn manifest(schema: u64) -> Manifest {
         let (name, version) = ("bank.Deposit", 1);
         let id = WireId::of(name, version);
-        Manifest::new([MessageFacts { id, name, version, schema }].into_iter())
+        let facts = MessageFacts { id, name, version, schema, shape: "" };
+        Manifest::new([facts].into_iter())
     }
 
     #[test]
@@ -150,9 +145,19 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_no_message_can_have_breaks_the_protocol() {
+        let longest = "n".repeat(WireId::NAME_LIMIT);
+        for (name, accepted) in [(longest.clone(), true), (longest + "n", false)] {
+            let Manifest::V1 { digest, .. } = manifest(1);
+            let messages = vec![Listed { name, version: 1, schema: 1 }];
+            let other = Manifest::V1 { digest, messages }.to_bytes();
+            assert_eq!(manifest(1).check(&other).is_ok(), accepted);
+        }
+    }
+
+    #[test]
     fn a_message_of_two_shapes_is_disputed_by_name() {
-        let disputed = manifest(1).disputed(&manifest(2));
-        assert_eq!(disputed.into_iter().collect::<Vec<_>>(), [WireId::of("bank.Deposit", 1)]);
+        assert_eq!(manifest(1).disputed(&manifest(2)), [("bank.Deposit", 1)]);
         assert!(manifest(1).disputed(&manifest(1)).is_empty());
     }
 }

@@ -5,7 +5,7 @@
 //! Knows no message and no actor. Written by the cluster's thread alone; read by every sender.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::Waker,
 };
@@ -19,16 +19,16 @@ use arc_swap::ArcSwap;
 use super::{
     membership::View,
     placement::{Shard, Table},
+    understood::Understood,
 };
-use crate::{message::WireId, node::NodeId, reference::RejectReason};
+use crate::{node::NodeId, reference::RejectReason};
 
 /// Another node, as senders see it.
 #[derive(Debug)]
 pub(crate) struct Peer {
     pub(crate) id: NodeId,
     pub(crate) session: Session,
-    /// Messages that both nodes know by name, and understand differently.
-    pub(crate) disputed: BTreeSet<WireId>,
+    pub(crate) understood: Understood,
 }
 
 /// A view, and the placement that follows from it.

@@ -14,10 +14,14 @@ use std::{
 use super::{Node, NodeCore, arbiter::Residents, entities::EntityKey};
 use crate::{
     actor::{Overflow, RestartPolicy, bound::Bound, loading::Made},
-    cluster::{frame::Frame, wire::Address},
-    message::WireId,
+    cluster::{
+        frame::Frame,
+        understood::{Dispute, Restated, Understood},
+        wire::Address,
+    },
+    message::{MessageFacts, WireId},
     reference::RejectReason,
-    remote_actor::{Collision, MessageFacts, MessageTable, RemoteActor},
+    remote_actor::{Collision, MessageTable, RemoteActor},
 };
 
 /// How the entities of one type are kept.
@@ -89,6 +93,9 @@ pub(crate) trait AnyKind: Send + Sync {
     fn passivate_after(&self) -> Option<Duration>;
     /// Puts a frame into its target's mailbox, on an arbiter.
     fn deliver(&self, core: &Arc<NodeCore>, residents: &Residents, frame: Frame);
+    /// What to send to a peer instead of a message of the type with these bytes.
+    fn restate(&self, peer: &Understood, message: WireId, body: &[u8])
+    -> Result<Restated, Dispute>;
 }
 
 #[derive(Default)]
@@ -211,6 +218,18 @@ impl<A: RemoteActor> AnyKind for Kind<A> {
                 }
             }
             Err(reason) => frame.reject(reason),
+        }
+    }
+
+    fn restate(
+        &self,
+        peer: &Understood,
+        message: WireId,
+        body: &[u8],
+    ) -> Result<Restated, Dispute> {
+        match self.table.entry(message) {
+            Some(entry) => entry.restate(peer, body),
+            None => Ok(Restated::AsItIs),
         }
     }
 }

@@ -29,7 +29,7 @@ use crate::{
         routing::Peer,
         wire::Address,
     },
-    message::RemoteMessage,
+    message::{RemoteMessage, WireId, version},
     node::{NodeCore, Sender},
     remote_actor::{Envelopes, HandledBy, RemoteActor},
 };
@@ -65,8 +65,16 @@ enum Stage<A: RemoteActor, M: RemoteMessage> {
     /// In a mailbox of this node.
     Here(oneshot::Receiver<M::Result>, Arc<AskCell<M>>, Arc<Mailbox<A>>),
     /// On its way to another node, or there.
-    There(M, Correlation, oneshot::Receiver<Answer>),
+    There(M, Expected),
     Done,
+}
+
+/// What an ask to another node waits for.
+struct Expected {
+    correlation: Correlation,
+    answer: oneshot::Receiver<Answer>,
+    /// The version that was sent, and so that of the answer.
+    version: WireId,
 }
 
 type Outcome<M> = Result<<M as RemoteMessage>::Reply, AskError<M>>;
@@ -116,9 +124,7 @@ impl<A: RemoteActor, M: RemoteMessage> Ask<A, M> {
         drop(asked);
         self.stage = match (at, expected) {
             (At::Here(reply, cell, mailbox), _) => Stage::Here(reply, cell, mailbox),
-            (At::Unsent(msg), Some((correlation, answer))) => {
-                Stage::There(msg, correlation, answer)
-            }
+            (At::Unsent(msg), Some(expected)) => Stage::There(msg, expected),
             (At::Nowhere, _) => unreachable!("a place is filled with one message"),
             (At::Unsent(message), None) => match sent {
                 Poll::Ready(Err(reason)) => {
@@ -144,8 +150,8 @@ impl<A: RemoteActor, M: RemoteMessage> Ask<A, M> {
                 Poll::Ready(Err(_)) => Some(cell.closed(mailbox.panics()).into()),
                 Poll::Pending => None,
             },
-            Stage::There(_, _, answer) => match Pin::new(answer).poll(task) {
-                Poll::Ready(Ok(answer)) => Some(read::<M>(core, answer)),
+            Stage::There(_, expected) => match Pin::new(&mut expected.answer).poll(task) {
+                Poll::Ready(Ok(answer)) => Some(read::<M>(core, expected.version, answer)),
                 // The table of answers went with its node.
                 Poll::Ready(Err(_)) => Some(Ended::Unknown(UnknownReason::NodeDown)),
                 Poll::Pending => None,
@@ -173,8 +179,8 @@ impl<A: RemoteActor, M: RemoteMessage> Ask<A, M> {
         let core = place.core();
         let stage = std::mem::replace(&mut self.stage, Stage::Done);
         let kept = match stage {
-            Stage::There(msg, correlation, _) => {
-                core.forget_answer(correlation);
+            Stage::There(msg, expected) => {
+                core.forget_answer(expected.correlation);
                 Some(msg)
             }
             _ => None,
@@ -220,13 +226,13 @@ impl<M: RemoteMessage> From<AskEnd<M>> for Ended<M> {
     }
 }
 
-/// Reads another node's answer.
-fn read<M: RemoteMessage>(core: &Arc<NodeCore>, answer: Answer) -> Ended<M> {
+/// Reads another node's answer to a message that was sent as `sent`.
+fn read<M: RemoteMessage>(core: &Arc<NodeCore>, sent: WireId, answer: Answer) -> Ended<M> {
     match answer {
         Answer::Reply(bytes) => {
             let _scope = NodeCore::enter(core);
-            match M::decode_outcome(&bytes) {
-                Ok(outcome) => Ended::Result(outcome),
+            match version::decode_result::<M>(sent, &bytes) {
+                Ok(result) => Ended::Result(M::into_outcome(result)),
                 Err(error) => {
                     tracing::warn!(message = M::NAME, %error, "a reply could not be read");
                     Ended::Unknown(UnknownReason::BadReply)
@@ -245,7 +251,7 @@ struct Asked<'a, A: RemoteActor, M: RemoteMessage> {
     deadline: Instant,
     envelopes: Envelopes<A, M>,
     at: At<A, M>,
-    expected: Option<(Correlation, oneshot::Receiver<Answer>)>,
+    expected: Option<Expected>,
 }
 
 enum At<A: RemoteActor, M: RemoteMessage> {
@@ -269,31 +275,35 @@ impl<A: RemoteActor, M: RemoteMessage> Outgoing<A> for Asked<'_, A, M> {
         };
     }
 
-    fn encode(&mut self, peer: &Peer, out: Vec<u8>) -> Result<Vec<u8>, EncodeError> {
+    fn encode(
+        &mut self,
+        peer: &Peer,
+        version: WireId,
+        out: Vec<u8>,
+    ) -> Result<Vec<u8>, EncodeError> {
         let At::Unsent(msg) = &self.at else { unreachable!("a message is sent once") };
-        let expected = self.core.expect_answer(&peer.id).ok_or(EncodeError::Full)?;
-        let correlation = expected.0;
-        self.expected = Some(expected);
+        let (correlation, answer) = self.core.expect_answer(&peer.id).ok_or(EncodeError::Full)?;
+        self.expected = Some(Expected { correlation, answer, version });
         let left = self.deadline.saturating_duration_since(self.core.clock().now());
-        outbound::ask(self.to, msg, correlation, left, out).map_err(EncodeError::Codec)
+        outbound::ask(self.to, version, msg, correlation, left, out).map_err(EncodeError::Codec)
     }
 
     fn encoded(&mut self, sent: bool) {
-        if !sent && let Some((correlation, _)) = self.expected.take() {
-            self.core.forget_answer(correlation);
+        if !sent && let Some(expected) = self.expected.take() {
+            self.core.forget_answer(expected.correlation);
         }
     }
 
     fn token(&self) -> u64 {
-        self.expected.as_ref().map_or(0, |(correlation, _)| *correlation)
+        self.expected.as_ref().map_or(0, |expected| expected.correlation)
     }
 }
 
 impl<A: RemoteActor, M: RemoteMessage> Drop for Asked<'_, A, M> {
     /// What was written and not sent, by a panic of the message's own code too, expects nothing.
     fn drop(&mut self) {
-        if let Some((correlation, _)) = self.expected.take() {
-            self.core.forget_answer(correlation);
+        if let Some(expected) = self.expected.take() {
+            self.core.forget_answer(expected.correlation);
         }
     }
 }
@@ -341,8 +351,8 @@ impl<A: RemoteActor, M: RemoteMessage> Unpin for Ask<A, M> {}
 impl<A: RemoteActor, M: RemoteMessage> Drop for Ask<A, M> {
     fn drop(&mut self) {
         self.wait.leave(&self.target.place);
-        if let Stage::There(_, correlation, _) = self.stage {
-            self.target.place.core().forget_answer(correlation);
+        if let Stage::There(_, expected) = &self.stage {
+            self.target.place.core().forget_answer(expected.correlation);
         }
     }
 }

@@ -22,7 +22,7 @@ use crate::{
         routing::{Peer, Route},
         wire::Address,
     },
-    message::{CodecError, RemoteMessage},
+    message::{CodecError, RemoteMessage, WireId},
     node::{DeadLetterTarget, NodeCore},
     remote_actor::RemoteActor,
 };
@@ -160,8 +160,13 @@ const GONE_LIMIT: u32 = 8;
 pub(super) trait Outgoing<A: RemoteActor> {
     /// Fills a place in a local mailbox.
     fn fill(&mut self, mailbox: &Arc<Mailbox<A>>, slot: Slot<'_, A>);
-    /// Appends the payload for another node to `out`.
-    fn encode(&mut self, peer: &Peer, out: Vec<u8>) -> Result<Vec<u8>, EncodeError>;
+    /// Appends the payload for another node to `out`, with the message as `version`.
+    fn encode(
+        &mut self,
+        peer: &Peer,
+        version: WireId,
+        out: Vec<u8>,
+    ) -> Result<Vec<u8>, EncodeError>;
     /// What `encode` has written was sent, or not.
     fn encoded(&mut self, sent: bool);
     /// The mark by which an ask's frame is known; 0 for a tell.
@@ -188,10 +193,10 @@ impl<A: RemoteActor> Wait<A> {
             let done = match place.destination() {
                 Destination::Nowhere(reason) => Some(Err(reason)),
                 Destination::Here(mailbox) => self.poll_mailbox(place, mailbox, msg, task),
-                Destination::There(peer) if peer.disputed.contains(&M::WIRE_ID) => {
-                    Some(Err(RejectReason::Mismatch))
-                }
-                Destination::There(peer) => self.poll_session(place, &peer, msg, task),
+                Destination::There(peer) => match peer.understood.version_for::<M>() {
+                    Ok(version) => self.poll_session(place, &peer, version, msg, task),
+                    Err(_) => Some(Err(RejectReason::Mismatch)),
+                },
                 Destination::Later => self.poll_routes(place, task),
             };
             match done {
@@ -253,6 +258,7 @@ impl<A: RemoteActor> Wait<A> {
         &mut self,
         place: &Place<A>,
         peer: &Peer,
+        version: WireId,
         msg: &mut impl Outgoing<A>,
         task: &Context<'_>,
     ) -> Option<Result<(), RejectReason>> {
@@ -264,7 +270,7 @@ impl<A: RemoteActor> Wait<A> {
                 None
             }
         };
-        let sent = with_scratch(|scratch| match msg.encode(peer, scratch) {
+        let sent = with_scratch(|scratch| match msg.encode(peer, version, scratch) {
             Ok(payload) => {
                 let token = msg.token();
                 let sent = peer.session.poll_send(target, token, &payload, &mut ticket, task);
@@ -290,7 +296,7 @@ impl<A: RemoteActor> Wait<A> {
             Ok(Poll::Ready(Err(_))) => Some(Err(RejectReason::Unsendable)),
             Err(EncodeError::Codec(error)) => {
                 tracing::warn!(actor = A::NAME, %error, "a message could not be written");
-                Some(Err(RejectReason::Unsendable))
+                Some(Err(unwritten(&error)))
             }
         }
     }
@@ -355,10 +361,10 @@ pub(super) fn send_now<A: RemoteActor, M: RemoteMessage>(
                 Err(Refusal::Full(_)) => Err(RejectReason::Full),
                 Err(Refusal::Closed(reason)) => Err(reason),
             },
-            Destination::There(peer) if peer.disputed.contains(&M::WIRE_ID) => {
-                Err(RejectReason::Mismatch)
-            }
-            Destination::There(peer) => try_session(place, &peer, msg),
+            Destination::There(peer) => match peer.understood.version_for::<M>() {
+                Ok(version) => try_session(place, &peer, version, msg),
+                Err(_) => Err(RejectReason::Mismatch),
+            },
         };
         match sent {
             Err(reason) if place.outlives(reason) && gone < GONE_LIMIT => gone += 1,
@@ -370,22 +376,32 @@ pub(super) fn send_now<A: RemoteActor, M: RemoteMessage>(
 fn try_session<A: RemoteActor>(
     place: &Place<A>,
     peer: &Peer,
+    version: WireId,
     msg: &mut impl Outgoing<A>,
 ) -> Result<(), RejectReason> {
     let (_, target) = place.address();
-    let sent = with_scratch(|scratch| match msg.encode(peer, scratch) {
+    let sent = with_scratch(|scratch| match msg.encode(peer, version, scratch) {
         Ok(payload) => {
             let sent = peer.session.try_send(Class::Message, target, msg.token(), &payload);
-            (payload, Some(sent))
+            (payload, Ok(sent))
         }
-        Err(_) => (Vec::new(), None),
+        Err(error) => (Vec::new(), Err(error)),
     });
-    msg.encoded(matches!(sent, Some(Ok(()))));
+    msg.encoded(matches!(sent, Ok(Ok(()))));
     match sent {
-        Some(Ok(())) => Ok(()),
-        Some(Err(SendError::Full)) => Err(RejectReason::Full),
-        Some(Err(SendError::Closing | SendError::Ended)) => Err(RejectReason::Unreachable),
-        Some(Err(_)) | None => Err(RejectReason::Unsendable),
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(SendError::Full)) | Err(EncodeError::Full) => Err(RejectReason::Full),
+        Ok(Err(SendError::Closing | SendError::Ended)) => Err(RejectReason::Unreachable),
+        Ok(Err(_)) => Err(RejectReason::Unsendable),
+        Err(EncodeError::Codec(error)) => Err(unwritten(&error)),
+    }
+}
+
+/// Why a message that could not be written did not run.
+fn unwritten(error: &CodecError) -> RejectReason {
+    match error {
+        CodecError::Inexpressible { .. } => RejectReason::Mismatch,
+        _ => RejectReason::Unsendable,
     }
 }
 

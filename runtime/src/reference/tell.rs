@@ -21,7 +21,7 @@ use crate::{
         routing::Peer,
         wire::{Address, Extensions},
     },
-    message::RemoteMessage,
+    message::{RemoteMessage, WireId},
     node::NodeCore,
     remote_actor::{Envelopes, HandledBy, RemoteActor},
 };
@@ -77,9 +77,10 @@ impl<A: RemoteActor, M: RemoteMessage> Outgoing<A> for Told<'_, A, M> {
         }
     }
 
-    fn encode(&mut self, _: &Peer, out: Vec<u8>) -> Result<Vec<u8>, EncodeError> {
+    fn encode(&mut self, _: &Peer, version: WireId, out: Vec<u8>) -> Result<Vec<u8>, EncodeError> {
         let msg = self.msg.as_ref().expect("a message is kept until it is sent");
-        outbound::tell(self.to, msg, Extensions::default(), out).map_err(EncodeError::Codec)
+        let payload = outbound::tell(self.to, version, msg, Extensions::default(), out);
+        payload.map_err(EncodeError::Codec)
     }
 
     fn encoded(&mut self, sent: bool) {

@@ -11,6 +11,7 @@ use crate::{
         membership::{Membership as _, Swim},
         node_id,
         routing::Peer,
+        understood::{Dispute, Understood},
         wire::packet,
     },
     watch,
@@ -43,8 +44,12 @@ impl Events for Shell {
         }
         // It was checked before the link came up.
         let Ok(theirs) = self.cluster.manifest.check(session.info()) else { return };
-        let disputed = self.cluster.manifest.disputed(&theirs);
-        let peer = Peer { id: node_id(session.peer()), session: session.clone(), disputed };
+        let id = node_id(session.peer());
+        for (message, version) in self.cluster.manifest.disputed(&theirs) {
+            tracing::warn!(message, version, peer = %id, "{}", Dispute::Shape.as_str());
+        }
+        let understood = Understood::of(id.clone(), &theirs);
+        let peer = Peer { id, session: session.clone(), understood };
         let reached = self.seeds.borrow().iter().find(|seed| seed.id == peer.id).cloned();
         if reached.is_some() {
             self.reached.replace(reached);

@@ -9,12 +9,11 @@ use crate::{
     cluster::{
         inbound,
         mark::TellMark,
+        outbound,
         placement::Shard,
         redirect::{Attempt, Redirect},
-        routing::{Peer, Route},
-        wire::Head,
+        routing::Route,
     },
-    message::WireId,
     node::DeadLetters,
     reference::RejectReason,
 };
@@ -52,13 +51,14 @@ impl Shell {
                 inbound::deliver_here(&self.core, *target, payload.clone());
                 Attempt::Done
             }
-            Route::There(peer) if is_disputed(&peer, payload) => {
-                self.give_up(redirect, RejectReason::Mismatch);
-                Attempt::Done
-            }
             Route::There(peer) => {
-                let mark = TellMark::of(payload).map_or(0, TellMark::number);
-                match peer.session.try_send(Class::Message, *target, mark, payload) {
+                let restated = outbound::restated(&self.core, &peer.understood, payload);
+                let Ok(payload) = restated else {
+                    self.give_up(redirect, RejectReason::Mismatch);
+                    return Attempt::Done;
+                };
+                let mark = TellMark::of(&payload).map_or(0, TellMark::number);
+                match peer.session.try_send(Class::Message, *target, mark, &payload) {
                     Ok(()) => Attempt::Done,
                     Err(_) => Attempt::NotNow,
                 }
@@ -76,10 +76,4 @@ impl Shell {
         let about = |letters: &DeadLetters| letters.about_payload(payload, *target);
         self.core.dead_letters().rejected(reason, about);
     }
-}
-
-/// Whether both nodes know the message of a tell by name, and understand it differently.
-fn is_disputed(peer: &Peer, payload: &[u8]) -> bool {
-    let Ok((Head::Tell { message, .. }, _)) = Head::take(payload) else { return true };
-    peer.disputed.contains(&WireId(message))
 }

@@ -1,0 +1,17 @@
+use actix_cluster::prelude::*;
+use serde::{Deserialize, Serialize};
+
+struct DepositV1(u32);
+
+#[derive(Message, RemoteMessage, Serialize, Deserialize)]
+#[rtype(result = "u32")]
+#[remote(name = "bank.Deposit", version = 2, older(DepositV1))]
+struct Deposit(i64);
+
+impl From<DepositV1> for Deposit {
+    fn from(DepositV1(amount): DepositV1) -> Self {
+        Self(amount.into())
+    }
+}
+
+fn main() {}
