@@ -70,6 +70,11 @@ mod messages_chapter {}
 #[doc = include_str!("../../docs/failures.md")]
 mod failures_chapter {}
 
+/// As above.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/watching.md")]
+mod watching_chapter {}
+
 pub use actix_cluster_derive::{RemoteActor, RemoteMessage};
 /// The transport, as far as a node's settings name it.
 pub use actix_cluster_transport as transport;

@@ -43,6 +43,7 @@ struct Heard {
     session: RefCell<Option<Session>>,
     rejected: RefCell<Vec<u8>>,
     answers: RefCell<Vec<Vec<u8>>>,
+    messages: RefCell<Vec<(u64, Vec<u8>)>>,
     ended: Cell<bool>,
 }
 
@@ -64,7 +65,10 @@ impl Events for Heard {
     fn deliver(&self, session: &Session, frames: &mut Vec<Inbound>) {
         for frame in frames.drain(..) {
             match frame.class {
-                Class::Message => session.settle(frame.ticket),
+                Class::Message => {
+                    session.settle(frame.ticket);
+                    self.messages.borrow_mut().push((frame.target, frame.payload.to_vec()));
+                }
                 Class::Answer => self.answers.borrow_mut().push(frame.payload.to_vec()),
             }
         }
@@ -242,5 +246,88 @@ fn answers_that_nobody_asked_for_change_nothing() {
         assert_eq!(node.dead_letters().rejected(RejectReason::Mismatch), 1, "what came back");
         assert_eq!(node.members().len(), 1, "the peer has never joined");
         assert!(!bad.heard.ended.get());
+    });
+}
+
+/// A watch of an actor, as `docs/wire.md` has it.
+fn watch(actor_type: WireId, id: u64, number: u64, body: &[u8]) -> Vec<u8> {
+    let numbers = [actor_type.0, id, number].map(varint).concat();
+    [&[6, 0][..], &numbers, body].concat()
+}
+
+/// The only actor of the node, an entity.
+async fn echo(node: &Node) -> u64 {
+    answers(node).await;
+    assert_eq!(node.actor_count(), 1);
+    1
+}
+
+#[test]
+fn garbage_about_watches_is_rejected_and_changes_nothing() {
+    simulate(async {
+        let (node, bad) = meet(&World::new(4)).await;
+        let (echo, lanes) = (echo(&node).await, &[0, 1, 7]);
+        let of_echo = |number, body: &[u8]| watch(Echo::TYPE_ID, echo, number, body);
+        let garbage = [
+            of_echo(1, &[]),
+            of_echo(1, &[0, 0]),
+            of_echo(1, &[0, 3, 1, 2, 3]),
+            of_echo(1, &[9, 1, 7]),
+            of_echo(1, &[0, 1, 7, 0]),
+            of_echo(1 << 48, lanes),
+            vec![6],
+            vec![7, 0, 1, 1, 1, 2, 3],
+            vec![8, 1, 1, 1],
+            // Its number is taken.
+            of_echo(2, lanes),
+        ];
+        bad.send(Class::Message, 1, &of_echo(2, lanes));
+        for payload in &garbage {
+            bad.send(Class::Message, 1, payload);
+        }
+        // Ends of what this node has not watched, and takings back of what was never set.
+        for number in 0..200 {
+            bad.send(Class::Message, 1, &[&[8][..], &varint(number), &[1]].concat());
+            bad.send(Class::Message, 1, &[&[7, 0, 1, 1][..], &varint(number + 3), &[1]].concat());
+        }
+        until("all are settled", || bad.session.unsettled() == (0, 0)).await;
+        let reasons: Vec<&str> =
+            bad.heard.rejected.borrow().iter().map(|reason| word(*reason)).collect();
+        assert_eq!(reasons, ["mismatch"; 10]);
+        assert_eq!(node.watch_counts().held, 1);
+        // Of an actor that never was, and of one of another type.
+        bad.send(Class::Message, 1, &watch(Echo::TYPE_ID, 99, 5, &[0, 2, 7, 8]));
+        bad.send(Class::Message, 1, &watch(WireId(3), echo, 6, lanes));
+        until("both are told", || bad.heard.messages.borrow().len() == 3).await;
+        let never_existed = 11;
+        let mut told = bad.heard.messages.borrow().clone();
+        told.sort();
+        let expected = [(7, 5), (7, 6), (8, 5)];
+        assert_eq!(told, expected.map(|(lane, number)| (lane, vec![8, number, never_existed])));
+        assert_eq!(node.watch_counts().held, 1);
+        answers(&node).await;
+    });
+}
+
+#[test]
+fn a_peer_has_so_many_watches_and_no_more() {
+    simulate(async {
+        const LIMIT: u64 = 327_680;
+        let (node, bad) = meet(&World::new(5)).await;
+        let echo = echo(&node).await;
+        for number in 1..=LIMIT + 2 {
+            // Spread over targets, each of which has a budget of its own.
+            let body = [&[0, 1][..], &varint(number)].concat();
+            bad.send(Class::Message, number, &watch(Echo::TYPE_ID, echo, number, &body));
+            if number % 1_000 == 0 {
+                until("they are settled", || bad.session.unsettled() == (0, 0)).await;
+            }
+        }
+        until("all are settled", || bad.session.unsettled() == (0, 0)).await;
+        let reasons: Vec<&str> =
+            bad.heard.rejected.borrow().iter().map(|reason| word(*reason)).collect();
+        assert_eq!(reasons, ["full"; 2]);
+        assert_eq!(node.watch_counts().held as u64, LIMIT);
+        answers(&node).await;
     });
 }
