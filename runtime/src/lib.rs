@@ -75,6 +75,11 @@ mod failures_chapter {}
 #[doc = include_str!("../../docs/watching.md")]
 mod watching_chapter {}
 
+/// As above.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/mailboxes.md")]
+mod mailboxes_chapter {}
+
 pub use actix_cluster_derive::{RemoteActor, RemoteMessage};
 /// The transport, as far as a node's settings name it.
 pub use actix_cluster_transport as transport;

@@ -208,7 +208,7 @@ async fn whatever_an_actor_blocks_its_thread_with_is_named() {
         (Some(Block::InTimer), "a timer"),
         (Some(Block::InFuture), "a future"),
         (Some(Block::InWait), "a future that it waits for"),
-        (Some(Block::InActixMessage), "a message from an actix address"),
+        (Some(Block::InActixMessage), "a message without a lasting name"),
         (Some(Block::AtTheEnd), "its end"),
         (None, "its start"),
     ] {

@@ -94,7 +94,7 @@ fn a_cell_numbers_its_turns_and_tells_what_they_are() {
     cell.begin_message(Some(WireId(9)));
     assert_ne!(cell.snapshot().expect("a turn").turn, first.turn);
     for doing in [
-        Doing::ActixMessage,
+        Doing::OtherMessage,
         Doing::Future,
         Doing::Timer,
         Doing::Wait,
