@@ -12,9 +12,9 @@
 //!                     <── report <───── the session's end, behind what it has delivered
 //! ```
 //!
-//! The [`table`] of the watcher's node decides: whoever takes a watch out of it tells the watcher.
-//! What ends an actor finds its watchers in its own mailbox ([`watchers`]), and those of other nodes in
-//! [`incoming`] as well. This module carries out what they say, on whichever thread it is called.
+//! The `table` of the watcher's node decides: whoever takes a watch out of it tells the watcher.
+//! What ends an actor finds its watchers in its own mailbox (`watchers`), and those of other nodes in
+//! `incoming` as well. This module carries out what they say, on whichever thread it is called.
 
 mod context;
 mod errands;

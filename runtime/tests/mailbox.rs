@@ -531,11 +531,11 @@ impl Handler<Begin> for Pusher {
     }
 }
 
-fn pushers(
-    node: &Node,
-    count: usize,
-) -> (Vec<ActorRef<Pusher>>, Arc<Mutex<Vec<(RejectReason, u32)>>>) {
-    let refused = Arc::<Mutex<Vec<_>>>::default();
+/// What was given back, and why.
+type Refused = Arc<Mutex<Vec<(RejectReason, u32)>>>;
+
+fn pushers(node: &Node, count: usize) -> (Vec<ActorRef<Pusher>>, Refused) {
+    let refused = Refused::default();
     let spawn = |_| {
         let refused = Arc::clone(&refused);
         node.spawn(move |_| Pusher { refused: Arc::clone(&refused) }).start().expect("spawned")

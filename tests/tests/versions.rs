@@ -107,10 +107,10 @@ mod new {
     }
 
     /// What a conversion panics of, on purpose.
-    pub(super) const PANICS: u32 = 666;
+    pub(super) const PANICS: u32 = 1_000_666;
 
     /// What the conversion of a result panics of.
-    pub(super) const PANICS_IN_ITS_REPLY: u32 = 667;
+    pub(super) const PANICS_IN_ITS_REPLY: u32 = 1_000_667;
 
     impl From<DepositV1> for Deposit {
         fn from(DepositV1(amount): DepositV1) -> Self {
@@ -290,12 +290,12 @@ impl Bank {
     }
 
     /// An account on the new node, as the old program knows it.
-    fn from_old(&self) -> ActorRef<old::Account> {
+    fn seen_by_old(&self) -> ActorRef<old::Account> {
         self.old.node.entity(&self.key_of(&self.new))
     }
 
     /// An account on the old node, as the new program knows it.
-    fn from_new(&self) -> ActorRef<new::Account> {
+    fn seen_by_new(&self) -> ActorRef<new::Account> {
         self.new.node.entity(&self.key_of(&self.old))
     }
 
@@ -321,7 +321,7 @@ fn rejected<M: RemoteMessage>(outcome: Result<M::Reply, AskError<M>>) -> (Reject
 fn a_new_node_handles_what_an_old_one_sends_and_answers_in_its_version() {
     simulate(async {
         let bank = Bank::open(&World::new(1)).await;
-        let account = bank.from_old();
+        let account = bank.seen_by_old();
         account.tell(old::Deposit(1)).await.expect("it is taken");
         account.try_tell(old::Deposit(2)).expect("there is room");
         assert_eq!(account.ask(old::Deposit(3)).await.expect("it is answered"), 3);
@@ -340,7 +340,7 @@ fn a_new_node_handles_what_an_old_one_sends_and_answers_in_its_version() {
 fn an_old_node_handles_what_a_new_one_may_send_as_its_version() {
     simulate(async {
         let bank = Bank::open(&World::new(2)).await;
-        let account = bank.from_new();
+        let account = bank.seen_by_new();
         account.tell(deposit(1)).await.expect("it is taken");
         account.try_tell(deposit(2)).expect("there is room");
         assert_eq!(account.ask(deposit(3)).await.expect("it is answered"), 3);
@@ -358,7 +358,7 @@ fn an_old_node_handles_what_a_new_one_may_send_as_its_version() {
 fn what_may_not_be_sent_as_an_older_version_is_given_back_at_once() {
     simulate(async {
         let bank = Bank::open(&World::new(3)).await;
-        let account = bank.from_new();
+        let account = bank.seen_by_new();
         let close = || new::Close { reason: "moved".to_owned() };
         let (reason, message) = rejected(account.ask(close()).await);
         assert_eq!((reason, message.reason.as_str()), (RejectReason::Mismatch, "moved"));
@@ -377,7 +377,7 @@ fn what_may_not_be_sent_as_an_older_version_is_given_back_at_once() {
 fn a_value_that_the_older_version_can_not_say_is_given_back() {
     simulate(async {
         let bank = Bank::open(&World::new(4)).await;
-        let account = bank.from_new();
+        let account = bank.seen_by_new();
         let (reason, message) = rejected(account.ask(deposit(-1)).await);
         assert_eq!((reason, message), (RejectReason::Mismatch, deposit(-1)));
         let told = account.tell(deposit(-2)).await.expect_err("it is given back");
@@ -393,12 +393,12 @@ fn a_value_that_the_older_version_can_not_say_is_given_back() {
 fn a_message_that_the_other_program_does_not_have_is_a_mismatch() {
     simulate(async {
         let bank = Bank::open(&World::new(5)).await;
-        let (reason, new::Audit) = rejected(bank.from_new().ask(new::Audit).await);
+        let (reason, new::Audit) = rejected(bank.seen_by_new().ask(new::Audit).await);
         assert_eq!(reason, RejectReason::Mismatch);
         // One name and version with two shapes is refused from both sides, before anything is sent.
-        let (reason, _) = rejected(bank.from_new().ask(new::Freeze { days: 3 }).await);
+        let (reason, _) = rejected(bank.seen_by_new().ask(new::Freeze { days: 3 }).await);
         assert_eq!(reason, RejectReason::Mismatch);
-        let (reason, old::Freeze) = rejected(bank.from_old().ask(old::Freeze).await);
+        let (reason, old::Freeze) = rejected(bank.seen_by_old().ask(old::Freeze).await);
         assert_eq!(reason, RejectReason::Mismatch);
     });
 }
@@ -407,7 +407,7 @@ fn a_message_that_the_other_program_does_not_have_is_a_mismatch() {
 fn bytes_that_are_no_older_version_are_rejected_and_run_nothing() {
     simulate(async {
         let bank = Bank::open(&World::new(10)).await;
-        let account = bank.from_old();
+        let account = bank.seen_by_old();
         let paint = || old::Paint(old::Colour(1, 2));
         let (reason, old::Paint(given_back)) = rejected(account.ask(paint()).await);
         assert_eq!((reason, given_back.1), (RejectReason::Mismatch, 2));
@@ -422,7 +422,7 @@ fn bytes_that_are_no_older_version_are_rejected_and_run_nothing() {
 fn a_conversion_that_panics_ends_the_message_it_is_for() {
     simulate(async {
         let bank = Bank::open(&World::new(6)).await;
-        let account = bank.from_old();
+        let account = bank.seen_by_old();
         let (reason, _) = rejected(account.ask(old::Deposit(new::PANICS)).await);
         assert_eq!(reason, RejectReason::Mismatch);
         match account.ask(old::Deposit(new::PANICS_IN_ITS_REPLY)).await {
