@@ -31,7 +31,7 @@ enum Act {
     Passivate,
     /// Awaits so many milliseconds, and nothing else.
     Hold(u64),
-    /// Blocks its turn until the others have had theirs: it is busy, as on a thread of its own.
+    /// Wait in the mailbox, and no more.
     Nothing,
 }
 
