@@ -3,6 +3,8 @@
 
 #![expect(clippy::disallowed_methods, reason = "a test plays the world outside of the seams")]
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use actix_cluster::{NodeBuilder, RejectReason, UnknownReason, prelude::*};
 use actix_cluster_tests::{Shared, SimulatedNode, World, pause, simulate, until};
 
@@ -107,10 +109,10 @@ mod new {
     }
 
     /// What a conversion panics of, on purpose.
-    pub(super) const PANICS: u32 = 1_000_666;
+    pub(super) const PANICS: u32 = 1_000_000;
 
     /// What the conversion of a result panics of.
-    pub(super) const PANICS_IN_ITS_REPLY: u32 = 1_000_667;
+    pub(super) const PANICS_IN_ITS_REPLY: u32 = 1_000_001;
 
     impl From<DepositV1> for Deposit {
         fn from(DepositV1(amount): DepositV1) -> Self {
@@ -434,16 +436,21 @@ fn a_conversion_that_panics_ends_the_message_it_is_for() {
     });
 }
 
-/// Deposits from a third node, which runs the new program and owns nothing, while one of the two leaves.
-async fn deposit_while_one_leaves(seed: u64, leaver: usize) -> Vec<&'static str> {
-    let world = World::new(seed);
-    let bank = Bank::open(&world).await;
+/// A bank, and a third node that runs the new program and owns nothing.
+async fn open_with_sender(world: &World) -> (Bank, SimulatedNode) {
+    let bank = Bank::open(world).await;
     let config = world.config_of(3).weight(0);
     let sender = world.start(3, |builder| builder.actor::<new::Account>().cluster(config)).await;
-    let nodes = [&bank.old, &bank.new, &sender];
-    for node in nodes {
+    for node in [&bank.old, &bank.new, &sender] {
         node.sees(3).await;
     }
+    (bank, sender)
+}
+
+/// Deposits from the third node while one of the two others leaves.
+async fn deposit_while_one_leaves(seed: u64, leaver: usize) -> Vec<&'static str> {
+    let (bank, sender) = open_with_sender(&World::new(seed)).await;
+    let nodes = [&bank.old, &bank.new, &sender];
     let node = sender.node.clone();
     let deposits = tokio::task::spawn_local(async move {
         for amount in 0..4_000 {
@@ -485,6 +492,28 @@ fn what_is_sent_on_to_a_new_node_is_understood_as_it_is() {
         assert_eq!(messages.last(), Some(&"new deposit"));
         assert!(messages.contains(&"old deposit"), "the old node had its share before");
         assert!(messages.contains(&"upcast deposit"), "some were on their way to the old node");
+    });
+}
+
+#[test]
+fn a_conversion_that_panics_while_a_message_is_sent_on_is_a_dead_letter() {
+    simulate(async {
+        let (bank, sender) = open_with_sender(&World::new(11)).await;
+        let account = sender.node.entity::<new::Account>(&bank.key_of(&bank.new));
+        let sent = account.clone();
+        let deposits = tokio::task::spawn_local(async move {
+            let send = || sent.try_tell(deposit(new::PANICS.into()));
+            // It panics in its sender's own hands once it goes to the old node.
+            while catch_unwind(AssertUnwindSafe(send)).is_ok() {
+                pause(1).await;
+            }
+        });
+        pause(50).await;
+        bank.new.node.shutdown().await;
+        deposits.await.expect("they end");
+        let counts = || sender.node.dead_letters().rejected(RejectReason::Mismatch);
+        until("what came back is a dead letter", || counts() > 0).await;
+        assert_eq!(account.ask(deposit(5)).await.expect("the sender goes on"), 5);
     });
 }
 

@@ -64,16 +64,15 @@ impl Older {
 
     /// The associated type.
     pub(crate) fn implement_type(older: Option<&Self>) -> TokenStream {
-        let Some(Self { message, is_sent, .. }) = older else {
-            return quote!(::actix_cluster::message::NoOlder);
-        };
-        let span = Span::call_site().located_at(message.span());
-        let root = quote_spanned!(span=> ::actix_cluster::message);
-        let way = match is_sent {
-            true => quote_spanned!(span=> #root::Sent),
-            false => quote_spanned!(span=> #root::Received),
-        };
-        quote_spanned!(span=> #root::Older<#message, #way>)
+        let root = quote!(::actix_cluster::message);
+        match older {
+            None => quote!(#root::NoOlder),
+            Some(Self { message, is_sent, .. }) => {
+                let way = if *is_sent { quote!(#root::Sent) } else { quote!(#root::Received) };
+                let span = Span::call_site().located_at(message.span());
+                quote_spanned!(span=> #root::Older<#message, #way>)
+            }
+        }
     }
 
     /// What stands beside the message's own impl, with spans in `older(..)`: the compiler shows there
