@@ -75,6 +75,7 @@ impl Actor for Loaded {
         self.hooks.fetch_add(1, Ordering::SeqCst);
         if self.fails_in == Some(FailWhere::Stopping) {
             ctx.fail("could not be saved");
+            return Running::Continue;
         }
         Running::Stop
     }

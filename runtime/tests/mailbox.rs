@@ -63,6 +63,9 @@ enum Do {
     /// Opens, and resumes chores, after so many milliseconds.
     OpenLater(u64),
     SendJobByAddress(u32),
+    PauseJobs,
+    ResumeJobs,
+    Passivate,
 }
 
 type Log = Arc<Mutex<Vec<u32>>>;
@@ -155,6 +158,9 @@ impl Handler<Do> for Gate {
                 });
             }
             Do::SendJobByAddress(number) => ctx.address().do_send(Job(number)),
+            Do::PauseJobs => ctx.pause::<Job>(),
+            Do::ResumeJobs => ctx.resume::<Job>(),
+            Do::Passivate => ctx.passivate(),
         }
     }
 }
@@ -358,6 +364,29 @@ fn an_entity_with_messages_set_aside_is_not_passivated() {
 }
 
 #[test]
+fn a_passivation_that_was_asked_for_waits_for_what_is_set_aside() {
+    on_a_node_of(Node::builder().entity(|_| Gate::default()), |node| async move {
+        for key in ["stashes", "holds"] {
+            let gate = node.entity::<Gate>(key);
+            tell(&gate, Do::PauseChores).await;
+            match key {
+                "stashes" => tell(&gate, Job(1)).await,
+                _ => tell(&gate, Chore(1)).await,
+            }
+            tell(&gate, Do::Passivate).await;
+            settle().await;
+            assert_eq!(node.entity_count(), 1, "{key}");
+            match key {
+                "stashes" => tell(&gate, Do::Open).await,
+                _ => tell(&gate, Do::ResumeChores).await,
+            }
+            settle().await;
+            assert_eq!(node.entity_count(), 0, "{key}");
+        }
+    });
+}
+
+#[test]
 fn what_comes_by_an_actix_address_can_be_stashed_too() {
     on_a_node(|node| async move {
         let (gate, log) = gate(&node);
@@ -386,6 +415,23 @@ fn a_paused_type_is_held_back_in_order_while_others_go_on() {
         settle().await;
         assert_eq!(done(&log), [10, 11, 1, 2, 12], "before everything queued");
         assert_eq!(asked.await.expect("no panic").expect("answered"), 1);
+    });
+}
+
+#[test]
+fn a_stashed_message_that_comes_back_in_a_pause_stays_before_those_held_back() {
+    on_a_node(|node| async move {
+        let (gate, log) = gate(&node);
+        tell(&gate, Job(1)).await;
+        tell(&gate, Do::PauseJobs).await;
+        tell(&gate, Job(2)).await;
+        tell(&gate, Do::Open).await;
+        tell(&gate, Chore(3)).await;
+        settle().await;
+        assert_eq!(done(&log), [3]);
+        tell(&gate, Do::ResumeJobs).await;
+        settle().await;
+        assert_eq!(done(&log), [3, 1, 2]);
     });
 }
 

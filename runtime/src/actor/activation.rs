@@ -346,7 +346,9 @@ impl<A: RemoteActor> Activation<A> {
             dead_letters.rejected(reject, |letters| letters.about_mailbox(&self.mailbox, None));
         }
         dispose_quietly(left);
-        self.ctx.close_inlet();
+        // What came since the last look is dropped with it, and that may panic.
+        panic::catch(|| self.ctx.close_inlet())
+            .unwrap_or_else(|panic| panic.report("drop of a message"));
         tracing::debug!(actor = A::NAME, id = %self.mailbox.id(), %reason, "actor ended");
         if let Some(on_exit) = self.on_exit.take() {
             panic::catch(|| on_exit(reason.clone()))

@@ -41,8 +41,9 @@ pub(super) enum Turned<A: Actor> {
 
 impl<A: Actor> Aside<A> {
     fn put_back(&mut self) -> PutBack<A> {
-        let mut messages = self.stash.take_released();
-        let uncounted = messages.len();
+        let released = self.stash.take_released();
+        let uncounted = released.len();
+        let mut messages = self.pauses.hold_first(released);
         messages.append(&mut self.pauses.take_resumed());
         PutBack { messages, uncounted }
     }
@@ -91,9 +92,10 @@ impl<A: Actor<Context = Self>> ClusterContext<A> {
         }
     }
 
-    /// Whether stashed messages wait.
-    pub(super) fn has_stashed(&self) -> bool {
-        self.aside.as_ref().is_some_and(|aside| !aside.stash.is_empty())
+    /// Whether messages wait that were stashed or held back.
+    pub(super) fn has_aside(&self) -> bool {
+        let has_some = |aside: &Aside<A>| !aside.stash.is_empty() || !aside.pauses.is_empty();
+        self.aside.as_deref().is_some_and(has_some)
     }
 
     /// Whether the message has its turn, or is held back.

@@ -111,10 +111,14 @@ where
         let Some(to) = mailbox.entity() else {
             return self.reject(RejectReason::Moved, mailbox, core.dead_letters());
         };
-        match outbound::tell(to.address(), M::WIRE_ID, &self.0, Extensions::default(), Vec::new()) {
-            Ok(payload) => core.redirect(to.hash(), &payload),
-            Err(_) => self.reject(RejectReason::Unsendable, mailbox, core.dead_letters()),
+        let (id, extensions) = (M::WIRE_ID, Extensions::default());
+        let write = || outbound::tell(to.address(), id, &self.0, extensions, Vec::new());
+        match panic::catch(write) {
+            Ok(Ok(payload)) => return core.redirect(to.hash(), &payload),
+            Ok(Err(_)) => {}
+            Err(panic) => panic.report("writing of a message"),
         }
+        self.reject(RejectReason::Unsendable, mailbox, core.dead_letters());
     }
 }
 

@@ -465,16 +465,18 @@ impl<A: Actor> State<A> {
     }
 
     fn take(&mut self, limit: usize, batch: &mut VecDeque<BoxEnvelope<A>>) {
-        if self.queue.len() <= limit {
+        let reserved = if self.queue.len() <= limit {
             std::mem::swap(&mut self.queue, batch);
-            self.reserved = 0;
+            self.reserved
         } else {
             batch.extend(self.queue.drain(..limit));
-            if self.reserved > 0 {
-                self.reserved -= batch.iter().filter(|envelope| envelope.is_reserved()).count();
+            match self.reserved {
+                0 => 0,
+                _ => batch.iter().filter(|envelope| envelope.is_reserved()).count(),
             }
-        }
-        self.taken += batch.len();
+        };
+        self.reserved -= reserved;
+        self.taken += batch.len() - reserved;
     }
 
     /// Who may send again: all, once half of the room is free.

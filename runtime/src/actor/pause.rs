@@ -116,6 +116,24 @@ impl<A: Actor> Pauses<A> {
         oldest.map(|envelope| Rejected { envelope, reason: RejectReason::Displaced })
     }
 
+    /// Holds back those messages whose type is paused, before what is held back already, since they
+    /// came before it; the others are given back, in order.
+    pub(super) fn hold_first(
+        &mut self,
+        messages: VecDeque<BoxEnvelope<A>>,
+    ) -> VecDeque<BoxEnvelope<A>> {
+        let (mut first, free): (VecDeque<_>, _) =
+            messages.into_iter().partition(|envelope| self.has(envelope.message()));
+        first.append(&mut self.held);
+        self.held = first;
+        free
+    }
+
+    /// Whether nothing is held back.
+    pub(super) fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+
     pub(super) fn has_resumed(&self) -> bool {
         self.resumed
     }

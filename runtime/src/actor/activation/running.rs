@@ -130,7 +130,7 @@ impl<A: RemoteActor> Running<'_, A> {
     /// Nothing is queued: what the poll comes to, unless there is more to do.
     fn rest(&mut self) -> Option<Turn> {
         let has_more = self.items.has_woken() || self.ctx.has_spawned();
-        let is_idle = self.items.is_idle() && !self.ctx.has_stashed();
+        let is_idle = self.items.is_idle() && !self.ctx.has_aside();
         match self.mailbox.signalled() {
             // A sweep found it idle, and a message has come since.
             Signal::Passivate if self.mailbox.is_busy_again() => {
@@ -158,7 +158,8 @@ impl<A: RemoteActor> Running<'_, A> {
             match self.ctx.turn_of(envelope) {
                 Turned::Held => continue,
                 Turned::Runs(envelope) => {
-                    *self.finished += 1;
+                    // What has a place of its own takes none of the capacity.
+                    *self.finished += usize::from(!envelope.is_reserved());
                     self.ctx.turns().begin_message(envelope.message());
                     envelope.handle(self.actor, self.ctx);
                 }
@@ -227,7 +228,8 @@ fn check_end<A: RemoteActor>(
         ActorState::Started | ActorState::Running => None,
         ActorState::Stopping => {
             ctx.turns().begin(Doing::Ending);
-            if actor.stopping(ctx) == Answer::Continue {
+            // One that has failed does not go on, whatever it says.
+            if actor.stopping(ctx) == Answer::Continue && !ctx.has_failed() {
                 ctx.set_state(ActorState::Running);
                 return None;
             }

@@ -58,6 +58,21 @@ impl Envelope<Probe> for Numbered {
     }
 }
 
+/// The end of what an actor watches has a place of its own.
+struct End;
+
+impl Envelope<Probe> for End {
+    fn handle(self: Box<Self>, _: &mut Probe, _: &mut ClusterContext<Probe>) {
+        unreachable!("no turn without a context")
+    }
+
+    fn is_reserved(&self) -> bool {
+        true
+    }
+
+    fn reject(self: Box<Self>, _: RejectReason, _: &Mailbox<Probe>, _: &DeadLetters) {}
+}
+
 /// A mailbox between senders and an activation.
 struct Desk {
     mailbox: Mailbox<Probe>,
@@ -166,7 +181,7 @@ impl Desk {
             self.mailbox.refill(finished, &mut self.batch, Waker::noop());
         }
         if let Some(envelope) = self.batch.pop_front() {
-            self.finished += 1;
+            self.finished += usize::from(!envelope.is_reserved());
             envelope.reject(HANDLED, &self.mailbox, &self.dead_letters);
         }
     }
@@ -179,6 +194,26 @@ impl Desk {
 
     fn load(&self) -> Load {
         self.mailbox.lock().load()
+    }
+}
+
+#[test]
+fn ends_take_no_room_while_they_wait_and_while_they_are_in_hand() {
+    for overflow in [Overflow::Wait, Overflow::RejectNewest, Overflow::DropOldest] {
+        let mut desk = Desk::new(2, overflow);
+        (0..5).for_each(|_| desk.mailbox.push_reserved(Box::new(End)));
+        desk.tell().expect("room beside ends that wait");
+        (0..3).for_each(|_| desk.turn());
+        desk.tell().expect("room beside ends in hand");
+        desk.arrive();
+        (0..9).for_each(|_| desk.turn());
+        assert!(desk.mailbox.close_if_empty(RejectReason::Stopped), "{overflow:?}");
+        let handled = match overflow {
+            Overflow::Wait => [1, 2, 3].to_vec(),
+            Overflow::RejectNewest => [1, 2].to_vec(),
+            Overflow::DropOldest => [2, 3].to_vec(),
+        };
+        assert_eq!(desk.log.of(HANDLED), handled, "{overflow:?}");
     }
 }
 
