@@ -13,8 +13,8 @@ use std::{
 };
 
 use actix_cluster_transport::{
-    Bound, Class, Clock, ClusterName, ConnectError, Events, Inbound, NodeName, PeerId, Random,
-    Refusal, Session, TransportConfig, Unsettled, development::Authority, socket::Udp,
+    Bound, Class, Clock, ClusterName, ConnectError, Events, Frames, Inbound, NodeName, PeerId,
+    Random, Refusal, Session, TransportConfig, Unsettled, development::Authority, socket::Udp,
 };
 use bytes::Bytes;
 use tokio::task::LocalSet;
@@ -146,8 +146,8 @@ impl Events for Watch {
 
     fn link_down(&self, _: &Session) {}
 
-    fn deliver(&self, session: &Session, frames: &mut Vec<Inbound>) {
-        for Inbound { ticket, class, target, payload } in frames.drain(..) {
+    fn deliver(&self, session: &Session, frames: &Frames) {
+        for Inbound { ticket, class, target, payload } in frames {
             match class {
                 Class::Answer => self.log.answered(&payload),
                 Class::Message if target == LONG => {

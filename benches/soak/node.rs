@@ -15,7 +15,7 @@ use std::{
 };
 
 use actix_cluster_transport::{
-    BindError, Bound, Class, Clock, ClusterName, ConnectError, Events, Inbound, NodeName, PeerId,
+    BindError, Bound, Class, Clock, ClusterName, ConnectError, Events, Frames, NodeName, PeerId,
     Random, Refusal, Session, Transport, TransportConfig, Unsettled,
     development::Authority,
     socket::{Faulty, Udp},
@@ -194,10 +194,10 @@ impl Events for Watch {
         self.linked.set(false);
     }
 
-    fn deliver(&self, session: &Session, frames: &mut Vec<Inbound>) {
+    fn deliver(&self, session: &Session, frames: &Frames) {
         let mut check = self.check.borrow_mut();
         let mut count = 0;
-        for frame in frames.drain(..).filter(|frame| frame.class == Class::Message) {
+        for frame in frames.iter().filter(|frame| frame.class == Class::Message) {
             let number = frame.payload.first_chunk().map_or(u64::MAX, |n| u64::from_le_bytes(*n));
             check.handle(frame.target, number);
             session.settle(frame.ticket);

@@ -10,9 +10,9 @@ use std::{
 };
 
 use actix_cluster_transport::{
-    Bound, Class, Clock, ClusterName, ConnectError, Credentials, Events, Inbound, NodeName, PeerId,
-    Random, Receipt, Refusal, SendError, Session, Transport, TransportConfig, Unsettled,
-    socket::Udp,
+    Bound, Class, Clock, ClusterName, ConnectError, Credentials, Events, Frames, Inbound, NodeName,
+    Outbound, PeerId, Random, Receipt, Refusal, SendAllError, SendError, Session, Transport,
+    TransportConfig, Unsettled, socket::Udp,
 };
 use bytes::Bytes;
 use tokio::sync::Notify;
@@ -89,11 +89,11 @@ impl FarEvents {
 }
 
 impl Events for FarEvents {
-    fn deliver(&self, session: &Session, frames: &mut Vec<Inbound>) {
+    fn deliver(&self, session: &Session, frames: &Frames) {
         self.deliveries.set(self.deliveries.get() + 1);
         let mut ledger = self.ledger.borrow_mut();
         let mut settled = self.settled.borrow_mut();
-        for Inbound { ticket, target, payload, .. } in frames.drain(..) {
+        for Inbound { ticket, target, payload, .. } in frames {
             match ledger.handle(&payload) {
                 Kind::Ask => self.answer(session, ticket, target, &payload),
                 Kind::End => self.end.set(Some((ticket, target))),
@@ -178,16 +178,22 @@ impl Near {
     /// As many go in one turn as one system call carries; then others have theirs. A raw stream's
     /// writer goes on until its window is full.
     pub(crate) async fn send_for(&self, bytes: usize, time: Duration) -> io::Result<Done> {
-        let mut payload = Payload::new(bytes);
         let in_turn = (TURN_BYTES / bytes).max(1);
+        let mut payloads = vec![Payload::new(bytes); in_turn];
         let begun = Instant::now();
         let (mut count, mut turns) = (0, 0);
         while begun.elapsed() < time {
             turns += 1;
-            for _ in 0..in_turn {
-                turns += self.send(payload.fill(Kind::Note, count), count % TARGETS).await?;
-                count += 1;
-            }
+            let notes: Vec<_> = (count..)
+                .zip(&mut payloads)
+                .map(|(number, payload)| Outbound {
+                    target: number % TARGETS,
+                    token: 1,
+                    payload: payload.fill(Kind::Note, number).into(),
+                })
+                .collect();
+            turns += self.send_all(&notes).await?;
+            count += notes.len() as u64;
             tokio::task::yield_now().await;
         }
         self.end(count).await?;
@@ -254,6 +260,20 @@ impl Near {
         Ok(())
     }
 
+    /// Sends messages together, or waits for room. Returns how often it had to.
+    async fn send_all(&self, mut messages: &[Outbound<'_>]) -> io::Result<u64> {
+        let mut waits = 0;
+        while let Err(SendAllError { sent, error }) = self.session.try_send_all(messages) {
+            let Outbound { target, payload, .. } = messages[sent];
+            if error != SendError::Full {
+                return Err(io::Error::other(error));
+            }
+            waits += self.send(payload.as_slice(), target).await?;
+            messages = &messages[sent + 1..];
+        }
+        Ok(waits)
+    }
+
     /// Sends now, or waits for room. Returns how often it had to.
     async fn send(&self, payload: &[u8], target: u64) -> io::Result<u64> {
         match self.session.try_send(Class::Message, target, 1, payload) {
@@ -284,10 +304,10 @@ const TURN_BYTES: usize = 64 * 1_024;
 pub(crate) const ASK_BYTES: usize = 64;
 
 impl Events for NearEvents {
-    fn deliver(&self, _: &Session, frames: &mut Vec<Inbound>) {
+    fn deliver(&self, _: &Session, frames: &Frames) {
         self.deliveries.set(self.deliveries.get() + 1);
         let mut ledger = self.ledger.borrow_mut();
-        for frame in frames.drain(..) {
+        for frame in frames {
             match ledger.handle(&frame.payload) {
                 Kind::End => {
                     self.ends.set(self.ends.get() + 1);

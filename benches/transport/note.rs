@@ -33,7 +33,7 @@ impl Kind {
 }
 
 /// A payload that is written anew for each message.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Payload(Vec<u8>);
 
 impl Payload {

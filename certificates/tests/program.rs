@@ -12,7 +12,7 @@ use std::{
 };
 
 use actix_cluster_transport::{
-    Bound, Clock, ClusterName, ConnectError, CredentialFiles, Credentials, Events, Inbound,
+    Bound, Clock, ClusterName, ConnectError, CredentialFiles, Credentials, Events, Frames,
     NodeName, PeerId, Random, Refusal, Session, Transport, TransportConfig, Unsettled,
     simulation::SimulatedNetwork,
     tls::{Refuser, TlsReason},
@@ -115,9 +115,7 @@ impl Events for Seen {
 
     fn link_down(&self, _: &Session) {}
 
-    fn deliver(&self, _: &Session, frames: &mut Vec<Inbound>) {
-        frames.clear();
-    }
+    fn deliver(&self, _: &Session, _: &Frames) {}
 
     fn packet(&self, _: &PeerId, _: &[u8]) {}
 

@@ -10,7 +10,7 @@ use actix_cluster::{
     node::LocalThreads,
     prelude::*,
     transport::{
-        Bound, Class, Clock, ClusterName, ConnectError, Events, Inbound, NodeName, PeerId, Random,
+        Bound, Class, Clock, ClusterName, ConnectError, Events, Frames, NodeName, PeerId, Random,
         Refusal, Session, Transport, TransportConfig, Unsettled, development::Authority,
     },
 };
@@ -62,8 +62,8 @@ impl Events for Heard {
 
     fn link_down(&self, _: &Session) {}
 
-    fn deliver(&self, session: &Session, frames: &mut Vec<Inbound>) {
-        for frame in frames.drain(..) {
+    fn deliver(&self, session: &Session, frames: &Frames) {
+        for frame in frames {
             match frame.class {
                 Class::Message => {
                     session.settle(frame.ticket);

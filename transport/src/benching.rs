@@ -84,7 +84,8 @@ impl Pair {
         for lane in 0..LANES {
             while let Some(batch) = self.from.poll_batch(CARRIER, lane).expect("not replaced") {
                 self.read(lane, batch);
-                self.settled.extend(self.arrived.frames.drain(..).map(|frame| frame.ticket));
+                self.settled.extend(self.arrived.frames.iter().map(|frame| frame.ticket));
+                self.arrived.frames.clear();
                 count += self.settled.len();
                 self.to.settle_all(self.settled.drain(..));
             }

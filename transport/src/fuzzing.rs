@@ -119,13 +119,14 @@ fn session(data: &[u8]) {
             }
             _ => write_all(&session),
         };
-        for frame in arrived.frames.drain(..) {
+        for frame in &arrived.frames {
             match frame.target % 3 {
                 0 => session.settle(frame.ticket),
                 1 => session.reject(frame.ticket, frame.target, 1, crate::Later::Reject(2)),
                 _ => _ = session.answer(frame.ticket, frame.target, &frame.payload),
             }
         }
+        arrived.frames.clear();
         arrived.rejected.drain(..).for_each(|(lane, ..)| session.rejection_seen(lane));
         let (messages, bytes) = session.unsettled();
         assert!(messages <= SHAPE.messages_limit && bytes <= SHAPE.bytes_limit);

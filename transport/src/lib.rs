@@ -23,7 +23,7 @@
 //! use std::{net::IpAddr, rc::Rc};
 //!
 //! use actix_cluster_transport::{
-//!     Bound, Class, Clock, ConnectError, Events, Inbound, NodeName, PeerId, Random, Refusal,
+//!     Bound, Class, Clock, ConnectError, Events, Frames, NodeName, PeerId, Random, Refusal,
 //!     Session, Transport, TransportConfig, Unsettled, development::Authority,
 //!     simulation::SimulatedNetwork,
 //! };
@@ -33,8 +33,8 @@
 //! struct Printer;
 //!
 //! impl Events for Printer {
-//!     fn deliver(&self, session: &Session, frames: &mut Vec<Inbound>) {
-//!         for frame in frames.drain(..) {
+//!     fn deliver(&self, session: &Session, frames: &Frames) {
+//!         for frame in frames {
 //!             println!("{} says {:?}", session.peer(), frame.payload);
 //!             session.settle(frame.ticket);
 //!         }
@@ -114,7 +114,8 @@ pub use self::{
     identity::{ClusterName, NodeName, PeerId},
     random::Random,
     session::{
-        Class, Inbound, Later, PACKETS_LIMIT, Payload, Receipt, SendError, Session, Unsettled,
+        Class, Frames, Inbound, Iter, Later, Outbound, PACKETS_LIMIT, Payload, Receipt, Received,
+        SendAllError, SendError, Session, Unsettled,
     },
     tls::{CredentialFiles, Credentials},
     transport::{

@@ -191,7 +191,7 @@ fn pass_on(session: &Session, events: &dyn Events, arrived: &mut Arrived) {
         session.rejection_seen(lane);
     }
     if !arrived.frames.is_empty() {
-        events.deliver(session, &mut arrived.frames);
+        events.deliver(session, &arrived.frames);
         arrived.frames.clear();
     }
 }

@@ -16,6 +16,7 @@ mod carried;
 mod closing;
 #[cfg(test)]
 mod floods;
+mod frames;
 mod incoming;
 mod inflow;
 mod outgoing;
@@ -24,6 +25,7 @@ mod payload;
 mod reader;
 mod records;
 mod refusals;
+mod sending;
 mod settled;
 mod target;
 #[cfg(test)]
@@ -37,7 +39,6 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    task::{Context, Poll},
 };
 
 use bytes::Bytes;
@@ -45,7 +46,7 @@ use tokio::sync::Notify;
 
 use self::{
     budget::Amount,
-    bulk::{BulkOut, Gone},
+    bulk::BulkOut,
     closing::Closing,
     inflow::Inflow,
     urgency::{Untold, Urgency},
@@ -60,12 +61,13 @@ pub(crate) use self::{
     target::Limits,
 };
 pub use self::{
+    frames::{Frames, Inbound, Iter, Received},
     outgoing::{Class, Unsettled},
     payload::Payload,
+    sending::{Outbound, SendAllError},
 };
 use crate::{
     identity::PeerId,
-    wait_list::Ticket,
     wire::{control::Control, handshake::Accepts},
 };
 
@@ -74,20 +76,6 @@ pub const PACKETS_LIMIT: usize = 1_024;
 
 /// How many of the transport's own frames may wait for the control lane.
 const FRAMES_LIMIT: usize = 256;
-
-/// A frame that arrived.
-#[derive(Clone, Debug)]
-pub struct Inbound {
-    /// Where it is to be settled.
-    pub ticket: Receipt,
-    /// Whether it is an answer: it is settled already.
-    pub class: Class,
-    /// The target's hash.
-    pub target: u64,
-    /// What the peer sent. It shares the memory of the packets it came in, up to 64 KiB: copy it to
-    /// keep it for long.
-    pub payload: Bytes,
-}
 
 /// A place in a session's incoming lane, to be settled once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -316,70 +304,6 @@ impl Session {
         self.0.budget.used()
     }
 
-    /// Sends a frame now, or not at all.
-    ///
-    /// # Errors
-    ///
-    /// [`SendError`]: nothing was sent.
-    pub fn try_send<'a>(
-        &self,
-        class: Class,
-        target: u64,
-        token: u64,
-        payload: impl Into<Payload<'a>>,
-    ) -> Result<(), SendError> {
-        let payload = payload.into();
-        let frame = Frame { class, target, token, payload: payload.as_slice(), bulk: None };
-        self.push(&frame, payload.shared(), None, None)
-    }
-
-    /// Sends a message, or waits in the line of its target: `ticket` is the sender's place, kept
-    /// by the caller from one poll to the next, and given up with [`leave`](Self::leave).
-    ///
-    /// # Errors
-    ///
-    /// [`SendError`]: nothing was sent, and the place is given up.
-    pub fn poll_send<'a>(
-        &self,
-        target: u64,
-        token: u64,
-        payload: impl Into<Payload<'a>>,
-        ticket: &mut Option<Ticket>,
-        task: &Context<'_>,
-    ) -> Poll<Result<(), SendError>> {
-        let payload = payload.into();
-        let (payload, shared) = (payload.as_slice(), payload.shared());
-        let frame = Frame { class: Class::Message, target, token, payload, bulk: None };
-        match self.push(&frame, shared, *ticket, None) {
-            Err(SendError::Full) => {}
-            done => {
-                *ticket = None;
-                return Poll::Ready(done);
-            }
-        }
-        let out = self.out(target);
-        *ticket = lock(&out.lane).join(target, *ticket, task.waker());
-        if ticket.is_none() {
-            return Poll::Ready(Err(SendError::Full));
-        }
-        // Room may have come between the two: only then is nobody left to wake this sender.
-        match self.push(&frame, shared, *ticket, None) {
-            Err(SendError::Full) => Poll::Pending,
-            done => {
-                *ticket = None;
-                Poll::Ready(done)
-            }
-        }
-    }
-
-    /// Gives up a place in a target's line.
-    pub fn leave(&self, target: u64, ticket: Ticket) {
-        let next = lock(&self.out(target).lane).leave(target, ticket);
-        if let Some(next) = next {
-            next.wake();
-        }
-    }
-
     /// Settles a frame: it was handled, or it will never be.
     pub fn settle(&self, receipt: Receipt) {
         self.settle_all([receipt]);
@@ -463,24 +387,6 @@ impl Session {
         incoming.is_some_and(|incoming| incoming.refuses.load(Ordering::Acquire))
     }
 
-    /// Sends an answer that ends a frame of the peer's, which is settled once the peer has the
-    /// answer: whatever comes between, the peer knows how its frame ended, or that it does not.
-    ///
-    /// # Errors
-    ///
-    /// [`SendError`]: nothing was sent, and the frame is not settled.
-    pub fn answer<'a>(
-        &self,
-        receipt: Receipt,
-        target: u64,
-        payload: impl Into<Payload<'a>>,
-    ) -> Result<(), SendError> {
-        let payload = payload.into();
-        let (payload, shared) = (payload.as_slice(), payload.shared());
-        let frame = Frame { class: Class::Answer, target, token: 0, payload, bulk: None };
-        self.push(&frame, shared, None, Some(receipt))
-    }
-
     /// Tells the peer that a target has no room: it is to send it nothing more until
     /// [`resume_target`](Self::resume_target). What it has sent already still comes.
     ///
@@ -525,78 +431,6 @@ impl Session {
         control.packets.push_back(packet);
         drop(control);
         self.0.control_ready.notify_one();
-    }
-
-    /// Sends a frame; an answer may settle one of the peer's.
-    fn push(
-        &self,
-        frame: &Frame<'_>,
-        shared: Option<&Bytes>,
-        ticket: Option<Ticket>,
-        settles: Option<Receipt>,
-    ) -> Result<(), SendError> {
-        let Shape { message_limit: limit, bulk_over, .. } = self.0.shape;
-        let length = frame.payload.len();
-        if length > limit {
-            return Err(SendError::TooLong { limit });
-        }
-        if length > bulk_over {
-            return self.push_bulk(frame, shared, ticket, settles);
-        }
-        let out = self.out(frame.target);
-        let mut lane = lock(&out.lane);
-        let pushed = match lane.push(frame, ticket, &self.0.budget) {
-            Ok(pushed) => pushed,
-            Err(refusal) => {
-                drop(lane);
-                self.hurry_marks();
-                return Err(refusal.into());
-            }
-        };
-        if let Some(receipt) = settles {
-            lane.settle_when_received(receipt);
-        }
-        drop(lane);
-        out.pushed(pushed);
-        Ok(())
-    }
-
-    fn push_bulk(
-        &self,
-        frame: &Frame<'_>,
-        shared: Option<&Bytes>,
-        ticket: Option<Ticket>,
-        settles: Option<Receipt>,
-    ) -> Result<(), SendError> {
-        let id = lock(&self.0.bulk_out).next_id();
-        let out = self.out(frame.target);
-        let copy = || match shared {
-            Some(bytes) => bytes.clone(),
-            None => self.0.buffers.copy(frame.payload),
-        };
-        // Before the lane is locked: others would wait for as long as it takes. Not in vain, as far
-        // as can be known before.
-        let may_take = lock(&out.lane).may_take(frame, ticket, &self.0.budget);
-        let copied = may_take.then(copy);
-        let mut lane = lock(&out.lane);
-        let frame = &Frame { bulk: Some(id), ..*frame };
-        let pushed = match lane.push(frame, ticket, &self.0.budget) {
-            Ok(pushed) => pushed,
-            Err(refusal) => {
-                drop(lane);
-                self.hurry_marks();
-                return Err(refusal.into());
-            }
-        };
-        // Under the lane's lock, so that nobody can ask for it before it is there.
-        let place = (self.lane_of(frame.target), pushed.sequence);
-        let answer_bytes = if frame.class == Class::Answer { frame.bytes() } else { 0 };
-        let gone = Gone { answer_bytes, settles };
-        let payload = copied.unwrap_or_else(copy);
-        lock(&self.0.bulk_out).keep(id, place, frame.token, payload, gone);
-        drop(lane);
-        out.pushed(pushed);
-        Ok(())
     }
 
     /// Messages of the peer's are settled, or about to be, with so many bytes.

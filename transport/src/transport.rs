@@ -42,7 +42,7 @@ use crate::{
     identity::{NodeName, PeerId},
     link::{Link, LinkEnd},
     peer::Over,
-    session::{Buffers, Inbound, Session, Unsettled},
+    session::{Buffers, Frames, Session, Unsettled},
     simulation::endpoint_config,
     socket::{Journal, Network},
     tls::peer_expires,
@@ -71,7 +71,7 @@ pub trait Events: 'static {
     fn link_down(&self, session: &Session);
 
     /// Frames arrived, in order, for the first and only time.
-    fn deliver(&self, session: &Session, frames: &mut Vec<Inbound>);
+    fn deliver(&self, session: &Session, frames: &Frames);
 
     /// A packet arrived.
     fn packet(&self, peer: &PeerId, packet: &[u8]);

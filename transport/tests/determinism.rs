@@ -15,7 +15,7 @@ use std::{
 };
 
 use actix_cluster_transport::{
-    Bound, Class, ClusterName, ConnectError, Events, Inbound, NodeName, PeerId, Random, Refusal,
+    Bound, Class, ClusterName, ConnectError, Events, Frames, NodeName, PeerId, Random, Refusal,
     Session, Transport, TransportConfig, Unsettled,
     development::Authority,
     simulation::{Host, Link, Process, SimulatedNetwork},
@@ -247,8 +247,8 @@ impl Events for Journalled {
         self.0.record(format_args!("link down to {}", session.peer()));
     }
 
-    fn deliver(&self, session: &Session, frames: &mut Vec<Inbound>) {
-        for frame in frames.drain(..) {
+    fn deliver(&self, session: &Session, frames: &Frames) {
+        for frame in frames {
             self.0.record(format_args!("frame {} from {}", frame.target, session.peer()));
             session.settle(frame.ticket);
         }

@@ -6,14 +6,17 @@ use std::{
     cell::{Cell, RefCell},
     future::Future,
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    num::NonZeroU64,
     rc::Rc,
     time::Duration,
 };
 
 use actix_cluster_transport::{
-    Bound, Class, Clock, ClusterName, ConnectError, Credentials, Events, Inbound, Later, NodeName,
+    Bound, Class, Clock, ClusterName, ConnectError, Credentials, Events, Frames, Later, NodeName,
     PeerId, Random, Refusal, SendError, Session, Transport, TransportConfig, Unsettled,
-    development::Authority, simulation::SimulatedNetwork, socket::Udp,
+    development::Authority,
+    simulation::{Link, SimulatedNetwork},
+    socket::Udp,
 };
 use bytes::Bytes;
 use tokio::task::{JoinHandle, LocalSet};
@@ -56,14 +59,14 @@ impl Events for Seen {
 
     fn link_down(&self, _: &Session) {}
 
-    fn deliver(&self, session: &Session, frames: &mut Vec<Inbound>) {
+    fn deliver(&self, session: &Session, frames: &Frames) {
         if let Some(network) = &*self.answer.borrow() {
             network.record(format_args!("answers {}", frames.len()));
-            for frame in frames.drain(..) {
+            for frame in frames {
                 session.answer(frame.ticket, frame.target, &frame.payload).expect("there is room");
             }
         }
-        for frame in frames.drain(..) {
+        for frame in frames {
             self.arrived.borrow_mut().push((frame.target, frame.payload.to_vec()));
             match self.reject.get() {
                 _ if frame.class == Class::Answer || self.hold.get() => {}
@@ -446,6 +449,37 @@ fn packets_pass_beside_the_lanes() {
         assert!(a.transport.ping(&name("b"), Duration::from_secs(1)).await);
         world.network.silence(ip(2));
         assert!(!a.transport.ping(&name("b"), Duration::from_secs(1)).await);
+    });
+}
+
+#[test]
+fn all_that_the_control_lane_has_goes_before_what_the_lanes_have() {
+    const PACKETS: usize = 200;
+    const PACKET_BYTES: usize = 1_000;
+    const MESSAGE_BYTES: usize = 4_096;
+    simulate(|| async {
+        let world = World::new(1);
+        // A slow way, on which no more than a few packets are under way at a time.
+        let (bandwidth_bytes, queue_bytes) = (NonZeroU64::new(2_000_000), 32 * 1024);
+        world.network.set_link(Link { bandwidth_bytes, queue_bytes, ..Link::default() });
+        let (a, b) = world.pair();
+        let session = a.session(&b).await;
+        for number in 0..600 {
+            let message = [number as u8; MESSAGE_BYTES];
+            session.try_send(Class::Message, number, 0, &message).expect("there is room");
+        }
+        until(|| b.seen.arrived.borrow().len() >= 100).await;
+        for _ in 0..PACKETS {
+            session.send_packet(Bytes::from_static(&[7; PACKET_BYTES]));
+        }
+        let arrived = || b.seen.arrived.borrow().len() * MESSAGE_BYTES;
+        let before = arrived();
+        until(|| b.seen.packets.borrow().len() == PACKETS).await;
+        let beside = arrived() - before;
+        // Three lanes that went beside it would have carried three times as much as it.
+        let control = PACKETS * PACKET_BYTES;
+        assert!(beside < control / 2, "{beside} bytes of lanes beside {control} of control");
+        until(|| b.seen.arrived.borrow().len() == 600).await;
     });
 }
 

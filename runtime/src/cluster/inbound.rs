@@ -5,7 +5,8 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use actix_cluster_transport::{Class, Inbound, PeerId, Session, Unsettled};
+use actix_cluster_transport::{Class, Frames, Inbound, PeerId, Receipt, Session, Unsettled};
+use bytes::Bytes;
 
 use super::{
     Cluster,
@@ -21,31 +22,27 @@ use crate::{
 };
 
 /// Hands over what arrived on a session, in order.
-pub(super) fn deliver(
-    core: &Arc<NodeCore>,
-    cluster: &Cluster,
-    session: &Session,
-    frames: &mut Vec<Inbound>,
-) {
+pub(super) fn deliver(core: &Arc<NodeCore>, cluster: &Cluster, session: &Session, frames: &Frames) {
     let arbiters = core.arbiters();
-    let mut batches: Vec<Vec<Inbound>> = arbiters.iter().map(|_| Vec::new()).collect();
-    for frame in frames.drain(..) {
-        match frame.class {
+    let mut batches: Vec<VecDeque<Message>> = arbiters.iter().map(|_| VecDeque::new()).collect();
+    for Inbound { ticket, class, target, payload } in frames {
+        let payload = payload.to_bytes();
+        match class {
             Class::Message => {
-                batches[(frame.target % arbiters.len() as u64) as usize].push(frame);
+                let batch = &mut batches[(target % arbiters.len() as u64) as usize];
+                batch.push_back(Message { ticket, target, payload });
             }
-            Class::Answer => answer(core, cluster, session.peer(), &frame),
+            Class::Answer => answer(core, cluster, session.peer(), target, &payload),
         }
     }
-    for (arbiter, batch) in arbiters.iter().zip(batches) {
-        if batch.is_empty() {
+    for (arbiter, messages) in arbiters.iter().zip(batches) {
+        if messages.is_empty() {
             continue;
         }
-        let frames = batch.into();
-        let mut batch = Batch { core: Arc::clone(core), session: session.clone(), frames };
+        let mut batch = Batch { core: Arc::clone(core), session: session.clone(), messages };
         let job = Box::new(move |residents: &Residents| {
-            while let Some((origin, inbound)) = batch.next() {
-                receive(&batch.core, residents, origin, inbound.target, inbound.payload);
+            while let Some((origin, Message { target, payload, .. })) = batch.next() {
+                receive(&batch.core, residents, origin, target, payload);
             }
         });
         // A job that comes back is dropped, and its frames are turned away.
@@ -57,20 +54,26 @@ pub(super) fn deliver(
 struct Batch {
     core: Arc<NodeCore>,
     session: Session,
-    frames: VecDeque<Inbound>,
+    messages: VecDeque<Message>,
+}
+
+struct Message {
+    ticket: Receipt,
+    target: u64,
+    payload: Bytes,
 }
 
 impl Batch {
-    fn next(&mut self) -> Option<(Origin, Inbound)> {
-        let inbound = self.frames.pop_front()?;
-        Some((Origin::There(self.session.clone(), inbound.ticket), inbound))
+    fn next(&mut self) -> Option<(Origin, Message)> {
+        let message = self.messages.pop_front()?;
+        Some((Origin::There(self.session.clone(), message.ticket), message))
     }
 }
 
 impl Drop for Batch {
     /// The node is shutting down: its entities are elsewhere soon, its actors nowhere.
     fn drop(&mut self) {
-        while let Some((origin, Inbound { target, payload, .. })) = self.next() {
+        while let Some((origin, Message { target, payload, .. })) = self.next() {
             let origin = match origin {
                 Origin::There(session, receipt) if Head::is_of_a_watch(&payload) => {
                     watch::turn_away(&session, receipt, target, &payload);
@@ -91,7 +94,7 @@ impl Drop for Batch {
 }
 
 /// Hands over a message that came back to this node, which owns its target now.
-pub(super) fn deliver_here(core: &Arc<NodeCore>, target: u64, payload: bytes::Bytes) {
+pub(super) fn deliver_here(core: &Arc<NodeCore>, target: u64, payload: Bytes) {
     let arbiters = core.arbiters();
     let (theirs, kept) = (Arc::clone(core), payload.clone());
     let job = Box::new(move |residents: &Residents| {
@@ -110,7 +113,7 @@ pub(crate) fn receive(
     residents: &Residents,
     origin: Origin,
     target: u64,
-    payload: bytes::Bytes,
+    payload: Bytes,
 ) {
     let origin = match origin {
         Origin::There(session, receipt) if Head::is_of_a_watch(&payload) => {
@@ -139,8 +142,7 @@ pub(crate) fn receive(
     }
 }
 
-fn answer(core: &Arc<NodeCore>, cluster: &Cluster, from: &PeerId, frame: &Inbound) {
-    let payload = &frame.payload;
+fn answer(core: &Arc<NodeCore>, cluster: &Cluster, from: &PeerId, target: u64, payload: &Bytes) {
     match Head::take(payload) {
         Ok((Head::Reply { correlation }, body)) => {
             let body = payload.slice_ref(body);
@@ -149,11 +151,11 @@ fn answer(core: &Arc<NodeCore>, cluster: &Cluster, from: &PeerId, frame: &Inboun
         Ok((Head::Unknown { correlation, reason }, told)) => {
             let reason = UnknownReason::from_wire(reason);
             match correlation {
-                0 => unknown_tell(core, from, frame.target, reason, told),
+                0 => unknown_tell(core, from, target, reason, told),
                 _ => cluster.pending.answer(from, correlation, Answer::Unknown(reason)),
             }
         }
-        Ok((Head::Moved, body)) => core.redirect(frame.target, &payload.slice_ref(body)),
+        Ok((Head::Moved, body)) => core.redirect(target, &payload.slice_ref(body)),
         // Reserved for later releases, which ask first whether they are understood.
         Ok(_) => {}
         Err(error) => {

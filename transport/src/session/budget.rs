@@ -145,3 +145,84 @@ impl Budget {
         self.used.get()
     }
 }
+
+/// What was taken of a budget at once, for messages to come. What is left of it must be given back.
+#[derive(Debug)]
+pub(crate) struct Prepaid<'a> {
+    budget: &'a Budget,
+    messages: u64,
+    bytes: u64,
+}
+
+impl<'a> Prepaid<'a> {
+    /// Nothing: each message takes its own.
+    pub(crate) fn nothing(budget: &'a Budget) -> Self {
+        Self { budget, messages: 0, bytes: 0 }
+    }
+
+    /// All that some messages take, or nothing if there is no room for all.
+    pub(super) fn take(budget: &'a Budget, messages: u64, bytes: u64) -> Self {
+        let before = budget.used.add(messages, bytes);
+        let fits =
+            before.0 + messages <= budget.messages_limit && before.1 + bytes <= budget.bytes_limit;
+        let mut prepaid = Self { budget, messages, bytes };
+        if !fits {
+            prepaid.give_back();
+        }
+        prepaid
+    }
+
+    /// The budget it was taken of.
+    pub(super) fn budget(&self) -> &'a Budget {
+        self.budget
+    }
+
+    /// Takes one message of `bytes`, of what was taken before if there is any.
+    pub(super) fn try_take(&mut self, bytes: u64) -> bool {
+        if self.messages == 0 || self.bytes < bytes {
+            return self.budget.try_take(bytes);
+        }
+        self.messages -= 1;
+        self.bytes -= bytes;
+        true
+    }
+
+    /// Gives back what is left. Returns whether there was any.
+    pub(super) fn give_back(&mut self) -> bool {
+        let left = (std::mem::take(&mut self.messages), std::mem::take(&mut self.bytes));
+        self.budget.give_back(left.0, left.1);
+        left.0 > 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_taken_before_serves_until_it_is_used_up() {
+        let budget = Budget::new(4, 100, 0);
+        let mut prepaid = Prepaid::take(&budget, 3, 60);
+        assert_eq!(budget.used(), (3, 60));
+        assert!(prepaid.try_take(20) && prepaid.try_take(30));
+        assert_eq!(budget.used(), (3, 60));
+        assert!(prepaid.try_take(20), "more than is left: of the budget itself");
+        assert_eq!(budget.used(), (4, 80));
+        assert!(!budget.try_take(1) && budget.take_short());
+        assert!(prepaid.give_back() && !prepaid.give_back());
+        assert_eq!(budget.used(), (3, 70));
+    }
+
+    #[test]
+    fn more_than_there_is_room_for_is_not_taken() {
+        let budget = Budget::new(4, 100, 0);
+        for (messages, bytes) in [(5, 10), (4, 101)] {
+            assert!(!Prepaid::take(&budget, messages, bytes).give_back());
+            assert_eq!(budget.used(), (0, 0));
+        }
+        assert!(Prepaid::take(&budget, 4, 100).give_back());
+        let mut alone = Prepaid::nothing(&budget);
+        assert!(alone.try_take(1_000), "the first one always has room");
+        assert!(!alone.try_take(1));
+    }
+}

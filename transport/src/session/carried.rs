@@ -355,14 +355,14 @@ impl Session {
     }
 
     /// A closing session may have come to its end.
-    fn look_at_close(&self) {
+    pub(super) fn look_at_close(&self) {
         if self.0.closing.load(Ordering::Acquire) && self.is_settled() {
             self.0.control_ready.notify_one();
             self.0.closed_changed.notify_waiters();
         }
     }
 
-    fn wake_waiters(&self, mut wake: Vec<Waker>) {
+    pub(super) fn wake_waiters(&self, mut wake: Vec<Waker>) {
         if self.0.budget.take_short() {
             for out in &self.0.outgoing {
                 lock(&out.lane).wake_all(&mut wake);

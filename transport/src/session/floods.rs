@@ -69,9 +69,10 @@ impl<'a> Lane<'a> {
 /// Rejects what arrived; returns how much that was.
 fn reject(session: &Session, arrived: &mut Arrived) -> u64 {
     let rejected = arrived.frames.len() as u64;
-    for inbound in arrived.frames.drain(..) {
+    for inbound in &arrived.frames {
         session.reject(inbound.ticket, inbound.target, 1, Later::Deliver);
     }
+    arrived.frames.clear();
     rejected
 }
 

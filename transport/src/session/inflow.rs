@@ -1,14 +1,15 @@
 //! A session's messages on their way in: what is held to the peer's budget, parked, or still coming in
 //! on a stream of its own.
 
-use std::sync::atomic::Ordering;
+use std::{ops::Range, sync::atomic::Ordering};
 
 use bytes::Bytes;
 
 use super::{
-    Arrived, Class, Errand, Inbound, Later, Receipt, Session, Shape,
+    Arrived, Class, Errand, Frames, Later, Receipt, Session, Shape,
     buffers::Buffers,
     bulk::{BulkIn, Coming, Gone, Pulled},
+    frames::Parcel,
     lock,
     parking::Parking,
     reader::budget_bytes,
@@ -81,38 +82,47 @@ impl Session {
 
     /// A message has arrived: it is delivered, parked, or rejected since an earlier one was.
     #[inline]
-    pub(super) fn offer(&self, inbound: Inbound, out: &mut Vec<Inbound>) {
+    pub(super) fn offer(
+        &self,
+        ticket: Receipt,
+        target: u64,
+        bytes: &Bytes,
+        payload: Range<usize>,
+        out: &mut Frames,
+    ) {
+        let class = Class::Message;
         let is_free = !self.0.is_inflow_busy.load(Ordering::Acquire)
             && !self.0.budget.has_many_answers()
-            && !self.refuses_any(inbound.ticket.lane);
+            && !self.refuses_any(ticket.lane);
         if is_free {
-            out.push(inbound);
+            out.push(ticket, class, target, bytes, payload);
         } else {
-            self.offer_in_turn(inbound, out);
+            let payload = bytes.slice(payload);
+            self.offer_in_turn(Parcel { ticket, class, target, payload }, out);
         }
     }
 
-    fn offer_in_turn(&self, inbound: Inbound, out: &mut Vec<Inbound>) {
+    fn offer_in_turn(&self, parcel: Parcel, out: &mut Frames) {
         if self.0.budget.has_many_answers() {
             self.0.is_inflow_busy.store(true, Ordering::Release);
             lock(&self.0.inflow).parking.shut();
         }
         let whole = if self.0.is_inflow_busy.load(Ordering::Acquire) {
-            lock(&self.0.inflow).parking.offer(inbound)
+            lock(&self.0.inflow).parking.offer(parcel)
         } else {
-            Some(inbound)
+            Some(parcel)
         };
-        if let Some(inbound) = whole {
-            self.deliver(inbound, out);
+        if let Some(parcel) = whole {
+            self.deliver(parcel, out);
         }
     }
 
-    fn deliver(&self, inbound: Inbound, out: &mut Vec<Inbound>) {
-        let Inbound { ticket, target, .. } = inbound;
+    fn deliver(&self, parcel: Parcel, out: &mut Frames) {
+        let Parcel { ticket, target, .. } = parcel;
         match self.refusal(ticket, target) {
             // Its sender has not seen yet that an earlier one did not run.
             Some(reason) => self.reject(ticket, target, reason, Later::Reject(reason)),
-            None => out.push(inbound),
+            None => out.push_parcel(parcel),
         }
     }
 
@@ -212,16 +222,16 @@ impl Session {
     /// A bulk message is complete, or will never be.
     fn take_bulk(&self, id: u64, coming: Coming, payload: Option<Bytes>, arrived: &mut Arrived) {
         let Coming { ticket, class, target, .. } = coming;
-        let inbound = payload.map(|payload| Inbound { ticket, class, target, payload });
+        let parcel = payload.map(|payload| Parcel { ticket, class, target, payload });
         match class {
             Class::Answer => {
                 self.settle(ticket);
-                arrived.frames.extend(inbound);
+                parcel.into_iter().for_each(|parcel| arrived.frames.push_parcel(parcel));
             }
             Class::Message => {
                 let mut out = Vec::new();
-                lock(&self.0.inflow).parking.complete(target, id, inbound, &mut out);
-                out.into_iter().for_each(|inbound| self.deliver(inbound, &mut arrived.frames));
+                lock(&self.0.inflow).parking.complete(target, id, parcel, &mut out);
+                out.into_iter().for_each(|parcel| self.deliver(parcel, &mut arrived.frames));
             }
         }
         self.look_at_inflow();
@@ -250,7 +260,7 @@ impl Session {
         let mut out = Vec::new();
         inflow.parking.open(&mut out);
         drop(inflow);
-        out.into_iter().for_each(|inbound| self.deliver(inbound, &mut arrived.frames));
+        out.into_iter().for_each(|parcel| self.deliver(parcel, &mut arrived.frames));
         self.look_at_inflow();
     }
 

@@ -19,7 +19,7 @@ use bytes::Bytes;
 
 use super::{
     Receipt,
-    budget::Budget,
+    budget::{Budget, Prepaid},
     records::{Record, Records, State},
     settled::{self, SettledRanges},
     target::{Limits, Pause, Target, Targets},
@@ -163,15 +163,16 @@ impl Outgoing {
         &mut self,
         frame: &Frame<'_>,
         ticket: Option<Ticket>,
-        budget: &Budget,
+        prepaid: &mut Prepaid<'_>,
     ) -> Result<Pushed, PushRefusal> {
         self.check_intake(frame.class)?;
+        let budget = prepaid.budget();
         let bytes = frame.bytes();
         let wake_writer = self.open.is_empty();
         let is_answer = frame.class == Class::Answer;
         let (state, next) = match frame.class {
             Class::Message => {
-                let next = self.take_room(frame, ticket, budget)?;
+                let next = self.take_room(frame, ticket, prepaid)?;
                 // What follows was sent in the knowledge of all rejections so far.
                 self.tell_rejections(budget);
                 (State::Message, next)
@@ -213,7 +214,7 @@ impl Outgoing {
         &mut self,
         frame: &Frame<'_>,
         ticket: Option<Ticket>,
-        budget: &Budget,
+        prepaid: &mut Prepaid<'_>,
     ) -> Result<Option<Waker>, PushRefusal> {
         let (target, bytes) = (frame.target, frame.bytes());
         // Of a bulk message the lane itself carries next to nothing.
@@ -226,7 +227,7 @@ impl Outgoing {
         };
         let may_try = is_first && entry.has_room(bytes, limits);
         self.short |= may_try && !has_lane_room;
-        if !may_try || !has_lane_room || !budget.try_take(bytes) {
+        if !may_try || !has_lane_room || !prepaid.try_take(bytes) {
             self.forget_idle(target);
             return Err(PushRefusal::Full);
         }

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::Inbound;
+use super::frames::Parcel;
 
 #[derive(Debug, Default)]
 pub(super) struct Parking {
@@ -18,24 +18,24 @@ pub(super) struct Parking {
 
 #[derive(Debug)]
 enum Parked {
-    Whole(Inbound),
+    Whole(Parcel),
     /// Still coming in.
     Bulk(u64),
 }
 
 impl Parking {
     /// A whole message has come. Gives it back if it can be delivered at once.
-    pub(super) fn offer(&mut self, inbound: Inbound) -> Option<Inbound> {
+    pub(super) fn offer(&mut self, parcel: Parcel) -> Option<Parcel> {
         if self.shut {
-            self.targets.entry(inbound.target).or_default().push_back(Parked::Whole(inbound));
+            self.targets.entry(parcel.target).or_default().push_back(Parked::Whole(parcel));
             return None;
         }
-        match self.targets.get_mut(&inbound.target) {
+        match self.targets.get_mut(&parcel.target) {
             Some(line) => {
-                line.push_back(Parked::Whole(inbound));
+                line.push_back(Parked::Whole(parcel));
                 None
             }
-            None => Some(inbound),
+            None => Some(parcel),
         }
     }
 
@@ -49,14 +49,14 @@ impl Parking {
         &mut self,
         target: u64,
         id: u64,
-        inbound: Option<Inbound>,
-        out: &mut Vec<Inbound>,
+        parcel: Option<Parcel>,
+        out: &mut Vec<Parcel>,
     ) {
         let Some(line) = self.targets.get_mut(&target) else { return };
         let is_it = |parked: &Parked| matches!(parked, Parked::Bulk(other) if *other == id);
         let Some(at) = line.iter().position(is_it) else { return };
-        match inbound {
-            Some(inbound) => line[at] = Parked::Whole(inbound),
+        match parcel {
+            Some(parcel) => line[at] = Parked::Whole(parcel),
             None => _ = line.remove(at),
         }
         if !self.shut {
@@ -73,7 +73,7 @@ impl Parking {
     }
 
     /// Delivers again. Appends what can be delivered now.
-    pub(super) fn open(&mut self, out: &mut Vec<Inbound>) {
+    pub(super) fn open(&mut self, out: &mut Vec<Parcel>) {
         if std::mem::take(&mut self.shut) {
             self.targets.retain(|_, line| {
                 drain(line, out);
@@ -92,10 +92,10 @@ impl Parking {
     }
 }
 
-fn drain(line: &mut VecDeque<Parked>, out: &mut Vec<Inbound>) {
+fn drain(line: &mut VecDeque<Parked>, out: &mut Vec<Parcel>) {
     while let Some(Parked::Whole(_)) = line.front() {
-        if let Some(Parked::Whole(inbound)) = line.pop_front() {
-            out.push(inbound);
+        if let Some(Parked::Whole(parcel)) = line.pop_front() {
+            out.push(parcel);
         }
     }
 }
@@ -107,13 +107,13 @@ mod tests {
     use super::*;
     use crate::session::{Class, Receipt};
 
-    fn message(target: u64, sequence: u64) -> Inbound {
+    fn message(target: u64, sequence: u64) -> Parcel {
         let ticket = Receipt { lane: 0, sequence, bytes: 0 };
-        Inbound { ticket, class: Class::Message, target, payload: Bytes::new() }
+        Parcel { ticket, class: Class::Message, target, payload: Bytes::new() }
     }
 
-    fn sequences(out: &mut Vec<Inbound>) -> Vec<u64> {
-        out.drain(..).map(|inbound| inbound.ticket.sequence).collect()
+    fn sequences(out: &mut Vec<Parcel>) -> Vec<u64> {
+        out.drain(..).map(|parcel| parcel.ticket.sequence).collect()
     }
 
     #[test]

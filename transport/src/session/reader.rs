@@ -6,17 +6,17 @@
 
 use bytes::{Buf as _, Bytes, BytesMut};
 
-use super::{Class, Inbound, Receipt, Session, Unsettled, inflow::Holding, urgency::Urgency};
+use super::{Class, Frames, Receipt, Session, Unsettled, inflow::Holding, urgency::Urgency};
 use crate::wire::{
     WireError,
-    lane::{BULK_STREAM, HEAD_LONGEST, LaneFrame},
+    lane::{BULK_STREAM, Front, HEAD_LONGEST, LaneFrame},
     varint,
 };
 
 /// What arrived and is to be passed on, in order.
 #[derive(Debug, Default)]
 pub(crate) struct Arrived {
-    pub(crate) frames: Vec<Inbound>,
+    pub(crate) frames: Frames,
     /// Our own frames that the peer rejected, with the lane and the reason. Once the sender of one
     /// has been told, [`Session::rejection_seen`] is to follow.
     pub(crate) rejected: Vec<(u16, Option<Unsettled>, u8)>,
@@ -195,10 +195,10 @@ impl<'a> Turn<'a> {
         at: usize,
         limit: u64,
     ) -> Result<Option<usize>, WireError> {
-        let Some((frame, length)) = LaneFrame::take_at(bytes, at, limit)? else { return Ok(None) };
+        let Some((front, length)) = LaneFrame::take_at(bytes, at, limit)? else { return Ok(None) };
         // One that came before was taken then.
         if self.place.sequence > self.known {
-            self.take(frame)?;
+            self.take(bytes, front)?;
         }
         self.place.sequence += 1;
         self.bytes += length as u64;
@@ -206,22 +206,21 @@ impl<'a> Turn<'a> {
     }
 
     #[inline]
-    fn take(&mut self, frame: LaneFrame) -> Result<(), WireError> {
+    fn take(&mut self, bytes: &Bytes, front: Front) -> Result<(), WireError> {
         let Self { session, place, .. } = *self;
-        match frame {
-            LaneFrame::Message { target, payload } => {
+        let frames = &mut self.arrived.frames;
+        match front {
+            Front::Message { target, payload } => {
                 let ticket = self.holding.take(place, payload.len() as u64)?;
-                let class = Class::Message;
-                session.offer(Inbound { ticket, class, target, payload }, &mut self.arrived.frames);
+                session.offer(ticket, target, bytes, payload, frames);
                 Ok(())
             }
-            LaneFrame::Answer { target, payload } => {
+            Front::Answer { target, payload } => {
                 self.settled.push(place);
-                let class = Class::Answer;
-                self.arrived.frames.push(Inbound { ticket: place, class, target, payload });
+                frames.push(place, Class::Answer, target, bytes, payload);
                 Ok(())
             }
-            frame => self.take_rarer(frame),
+            Front::Rarer(frame) => self.take_rarer(frame),
         }
     }
 
@@ -248,7 +247,8 @@ impl<'a> Turn<'a> {
             LaneFrame::Seen { count } => session.handle_seen(place, count),
             // They are behind a capability that this release does not offer.
             LaneFrame::Flush { .. } | LaneFrame::Flushed { .. } => Err(WireError::Malformed),
-            LaneFrame::Message { .. } | LaneFrame::Answer { .. } => self.take(frame),
+            // They are never among the rarer ones.
+            LaneFrame::Message { .. } | LaneFrame::Answer { .. } => Err(WireError::Malformed),
         }
     }
 }

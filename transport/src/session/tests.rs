@@ -2,6 +2,7 @@
 //! one outcome.
 
 mod marks;
+mod together;
 
 use std::{
     sync::{
@@ -15,8 +16,8 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use proptest::prelude::*;
 
 use super::{
-    Arrived, Budget, Buffers, Class, Frame, Inbound, Incoming, Later, Limits, Outgoing,
-    PushRefusal, Receipt, SendError, Session, Shape,
+    Arrived, Budget, Buffers, Class, Frame, Frames, Incoming, Later, Limits, Outgoing, PushRefusal,
+    Receipt, SendError, Session, Shape, budget::Prepaid,
 };
 use crate::{
     identity::{NodeName, PeerId},
@@ -82,7 +83,7 @@ impl Pair {
         let mut payload = token.to_le_bytes().to_vec();
         payload.resize(8 + length, 0);
         let frame = Frame { class, target, token, payload: &payload, bulk: None };
-        match self.outgoing.push(&frame, None, &self.budget) {
+        match self.outgoing.push(&frame, None, &mut Prepaid::nothing(&self.budget)) {
             Ok(_) => self.sent.push(token),
             Err(PushRefusal::Full) => assert_eq!(class, Class::Message),
             Err(refusal) => panic!("nobody ended it: {refusal:?}"),
@@ -227,13 +228,17 @@ fn session() -> Session {
 }
 
 fn session_of(messages_limit: u64) -> Session {
+    session_with(messages_limit, 10_000)
+}
+
+fn session_with(messages_limit: u64, bytes_limit: u64) -> Session {
     let peer = |name| PeerId { name: NodeName::new(name).expect("a name"), incarnation: 1 };
     let shape = Shape {
         lanes_out: 2,
         lanes_in: 2,
         limits: LIMITS,
         messages_limit,
-        bytes_limit: 10_000,
+        bytes_limit,
         answer_bytes: 400,
         accepts: Accepts { messages: 6, bytes: 10_000, longest: 2_000 },
         message_limit: 2_000,
@@ -451,20 +456,18 @@ fn a_paused_target_takes_nothing_and_stalls_nobody_until_it_is_resumed() {
 fn answers_are_bounded_and_hold_up_messages_before_they_come_there() {
     let session = session();
     let mut arrived = Arrived::default();
-    let message = |sequence| Inbound {
-        ticket: Receipt { lane: 0, sequence, bytes: 0 },
-        class: Class::Message,
-        target: sequence,
-        payload: Bytes::new(),
+    let offer = |sequence, frames: &mut Frames| {
+        let ticket = Receipt { lane: 0, sequence, bytes: 0 };
+        session.offer(ticket, sequence, &Bytes::new(), 0..0, frames);
     };
     let answer = |length: usize| session.try_send(Class::Answer, 1, 0, &vec![0; length]);
-    session.offer(message(1), &mut arrived.frames);
+    offer(1, &mut arrived.frames);
     assert_eq!(arrived.frames.len(), 1);
     for _ in 0..3 {
         assert_eq!(answer(90), Ok(()));
     }
     // 327 of 400 bytes: more than half.
-    session.offer(message(2), &mut arrived.frames);
+    offer(2, &mut arrived.frames);
     assert_eq!(arrived.frames.len(), 1, "it waits");
     assert_eq!(answer(90), Err(SendError::Full));
     for _ in 0..10 {

@@ -57,6 +57,38 @@ pub(crate) fn put_payload(answer: bool, target: u64, payload: &[u8], out: &mut V
     out.extend_from_slice(payload);
 }
 
+/// A frame as it lies in the bytes that came: of a payload, where it begins and ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Front {
+    Message { target: u64, payload: Range<usize> },
+    Answer { target: u64, payload: Range<usize> },
+    Rarer(LaneFrame),
+}
+
+impl Front {
+    /// What a frame says, whose kind is the first of these bytes.
+    ///
+    /// # Errors
+    ///
+    /// When it is no frame.
+    #[inline]
+    fn parse(bytes: &Bytes, Range { start, end }: Range<usize>) -> Result<Self, WireError> {
+        let Some((&kind, rest)) = bytes[start..end].split_first() else {
+            return Err(WireError::Malformed);
+        };
+        if kind != MESSAGE && kind != ANSWER {
+            return Ok(Self::Rarer(LaneFrame::parse_rarer(bytes.slice(start..end))?));
+        }
+        let target = u64::from_le_bytes(*rest.first_chunk().ok_or(WireError::Malformed)?);
+        let payload = start + 1 + size_of::<u64>()..end;
+        Ok(if kind == MESSAGE {
+            Self::Message { target, payload }
+        } else {
+            Self::Answer { target, payload }
+        })
+    }
+}
+
 impl LaneFrame {
     /// Appends the frame.
     pub(crate) fn put(&self, out: &mut Vec<u8>) {
@@ -96,8 +128,7 @@ impl LaneFrame {
         out.extend_from_slice(&body);
     }
 
-    /// Takes the whole frame that begins at a place, with its length; `None` while bytes are
-    /// missing.
+    /// The whole frame that begins at a place, with its length; `None` while bytes are missing.
     ///
     /// # Errors
     ///
@@ -107,21 +138,29 @@ impl LaneFrame {
         bytes: &Bytes,
         at: usize,
         limit: u64,
-    ) -> Result<Option<(Self, usize)>, WireError> {
+    ) -> Result<Option<(Front, usize)>, WireError> {
         let Some(whole) = Self::length(&bytes[at..], limit)? else { return Ok(None) };
         if bytes.len() - at < whole.end {
             return Ok(None);
         }
-        let frame = Self::parse(bytes.slice(at + whole.start..at + whole.end))?;
-        Ok(Some((frame, whole.end)))
+        let front = Front::parse(bytes, at + whole.start..at + whole.end)?;
+        Ok(Some((front, whole.end)))
     }
 
     /// Takes a whole frame from the front.
     #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn take(bytes: &mut Bytes, limit: u64) -> Result<Option<Self>, WireError> {
-        let Some((frame, length)) = Self::take_at(bytes, 0, limit)? else { return Ok(None) };
-        bytes.advance(length);
-        Ok(Some(frame))
+        let Some((front, length)) = Self::take_at(bytes, 0, limit)? else { return Ok(None) };
+        let bytes = bytes.split_to(length);
+        Ok(Some(match front {
+            Front::Message { target, payload } => {
+                Self::Message { target, payload: bytes.slice(payload) }
+            }
+            Front::Answer { target, payload } => {
+                Self::Answer { target, payload: bytes.slice(payload) }
+            }
+            Front::Rarer(frame) => frame,
+        }))
     }
 
     /// Where the frame at the front begins, after its length, and ends; `None` while that is not
@@ -133,26 +172,6 @@ impl LaneFrame {
         }
         let length = usize::try_from(length).map_err(|_| WireError::Malformed)?;
         Ok(Some(head..head + length))
-    }
-
-    /// What a frame says, without its length.
-    ///
-    /// # Errors
-    ///
-    /// When it is no frame.
-    #[inline]
-    fn parse(mut body: Bytes) -> Result<Self, WireError> {
-        let Some((&kind, rest)) = body.split_first() else { return Err(WireError::Malformed) };
-        if kind != MESSAGE && kind != ANSWER {
-            return Self::parse_rarer(body);
-        }
-        let target = u64::from_le_bytes(*rest.first_chunk().ok_or(WireError::Malformed)?);
-        body.advance(1 + size_of::<u64>());
-        Ok(if kind == MESSAGE {
-            Self::Message { target, payload: body }
-        } else {
-            Self::Answer { target, payload: body }
-        })
     }
 
     fn parse_rarer(mut body: Bytes) -> Result<Self, WireError> {

@@ -10,8 +10,8 @@ use std::{
 };
 
 use actix_cluster_transport::{
-    Bound, Clock, ClusterName, ConnectError, Credentials, Events, Inbound, NodeName, PeerId,
-    Random, Refusal, Session, Transport, TransportConfig, Unsettled,
+    Bound, Clock, ClusterName, ConnectError, Credentials, Events, Frames, NodeName, PeerId, Random,
+    Refusal, Session, Transport, TransportConfig, Unsettled,
     authority::{CertificateAuthority, IssuedPem},
     simulation::SimulatedNetwork,
     tls::{Refuser, TlsFailure, TlsReason},
@@ -79,8 +79,8 @@ impl Events for Seen {
 
     fn link_down(&self, _: &Session) {}
 
-    fn deliver(&self, session: &Session, frames: &mut Vec<Inbound>) {
-        for frame in frames.drain(..) {
+    fn deliver(&self, session: &Session, frames: &Frames) {
+        for frame in frames {
             let number = u32::from_le_bytes(frame.payload[..4].try_into().expect("four"));
             self.arrived.borrow_mut().push((session.peer().name.to_string(), number));
             session.settle(frame.ticket);

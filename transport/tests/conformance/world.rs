@@ -12,8 +12,8 @@ use std::{
 };
 
 use actix_cluster_transport::{
-    Bound, Class, Clock, ClusterName, ConnectError, Events, Inbound, Later, NodeName, PeerId,
-    Random, Receipt, Refusal, Session, Transport, TransportConfig, Unsettled,
+    Bound, Class, Clock, ClusterName, ConnectError, Events, Frames, Inbound, Later, NodeName,
+    PeerId, Random, Receipt, Refusal, Session, Transport, TransportConfig, Unsettled,
     development::Authority,
     simulation::{Link, SimulatedNetwork},
     socket::{Faulty, Network, Udp, Way},
@@ -385,10 +385,10 @@ impl Events for Seen {
 
     fn link_down(&self, _: &Session) {}
 
-    fn deliver(&self, session: &Session, frames: &mut Vec<Inbound>) {
-        for Inbound { ticket, class, target, payload } in frames.drain(..) {
+    fn deliver(&self, session: &Session, frames: &Frames) {
+        for Inbound { ticket, class, target, payload } in frames {
             let from = session.peer().clone();
-            let arrived = Arrived { from, target, payload: payload.clone() };
+            let arrived = Arrived { from, target, payload: payload.to_bytes() };
             if class == Class::Answer {
                 self.answers.borrow_mut().push(arrived);
                 continue;

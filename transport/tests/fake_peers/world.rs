@@ -10,7 +10,7 @@ use std::{
 };
 
 use actix_cluster_transport::{
-    Bound, Clock, ClusterName, ConnectError, Events, Inbound, NodeName, PeerId, Random, Refusal,
+    Bound, Clock, ClusterName, ConnectError, Events, Frames, NodeName, PeerId, Random, Refusal,
     Session, Transport, TransportConfig, Unsettled, development::Authority,
     simulation::SimulatedNetwork,
 };
@@ -169,12 +169,12 @@ impl Events for Seen {
 
     fn link_down(&self, _: &Session) {}
 
-    fn deliver(&self, session: &Session, frames: &mut Vec<Inbound>) {
-        for frame in frames.drain(..) {
+    fn deliver(&self, session: &Session, frames: &Frames) {
+        for frame in frames {
             if !self.hold.get() {
                 session.settle(frame.ticket);
             }
-            self.arrived.borrow_mut().push((frame.target, frame.payload));
+            self.arrived.borrow_mut().push((frame.target, frame.payload.to_bytes()));
         }
     }
 

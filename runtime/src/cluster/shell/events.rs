@@ -1,7 +1,7 @@
 //! What the transport tells the cluster's thread.
 
 use actix_cluster_transport::{
-    ConnectError, Events, Inbound, NodeName, PACKETS_LIMIT, PeerId, Refusal, Session, Unsettled,
+    ConnectError, Events, Frames, NodeName, PACKETS_LIMIT, PeerId, Refusal, Session, Unsettled,
 };
 
 use super::{LEAVE_GRACE, Shell, Told};
@@ -68,7 +68,7 @@ impl Events for Shell {
         }
     }
 
-    fn deliver(&self, session: &Session, frames: &mut Vec<Inbound>) {
+    fn deliver(&self, session: &Session, frames: &Frames) {
         inbound::deliver(&self.core, &self.cluster, session, frames);
     }
 

@@ -632,7 +632,7 @@ impl World {
             message.fates.push(Fate::Rejected { at: self.time, reason });
             session.rejection_seen(lane);
         }
-        for Inbound { ticket, class, target, payload } in arrived.frames {
+        for Inbound { ticket, class, target, payload } in &arrived.frames {
             let token = u64::from_le_bytes(payload[..8].try_into().expect("eight bytes"));
             if class == Class::Answer {
                 self.answers.get_mut(&token).expect("sent").1 += 1;
