@@ -112,6 +112,9 @@ impl Session {
                 Ok(Some(bytes)) => {
                     if self.0.untold.is_due() {
                         self.0.lane_written.notify_waiters();
+                    } else if self.0.untold.waits() {
+                        // In the same packet, since who collects them comes before who sends it.
+                        self.tell_marks(Urgency::Along);
                     }
                     return Ok(bytes);
                 }

@@ -1,8 +1,9 @@
 //! When the peer is to be told of marks: at once, or with what goes to it next.
 //!
 //! A mark in a packet of its own costs both ends a system call. What frees a sender's budget is told
-//! at once. What only says that bytes and answers have arrived may wait for [`LATEST`], unless a
-//! sender of this end waits for room: what was told may give it some.
+//! at once. What only says that bytes and answers have arrived may wait for [`LATEST`], or until a
+//! lane is written, whose packet has room for it; unless a sender of this end waits for room: what
+//! was told may give it some.
 
 use std::{
     sync::atomic::{AtomicU8, Ordering},
@@ -21,7 +22,9 @@ pub(super) const UNTOLD_BYTES: u64 = 32 * 1024;
 #[repr(u8)]
 pub(super) enum Urgency {
     Later = 1,
-    Now = 2,
+    /// A lane is being written: in its packet.
+    Along = 2,
+    Now = 3,
 }
 
 /// Marks that have changed and were not collected.
@@ -39,9 +42,10 @@ impl Untold {
             && self.0.fetch_max(urgency as u8, Ordering::AcqRel) < urgency as u8
     }
 
-    /// Takes the word, if marks are due: at once, or `with` something else that goes to the peer.
+    /// Takes the word, if marks are due: at once, along with a lane, or `with` something else that
+    /// goes to the peer.
     pub(super) fn take(&self, with: bool) -> bool {
-        let least = if with { Urgency::Later } else { Urgency::Now };
+        let least = if with { Urgency::Later } else { Urgency::Along };
         self.0.load(Ordering::Acquire) >= least as u8 && self.0.swap(0, Ordering::AcqRel) > 0
     }
 
@@ -70,5 +74,13 @@ mod tests {
         assert!(untold.tell(Urgency::Later) && !untold.is_due() && untold.tell(Urgency::Now));
         assert!(untold.is_due() && !untold.waits() && !untold.tell(Urgency::Later));
         assert!(untold.take(false) && !untold.take(true) && !untold.is_due());
+    }
+
+    #[test]
+    fn what_goes_along_with_a_lane_is_taken_without_waiting_for_others() {
+        let untold = Untold::default();
+        assert!(untold.tell(Urgency::Later) && untold.tell(Urgency::Along));
+        assert!(!untold.is_due() && !untold.waits() && !untold.tell(Urgency::Later));
+        assert!(untold.take(false) && !untold.take(true));
     }
 }

@@ -51,6 +51,26 @@ async fn marks_that_are_due_go_along_with_a_lane_that_is_written_in_the_same_tur
     assert_eq!(session.control(CARRIER, &clock).await, Ok(vec![3, 0, 1, 2]), "or by themselves");
 }
 
+#[tokio::test(start_paused = true)]
+async fn marks_that_may_wait_go_along_with_the_next_lane_that_is_written() {
+    let (session, clock) = (session(), crate::Clock::default());
+    session.handle_frames(1, 1, 1, 9).expect("no gap");
+    let (was_woken, waker) = woken();
+    let mut task = std::task::Context::from_waker(&waker);
+    let mut writer = std::pin::pin!(session.control(CARRIER, &clock));
+    // Once lets others go first, and once more begins to wait.
+    assert!(writer.as_mut().poll(&mut task).is_pending());
+    tokio::task::yield_now().await;
+    assert!(writer.as_mut().poll(&mut task).is_pending());
+    was_woken.store(false, Ordering::Relaxed);
+    assert_eq!(session.try_send(Class::Message, 2, 0, b"x"), Ok(()));
+    assert!(!was_woken.load(Ordering::Relaxed));
+    session.batch(CARRIER, 0).await.expect("not replaced");
+    assert!(was_woken.load(Ordering::Relaxed), "before the batch is written");
+    let told = std::task::Poll::Ready(Ok(RECEIVED.to_vec()));
+    assert_eq!(writer.as_mut().poll(&mut task), told, "without a turn for others");
+}
+
 #[test]
 fn a_sender_that_was_turned_away_hurries_what_is_told() {
     let session = session_of(1);
