@@ -154,7 +154,7 @@ impl Events for Watch {
                     session.settle(ticket);
                     self.has_flowed.store(true, Ordering::Release);
                 }
-                Class::Message => session.answer(ticket, target, &payload).expect("it is short"),
+                Class::Message => session.answer(ticket, target, payload).expect("it is short"),
             }
         }
     }

@@ -263,7 +263,7 @@ impl Near {
     /// Sends messages together, or waits for room. Returns how often it had to.
     async fn send_all(&self, mut messages: &[Outbound<'_>]) -> io::Result<u64> {
         let mut waits = 0;
-        while let Err(SendAllError { sent, error }) = self.session.try_send_all(messages) {
+        while let Err(SendAllError { sent, error, .. }) = self.session.try_send_all(messages) {
             let Outbound { target, payload, .. } = messages[sent];
             if error != SendError::Full {
                 return Err(io::Error::other(error));

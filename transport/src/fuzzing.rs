@@ -123,7 +123,7 @@ fn session(data: &[u8]) {
             match frame.target % 3 {
                 0 => session.settle(frame.ticket),
                 1 => session.reject(frame.ticket, frame.target, 1, crate::Later::Reject(2)),
-                _ => _ = session.answer(frame.ticket, frame.target, &frame.payload),
+                _ => _ = session.answer(frame.ticket, frame.target, frame.payload),
             }
         }
         arrived.frames.clear();

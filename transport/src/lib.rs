@@ -35,7 +35,7 @@
 //! impl Events for Printer {
 //!     fn deliver(&self, session: &Session, frames: &Frames) {
 //!         for frame in frames {
-//!             println!("{} says {:?}", session.peer(), frame.payload);
+//!             println!("{} says {:?}", session.peer(), frame.payload.as_slice());
 //!             session.settle(frame.ticket);
 //!         }
 //!     }
@@ -114,8 +114,8 @@ pub use self::{
     identity::{ClusterName, NodeName, PeerId},
     random::Random,
     session::{
-        Class, Frames, Inbound, Iter, Later, Outbound, PACKETS_LIMIT, Payload, Receipt, Received,
-        SendAllError, SendError, Session, Unsettled,
+        Class, Frames, FramesIter, Inbound, Later, Outbound, PACKETS_LIMIT, Payload, Receipt,
+        Received, SendAllError, SendError, Session, Unsettled,
     },
     tls::{CredentialFiles, Credentials},
     transport::{

@@ -61,7 +61,7 @@ pub(crate) use self::{
     target::Limits,
 };
 pub use self::{
-    frames::{Frames, Inbound, Iter, Received},
+    frames::{Frames, FramesIter, Inbound, Received},
     outgoing::{Class, Unsettled},
     payload::Payload,
     sending::{Outbound, SendAllError},

@@ -63,8 +63,9 @@ impl Events for Seen {
         if let Some(network) = &*self.answer.borrow() {
             network.record(format_args!("answers {}", frames.len()));
             for frame in frames {
-                session.answer(frame.ticket, frame.target, &frame.payload).expect("there is room");
+                session.answer(frame.ticket, frame.target, frame.payload).expect("there is room");
             }
+            return;
         }
         for frame in frames {
             self.arrived.borrow_mut().push((frame.target, frame.payload.to_vec()));

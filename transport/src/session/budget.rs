@@ -17,6 +17,16 @@ impl Amount {
         split(self.0.fetch_add(join(messages, bytes), Ordering::AcqRel))
     }
 
+    /// Adds, unless that would be more than so many.
+    fn try_add(&self, (messages, bytes): (u64, u64), limits: (u64, u64)) -> bool {
+        let add = |both| {
+            let (before, before_bytes) = split(both);
+            let fits = before + messages <= limits.0 && before_bytes + bytes <= limits.1;
+            fits.then(|| both + join(messages, bytes))
+        };
+        self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, add).is_ok()
+    }
+
     pub(super) fn take(&self, messages: u64, bytes: u64) {
         self.0.fetch_sub(join(messages, bytes), Ordering::AcqRel);
     }
@@ -160,16 +170,13 @@ impl<'a> Prepaid<'a> {
         Self { budget, messages: 0, bytes: 0 }
     }
 
-    /// All that some messages take, or nothing if there is no room for all.
+    /// All that some messages take, or nothing if there is no room for all: then nobody sees that it
+    /// was tried.
     pub(super) fn take(budget: &'a Budget, messages: u64, bytes: u64) -> Self {
-        let before = budget.used.add(messages, bytes);
-        let fits =
-            before.0 + messages <= budget.messages_limit && before.1 + bytes <= budget.bytes_limit;
-        let mut prepaid = Self { budget, messages, bytes };
-        if !fits {
-            prepaid.give_back();
-        }
-        prepaid
+        let limits = (budget.messages_limit, budget.bytes_limit);
+        let (messages, bytes) =
+            if budget.used.try_add((messages, bytes), limits) { (messages, bytes) } else { (0, 0) };
+        Self { budget, messages, bytes }
     }
 
     /// The budget it was taken of.

@@ -14,7 +14,23 @@ use bytes::Bytes;
 
 use super::{Class, Payload, Receipt};
 
-/// Frames that arrived together, in order.
+/// Frames that arrived together, in order. Each pass over them sees them all again.
+///
+/// # Examples
+///
+/// A relay, which sends on what came:
+///
+/// ```
+/// use actix_cluster_transport::{Frames, Outbound, SendAllError, Session};
+///
+/// fn relay(frames: &Frames, to: &Session) -> Result<(), SendAllError> {
+///     let messages: Vec<_> = frames
+///         .iter()
+///         .map(|frame| Outbound { target: frame.target, token: 0, payload: frame.payload.into() })
+///         .collect();
+///     to.try_send_all(&messages)
+/// }
+/// ```
 #[derive(Debug, Default)]
 pub struct Frames {
     chunks: Vec<Bytes>,
@@ -26,7 +42,8 @@ struct Entry {
     ticket: Receipt,
     class: Class,
     target: u64,
-    /// Which chunk, and from where to where in it. No chunk is longer than the longest message.
+    /// Which chunk, and from where to where in it. A chunk is one read or one message, and so shorter
+    /// than 4 GiB.
     chunk: u32,
     start: u32,
     end: u32,
@@ -74,8 +91,8 @@ impl Frames {
     }
 
     /// The frames, in the order in which they came.
-    pub fn iter(&self) -> Iter<'_> {
-        Iter { chunks: &self.chunks, entries: self.entries.iter() }
+    pub fn iter(&self) -> FramesIter<'_> {
+        FramesIter { chunks: &self.chunks, entries: self.entries.iter() }
     }
 
     /// Adds a frame that lies within some bytes.
@@ -114,21 +131,21 @@ impl Frames {
 
 impl<'a> IntoIterator for &'a Frames {
     type Item = Inbound<'a>;
-    type IntoIter = Iter<'a>;
+    type IntoIter = FramesIter<'a>;
 
-    fn into_iter(self) -> Iter<'a> {
+    fn into_iter(self) -> FramesIter<'a> {
         self.iter()
     }
 }
 
 /// The frames of [`Frames`], in order.
 #[derive(Clone, Debug)]
-pub struct Iter<'a> {
+pub struct FramesIter<'a> {
     chunks: &'a [Bytes],
     entries: std::slice::Iter<'a, Entry>,
 }
 
-impl<'a> Iterator for Iter<'a> {
+impl<'a> Iterator for FramesIter<'a> {
     type Item = Inbound<'a>;
 
     #[inline]
@@ -144,9 +161,15 @@ impl<'a> Iterator for Iter<'a> {
     }
 }
 
-impl ExactSizeIterator for Iter<'_> {}
+impl ExactSizeIterator for FramesIter<'_> {}
 
-impl Received<'_> {
+impl<'a> Received<'a> {
+    /// The bytes, for as long as the frames are there.
+    #[inline]
+    pub fn as_slice(&self) -> &'a [u8] {
+        &self.chunk[self.start..self.end]
+    }
+
     /// The same bytes, to be kept. They share the memory of the packets they came in, up to 64 KiB:
     /// copy what is kept for long.
     pub fn to_bytes(&self) -> Bytes {
@@ -159,7 +182,13 @@ impl Deref for Received<'_> {
 
     #[inline]
     fn deref(&self) -> &[u8] {
-        &self.chunk[self.start..self.end]
+        self.as_slice()
+    }
+}
+
+impl AsRef<[u8]> for Received<'_> {
+    fn as_ref(&self) -> &[u8] {
+        self.as_slice()
     }
 }
 
@@ -169,10 +198,17 @@ impl fmt::Debug for Received<'_> {
     }
 }
 
-impl<'a> From<&'a Received<'_>> for Payload<'a> {
-    fn from(received: &'a Received<'_>) -> Self {
-        let bytes: &[u8] = received;
-        bytes.into()
+impl<'a> From<Received<'a>> for Payload<'a> {
+    fn from(received: Received<'a>) -> Self {
+        // A long message is a chunk of its own: if it goes on as one, it is shared.
+        let is_whole = (received.start, received.end) == (0, received.chunk.len());
+        if is_whole { received.chunk.into() } else { received.as_slice().into() }
+    }
+}
+
+impl<'a> From<&Received<'a>> for Payload<'a> {
+    fn from(received: &Received<'a>) -> Self {
+        (*received).into()
     }
 }
 
@@ -202,6 +238,9 @@ mod tests {
         let first = frames.iter().next().expect("there are some");
         assert_eq!(&*first.payload, b"one");
         assert_eq!(first.payload.to_bytes().as_ptr(), chunk.as_ptr(), "shared, not copied");
+        let is_shared =
+            |at| Payload::from(frames.iter().nth(at).expect("so many").payload).shared().is_some();
+        assert!(is_shared(2) && !is_shared(0), "a message that is a chunk of its own");
         frames.clear();
         assert!(frames.is_empty() && frames.chunks.is_empty());
     }

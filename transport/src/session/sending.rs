@@ -14,8 +14,10 @@ use super::{
 };
 use crate::wait_list::Ticket;
 
-/// How many messages are sent under one lock at most: as long as that takes, others wait for it.
-const BURST: usize = 64;
+/// How many messages are sent under one lock at most, and how many bytes unless it is one: as long as
+/// that takes, others wait for it. Few in tests, so that theirs come there.
+const BURST: usize = if cfg!(test) { 4 } else { 64 };
+const BURST_BYTES: usize = 64 * 1024;
 
 /// A message that is sent together with others, by [`Session::try_send_all`].
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +32,7 @@ pub struct Outbound<'a> {
 
 /// Not all messages were sent together: the first `sent` were, and none of the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SendAllError {
     /// How many were sent.
     pub sent: usize,
@@ -39,7 +42,7 @@ pub struct SendAllError {
 
 impl fmt::Display for SendAllError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "after {} messages: {}", self.sent, self.error)
+        write!(f, "{} messages were sent, and no more", self.sent)
     }
 }
 
@@ -68,18 +71,34 @@ impl Session {
     }
 
     /// Sends messages in their order, as many as are taken now, cheaper than one by one: locks and
-    /// budgets are shared among up to 64 of them.
+    /// budgets are shared among up to 64 of them, or 64 KiB. Others may send in between.
+    ///
+    /// It never waits, nor overtakes who waits for room at a target. To go on where it stopped, send
+    /// the next one by [`poll_send`](Self::poll_send), and the others together again.
     ///
     /// # Errors
     ///
     /// [`SendAllError`]: how many were sent, and why the next one was not. Those behind it were not
     /// sent either.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use actix_cluster_transport::{Outbound, SendError, Session};
+    ///
+    /// /// Sends as much as there is room for now. Returns what is left.
+    /// fn send<'m>(session: &Session, messages: &'m [Outbound<'m>]) -> Result<&'m [Outbound<'m>], SendError> {
+    ///     match session.try_send_all(messages) {
+    ///         Ok(()) => Ok(&[]),
+    ///         Err(full) if full.error == SendError::Full => Ok(&messages[full.sent..]),
+    ///         Err(failed) => Err(failed.error),
+    ///     }
+    /// }
+    /// ```
     pub fn try_send_all(&self, messages: &[Outbound<'_>]) -> Result<(), SendAllError> {
         let mut sent = 0;
         while let Some(message) = messages.get(sent) {
-            let run =
-                messages[sent..].iter().take(BURST).take_while(|message| self.is_short(message));
-            let run = &messages[sent..sent + run.count()];
+            let run = &messages[sent..sent + self.run_length(&messages[sent..])];
             let sending = if run.is_empty() {
                 let Outbound { target, token, payload } = *message;
                 let one = self.try_send(Class::Message, target, token, payload);
@@ -91,6 +110,18 @@ impl Session {
                 sending.map_err(|failed| SendAllError { sent: sent + failed.sent, ..failed })?;
         }
         Ok(())
+    }
+
+    /// How many messages from the first on can be sent under one lock; none if the first is not to
+    /// travel on its lane.
+    fn run_length(&self, messages: &[Outbound<'_>]) -> usize {
+        let mut bytes = 0;
+        let run = messages.iter().take(BURST).take_while(|message| {
+            bytes += message.payload.as_slice().len();
+            let is_first = bytes == message.payload.as_slice().len();
+            self.is_short(message) && (is_first || bytes <= BURST_BYTES)
+        });
+        run.count()
     }
 
     /// Whether a message travels on its lane.
@@ -106,8 +137,8 @@ impl Session {
             Frame { class: Class::Message, target: *target, token: *token, payload, bulk: None }
         });
         let bytes = frames.clone().map(|frame| frame.bytes()).sum();
-        let mut prepaid = Prepaid::take(&self.0.budget, run.len() as u64, bytes);
         let mut lanes = self.lock_lanes(run);
+        let mut prepaid = Prepaid::take(&self.0.budget, run.len() as u64, bytes);
         let (mut sent, mut refusal) = (0, None);
         for frame in frames {
             let lane = &mut lanes[usize::from(self.lane_of(frame.target))];
@@ -121,12 +152,14 @@ impl Session {
             }
             sent += 1;
         }
-        for (out, lane) in self.0.outgoing.iter().zip(lanes) {
-            if let Some((lane, wakes_writer)) = lane {
-                drop(lane);
-                if wakes_writer {
-                    out.ready.notify_one();
-                }
+        // Whoever is woken finds all lanes free.
+        let wakes: Vec<bool> = lanes
+            .into_iter()
+            .map(|lane| lane.is_some_and(|(_, wakes_writer)| wakes_writer))
+            .collect();
+        for (out, wakes_writer) in self.0.outgoing.iter().zip(wakes) {
+            if wakes_writer {
+                out.ready.notify_one();
             }
         }
         if prepaid.give_back() {

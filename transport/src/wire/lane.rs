@@ -27,9 +27,11 @@ pub(crate) const BULK_STREAM: u64 = 0xffff;
 /// A frame on a lane.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum LaneFrame {
-    /// Takes budget until it is settled.
+    /// Takes budget until it is settled. Where it is read for its payload, see [`Front`].
+    #[cfg(any(test, feature = "fuzzing"))]
     Message { target: u64, payload: Bytes },
     /// Takes no budget: as many as were asked for.
+    #[cfg(any(test, feature = "fuzzing"))]
     Answer { target: u64, payload: Bytes },
     /// The receiver's word that a frame of the other direction did not run.
     Rejected { lane: u16, sequence: u64, reason: u8 },
@@ -94,7 +96,9 @@ impl LaneFrame {
     pub(crate) fn put(&self, out: &mut Vec<u8>) {
         let mut body = Vec::new();
         match self {
+            #[cfg(any(test, feature = "fuzzing"))]
             Self::Message { target, payload } => return put_payload(false, *target, payload, out),
+            #[cfg(any(test, feature = "fuzzing"))]
             Self::Answer { target, payload } => return put_payload(true, *target, payload, out),
             Self::Rejected { lane, sequence, reason } => {
                 body.push(REJECTED);

@@ -401,7 +401,7 @@ impl Events for Seen {
                     self.held.borrow_mut().push((session.clone(), ticket));
                 }
                 Habit::Reject(reason) => session.reject(ticket, target, reason, Later::Deliver),
-                Habit::Answer => session.answer(ticket, target, &payload).expect("it is taken"),
+                Habit::Answer => session.answer(ticket, target, payload).expect("it is taken"),
             }
         }
     }

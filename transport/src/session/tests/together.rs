@@ -64,6 +64,45 @@ fn what_is_sent_together_wakes_the_writer_of_each_lane_once() {
 }
 
 #[test]
+fn room_that_was_held_for_what_is_not_sent_is_offered_to_who_was_turned_away() {
+    let session = session();
+    let payload = b"x"[..].into();
+    let message = |target| Outbound { target, token: 0, payload };
+    assert_eq!(session.try_send_all(&[2; 4].map(message)), Ok(()));
+    // Held for a moment, while somebody else comes for the session's last room.
+    let mut held = Prepaid::take(&session.0.budget, 2, 40);
+    let (was_woken, waker) = woken();
+    let mut ticket = None;
+    let task = std::task::Context::from_waker(&waker);
+    assert!(session.poll_send(3, 0, b"x", &mut ticket, &task).is_pending());
+    held.give_back();
+    assert!(!was_woken.load(Ordering::Relaxed));
+    // What is held here is refused at its target, and given back.
+    let error = SendError::Full;
+    assert_eq!(session.try_send_all(&[2].map(message)), Err(SendAllError { sent: 0, error }));
+    assert!(was_woken.load(Ordering::Relaxed));
+    assert!(session.poll_send(3, 0, b"x", &mut ticket, &task).is_ready());
+}
+
+#[test]
+fn a_close_that_waited_for_room_held_for_what_is_not_sent_comes_to_its_end() {
+    let session = session();
+    let payload = b"x"[..].into();
+    session.close();
+    let closed = || session.0.control_ready.notified();
+    // What woke it before is over.
+    while std::pin::pin!(closed())
+        .poll(&mut std::task::Context::from_waker(Waker::noop()))
+        .is_ready()
+    {}
+    let outbound = [Outbound { target: 2, token: 0, payload }];
+    let error = SendError::Closing;
+    assert_eq!(session.try_send_all(&outbound), Err(SendAllError { sent: 0, error }));
+    let mut told = std::pin::pin!(closed());
+    assert!(told.as_mut().poll(&mut std::task::Context::from_waker(Waker::noop())).is_ready());
+}
+
+#[test]
 fn what_is_not_sent_is_given_back() {
     let session = session();
     let payload = b"x"[..].into();
