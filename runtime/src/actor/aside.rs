@@ -13,7 +13,7 @@ use super::{
     pause::Pauses,
     stash::{GivenBack, Returned, Stash},
 };
-use crate::remote_actor::RemoteActor;
+use crate::{remote_actor::RemoteActor, watch::WatchId};
 
 pub(super) struct Aside<A: Actor> {
     pub(super) stash: Stash<A>,
@@ -42,7 +42,8 @@ pub(super) enum Turned<A: Actor> {
 impl<A: Actor> Aside<A> {
     fn put_back(&mut self) -> PutBack<A> {
         let released = self.stash.take_released();
-        let uncounted = released.len();
+        // What has a place of its own was never counted.
+        let uncounted = released.iter().filter(|envelope| !envelope.is_reserved()).count();
         let mut messages = self.pauses.hold_first(released);
         messages.append(&mut self.pauses.take_resumed());
         PutBack { messages, uncounted }
@@ -67,7 +68,7 @@ impl<A: RemoteActor> ClusterContext<A> {
 /// For envelopes and the activation.
 impl<A: Actor<Context = Self>> ClusterContext<A> {
     /// The message whose turn it was, if its handler gave it back.
-    pub(super) fn take_returned<M: Message + 'static>(&mut self) -> Option<GivenBack<M>> {
+    pub(crate) fn take_returned<M: Message + 'static>(&mut self) -> Option<GivenBack<M>> {
         let returned = self.aside.as_mut()?.returned.take()?;
         let is_another = !(&*returned as &dyn Any).is::<GivenBack<M>>();
         if is_another {
@@ -85,10 +86,17 @@ impl<A: Actor<Context = Self>> ClusterContext<A> {
     }
 
     /// Sets a message aside that has not run; without room it is rejected as full.
-    pub(super) fn stash(&mut self, envelope: BoxEnvelope<A>) {
+    pub(crate) fn stash(&mut self, envelope: BoxEnvelope<A>) {
         let Some(aside) = &mut self.aside else { unreachable!("what is given back is kept there") };
         if let Some(rejected) = aside.stash.push(envelope) {
             rejected.end(&self.mailbox, self.node.dead_letters());
+        }
+    }
+
+    /// The end of this watch is not to be told any more.
+    pub(crate) fn forget_stashed_end(&mut self, watch: WatchId) {
+        if let Some(aside) = &mut self.aside {
+            aside.stash.forget_end(watch);
         }
     }
 

@@ -23,6 +23,7 @@ use crate::{
     node::{DeadLetters, NodeCore, Sender},
     reference::{RejectReason, UnknownReason},
     remote_actor::RemoteActor,
+    watch::WatchId,
 };
 
 pub(crate) type BoxEnvelope<A> = Box<dyn Envelope<A>>;
@@ -45,6 +46,11 @@ pub(crate) trait Envelope<A: Actor>: Send {
     /// Whether it has a place of its own in the mailbox, which no message takes or makes it leave.
     fn is_reserved(&self) -> bool {
         false
+    }
+
+    /// The watch whose end it tells, if that is what it is.
+    fn end_of(&self) -> Option<WatchId> {
+        None
     }
 
     /// Ends it without a turn; it was for the actor of this mailbox.

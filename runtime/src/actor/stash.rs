@@ -20,6 +20,7 @@ use crate::{
     node::{DeadLetters, Sender},
     reference::RejectReason,
     remote_actor::RemoteActor,
+    watch::WatchId,
 };
 
 /// How many messages an actor may set aside unless its type states otherwise.
@@ -36,7 +37,8 @@ pub(crate) const DEFAULT_STASH_CAPACITY: usize = 256;
 /// [`Full`](RejectReason::Full), given back to its asker, or a dead letter. An ask's deadline goes
 /// on, and what has expired never runs, but keeps its place until it is put back. When the actor
 /// ends, what it had stashed is rejected with what waits in its mailbox; when it is restarted, it
-/// goes back to the head of the mailbox. An entity with stashed messages is not passivated.
+/// goes back to the head of the mailbox. An entity with stashed messages is not passivated. A stashed
+/// [`Terminated`](crate::Terminated) takes none of the capacity, and is the instance's alone.
 ///
 /// What comes by an actix address or a timer can be stashed too.
 ///
@@ -146,9 +148,9 @@ impl<A: RemoteActor> ClusterContext<A> {
 }
 
 /// A message that its handler gave back, and who waits for the reply.
-pub(super) struct GivenBack<M: Message> {
-    pub(super) message: M,
-    pub(super) reply: Option<OneshotSender<M::Result>>,
+pub(crate) struct GivenBack<M: Message> {
+    pub(crate) message: M,
+    pub(crate) reply: Option<OneshotSender<M::Result>>,
 }
 
 /// A [`GivenBack`] whose message its keeper does not know.
@@ -198,6 +200,8 @@ where
 pub(super) struct Stash<A: Actor> {
     capacity: usize,
     messages: VecDeque<BoxEnvelope<A>>,
+    /// How many of them have places of their own, beyond the capacity.
+    reserved: usize,
     /// On their way back to the mailbox.
     released: VecDeque<BoxEnvelope<A>>,
 }
@@ -206,7 +210,7 @@ impl<A: Actor> Stash<A> {
     /// A stash for at most `capacity` messages, at least one.
     pub(super) fn new(capacity: usize) -> Self {
         let capacity = capacity.max(1);
-        Self { capacity, messages: VecDeque::new(), released: VecDeque::new() }
+        Self { capacity, messages: VecDeque::new(), reserved: 0, released: VecDeque::new() }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -219,9 +223,11 @@ impl<A: Actor> Stash<A> {
 
     /// Sets a message aside; without room it is to be rejected.
     pub(super) fn push(&mut self, envelope: BoxEnvelope<A>) -> Option<Rejected<A>> {
-        if self.messages.len() >= self.capacity {
+        let is_reserved = envelope.is_reserved();
+        if !is_reserved && self.messages.len() - self.reserved >= self.capacity {
             return Some(Rejected { envelope, reason: RejectReason::Full });
         }
+        self.reserved += usize::from(is_reserved);
         self.messages.push_back(envelope);
         None
     }
@@ -229,7 +235,19 @@ impl<A: Actor> Stash<A> {
     /// Sends the oldest back, at most `count`.
     pub(super) fn release(&mut self, count: usize) {
         let count = count.min(self.messages.len());
-        self.released.extend(self.messages.drain(..count));
+        for envelope in self.messages.drain(..count) {
+            self.reserved -= usize::from(envelope.is_reserved());
+            self.released.push_back(envelope);
+        }
+    }
+
+    /// Drops the end of a watch that was taken back, so that no more of them are kept than watches.
+    pub(super) fn forget_end(&mut self, watch: WatchId) {
+        let held = self.messages.len();
+        if self.reserved > 0 {
+            self.messages.retain(|envelope| envelope.end_of() != Some(watch));
+            self.reserved -= held - self.messages.len();
+        }
     }
 
     pub(super) fn has_released(&self) -> bool {

@@ -25,7 +25,7 @@ use crate::{
 
 /// What an instance has set.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Bond {
+pub(super) struct Bond {
     target: Watched,
     is_link: bool,
 }
@@ -185,16 +185,26 @@ impl<A: RemoteActor> ClusterContext<A> {
         let number = self.watching().as_ref().and_then(|watching| watching.find(&bond));
         let Some(number) = number else { return false };
         self.forget_watch(number);
+        self.forget_stashed_end(WatchId(number));
         take_back(&core, number, Back::Quietly);
         true
     }
 }
 
 impl<A: Actor<Context = Self>> ClusterContext<A> {
-    /// Takes a watch or link out. False if it is none of the instance's.
-    pub(super) fn forget_watch(&mut self, number: Number) -> bool {
-        let watching = self.watching();
-        watching.as_mut().is_some_and(|watching| watching.remove(number).is_some())
+    /// Takes a watch or link out, if it is one of the instance's.
+    pub(super) fn forget_watch(&mut self, number: Number) -> Option<Bond> {
+        self.watching().as_mut()?.remove(number)
+    }
+
+    /// Puts back what was taken out. False if another stands for it since.
+    pub(super) fn keep_watch(&mut self, number: Number, bond: Bond) -> bool {
+        let watching = self.watching().get_or_insert_default();
+        let is_free = watching.find(&bond).is_none();
+        if is_free {
+            watching.insert(number, bond);
+        }
+        is_free
     }
 }
 

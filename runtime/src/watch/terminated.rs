@@ -6,7 +6,7 @@ use actix::{Actor, Handler, Message, dev::MessageResponse};
 
 use super::{reason::TerminatedReason, table::Number, watched::Watched};
 use crate::{
-    actor::{ClusterContext, envelope::Envelope, mailbox::Mailbox},
+    actor::{ClusterContext, envelope::Envelope, mailbox::Mailbox, stash::GivenBack},
     node::{DeadLetters, NodeCore},
     reference::RejectReason,
     remote_actor::RemoteActor,
@@ -33,6 +33,9 @@ impl fmt::Display for WatchId {
 /// An ordinary message of this node, for actors that [watch](ClusterContext::watch). It comes
 /// behind everything that the ended actor had sent to its watcher, and it has a place in the
 /// watcher's mailbox that nothing else takes: a full mailbox neither refuses nor drops it.
+///
+/// It may be stashed ([`OrStash<Terminated>`](crate::OrStash)), beyond the stash's capacity too. It
+/// has not been told then: until it is put back, `unwatch` takes it back, and a restart forgets it.
 ///
 /// # Examples
 ///
@@ -89,14 +92,24 @@ where
 {
     fn handle(self: Box<Self>, actor: &mut A, ctx: &mut ClusterContext<A>) {
         let Self(terminated) = *self;
+        let WatchId(number) = terminated.watch;
         // The watch may have been taken back, or set by an instance that is gone.
-        if ctx.forget_watch(terminated.watch.0) {
-            actor.handle(terminated, ctx).handle(ctx, None);
+        let Some(bond) = ctx.forget_watch(number) else { return };
+        actor.handle(terminated, ctx).handle(ctx, None);
+        if let Some(GivenBack { message, .. }) = ctx.take_returned::<Terminated>() {
+            // Not told after all. One that was watched anew in this turn has an end of its own.
+            if message.watch.0 == number && ctx.keep_watch(number, bond) {
+                ctx.stash(Box::new(Self(message)));
+            }
         }
     }
 
     fn is_reserved(&self) -> bool {
         true
+    }
+
+    fn end_of(&self) -> Option<WatchId> {
+        Some(self.0.watch)
     }
 
     fn reject(self: Box<Self>, _: RejectReason, _: &Mailbox<A>, _: &DeadLetters) {
