@@ -60,7 +60,7 @@ pub use self::{
 use self::{
     incoming::Incoming,
     lanes::Lanes,
-    table::{Back, Number, Refused, Table},
+    table::{Back, Next, Number, Refused, Table},
     watchable::Party,
     watched::WatchedPlace,
     watcher::{To, Watcher},
@@ -114,7 +114,8 @@ impl std::error::Error for WatchError {}
 #[non_exhaustive]
 pub struct WatchCounts {
     /// Those that its own actors and futures have set, wherever the targets are; those that were
-    /// taken back while the target's node is still to be told are counted too. At most 262,144.
+    /// taken back are counted too until the target's node was told, and has ended what was a broken
+    /// link. At most 262,144.
     pub set: usize,
     /// Those that other nodes have on its actors. At most 327,680 for each node.
     pub held: usize,
@@ -268,7 +269,7 @@ fn take_back(core: &Arc<NodeCore>, number: Number, back: Back) {
 
 fn leave_here(core: &Arc<NodeCore>, number: Number, target: Arc<dyn Watchable>, back: Back) {
     let tie = target.remove(&Key::Here(number));
-    core.watches().own().left(number);
+    core.watches().own().untied(number);
     if let (Some(Tie { is_link: true, .. }), Back::Broken(reason)) = (tie, back) {
         fail(core, target, reason);
     }
@@ -343,7 +344,7 @@ fn tell(core: &Arc<NodeCore>, ties: Vec<Tie>, reason: TerminatedReason) {
                     watcher.and_then(|watcher| watcher.tell(number, reason))
                 }
                 Who::There(remote) => {
-                    remote::tell(core, &remote, reason);
+                    remote::tell(core, &remote, tie.is_link, reason);
                     None
                 }
             };

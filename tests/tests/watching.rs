@@ -721,6 +721,26 @@ fn linked_actors_on_two_nodes_fail_together_whichever_fails_and_stop_alone() {
 }
 
 #[test]
+fn a_link_that_breaks_while_it_is_rejected_fails_its_target_all_the_same() {
+    simulate(async {
+        let (world, log) = (World::new(41), Log::default());
+        let (a, b) = pair(&world, &log).await;
+        let full = log.player(&b, "target").mailbox_capacity(1).overflow(Overflow::RejectNewest);
+        let target = full.start().expect("spawned");
+        let (from_afar, setter) = (known_at(&a, &target), log.spawn(&a, "setter"));
+        act(&target, Act::Hold(1_000)).await;
+        pause(10).await;
+        // The first has room. The others are rejected, and so is the link behind them.
+        (0..3).for_each(|n| from_afar.try_tell(Note(n, Vec::new())).expect("the lane has room"));
+        act(&setter, Act::Link(from_afar)).await;
+        act(&setter, Act::Panic).await;
+        until("the target has ended", || target.exit_reason().is_some()).await;
+        assert_eq!(target.exit_reason(), Some(ExitReason::Linked { reason: Panicked }));
+        is_tidy(&[&a, &b]).await;
+    });
+}
+
+#[test]
 fn the_end_of_a_node_fails_those_who_are_linked_to_its_actors() {
     simulate(async {
         for killed in [1, 2] {

@@ -15,10 +15,10 @@ use std::{
 use actix_cluster_transport::{Class, SendError, Session};
 
 use super::{
-    find_here,
+    Next, find_here,
     incoming::Slot,
     reason::TerminatedReason,
-    remote::{Line, Step, end_in_order, tell_of},
+    remote::{Line, Step, end_in_order, seek_again, tell_of},
     table::Number,
     watched::{Watched, WatchedPlace},
     watchers::Remote,
@@ -70,8 +70,10 @@ impl Letter {
     }
 
     fn finish(self, core: &Arc<NodeCore>) {
-        if let Owed::Place(number) = self.owed {
-            core.watches().own().left(number);
+        let Owed::Place(number) = self.owed else { return };
+        let next = core.watches().own().left(number);
+        if let Next::Seek(tries) = next {
+            seek_again(core, number, tries);
         }
     }
 }

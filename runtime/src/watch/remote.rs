@@ -99,7 +99,8 @@ pub(super) fn tell_of(
     let payload = body.put(Head::Watch { to, watch: number }.put(Vec::new()));
     let step = match send(&session, target, Token::Watch(number).to_mark(), &payload) {
         Poll::Ready(Ok(())) => {
-            if let Some(back) = watches.own().sent(number).map(|(_, back)| back) {
+            let back = watches.own().sent(number).map(|(_, back)| back);
+            if let Some(back) = back {
                 send_unwatch(core, &session, number, watched, back);
             }
             Step::Done
@@ -131,10 +132,16 @@ pub(super) fn send_unwatch(
     Letter { session: session.clone(), target, token, payload, owed }.post(core);
 }
 
-/// Tells another node of the end of what it watches, unless it has taken that back.
-pub(super) fn tell(core: &Arc<NodeCore>, remote: &Arc<Remote>, reason: TerminatedReason) {
+/// Tells another node of the end of what it watches, unless it has taken that back. Of a link it is
+/// told all the same: if that is broken, it waits to hear that this came to something.
+pub(super) fn tell(
+    core: &Arc<NodeCore>,
+    remote: &Arc<Remote>,
+    is_link: bool,
+    reason: TerminatedReason,
+) {
     let watch = core.watches().incoming().remove(remote.session.peer(), remote.number);
-    if watch.is_some() {
+    if watch.is_some() || is_link {
         send_end(core, remote, reason);
     }
 }
@@ -217,7 +224,7 @@ fn receive_watch(
     }
     let tie = Tie { who: Who::There(Arc::clone(&remote)), is_link };
     if let Err(reason) = mailbox.add(tie) {
-        tell(core, &remote, reason);
+        tell(core, &remote, is_link, reason);
     } else if session.has_ended() {
         // Its end may have been dealt with before the tie was there.
         watches.incoming().remove(peer, number);
@@ -256,18 +263,22 @@ fn receive_unwatch(
     let UnwatchBody(back) = UnwatchBody::read(body).ok_or(RejectReason::Mismatch)?;
     let peer = session.peer();
     let target = core.watches().incoming().remove(peer, number);
-    if let Some(target) = target {
-        untie(core, target, &Key::There(peer.clone(), number), back);
+    let Some(target) = target else { return Ok(()) };
+    let tie = untie(core, target, &Key::There(peer.clone(), number), back);
+    // Without a tie, whoever has taken that tells.
+    if let (Some(Tie { who: Who::There(remote), .. }), Back::Broken(_)) = (tie, back) {
+        send_end(core, &remote, TerminatedReason::Linked);
     }
     Ok(())
 }
 
-/// A watcher is gone. If it was linked, and has failed, the target fails too.
-fn untie(core: &Arc<NodeCore>, target: Arc<dyn Watchable>, key: &Key, back: Back) {
+/// A watcher is gone. If it was linked, and has failed, the target fails too. Returns what tied them.
+fn untie(core: &Arc<NodeCore>, target: Arc<dyn Watchable>, key: &Key, back: Back) -> Option<Tie> {
     let tie = target.remove(key);
-    if let (Some(Tie { is_link: true, .. }), Back::Broken(reason)) = (tie, back) {
+    if let (Some(Tie { is_link: true, .. }), Back::Broken(reason)) = (&tie, back) {
         fail(core, target, reason);
     }
+    tie
 }
 
 /// A frame about a watch was rejected by its receiver.
@@ -319,19 +330,24 @@ fn watch_rejected(core: &Arc<NodeCore>, session: &Session, number: Number, reaso
     let watches = core.watches();
     if may_try {
         let tries = watches.own().handle_refused(number, &by);
-        match (tries, core.cluster()) {
-            (None, _) => return,
-            (Some(tries), Some(cluster)) if tries <= BOUNCES_LIMIT => {
-                return cluster.errand(Errand::Seek { number, tries });
-            }
-            (Some(_), _) => {}
+        if let Some(tries) = tries {
+            seek_again(core, number, tries);
         }
+        return;
     }
     let end = match reason {
         RejectReason::NodeStopped => TerminatedReason::NodeStopped,
         _ => TerminatedReason::Unknown,
     };
     end_in_order(core, number, end);
+}
+
+/// Looks for the target of a watch again that was refused where it was thought to be, or ends it.
+pub(super) fn seek_again(core: &Arc<NodeCore>, number: Number, tries: u32) {
+    match core.cluster() {
+        Some(cluster) if tries <= BOUNCES_LIMIT => cluster.errand(Errand::Seek { number, tries }),
+        _ => end_in_order(core, number, TerminatedReason::Unknown),
+    }
 }
 
 /// Ends a watch of something on another node, behind all that has come from there.

@@ -4,13 +4,18 @@
 //!            begin            sent
 //!  Waiting ────────> Sending ──────> Set ──── handle_report, handle_end ────> gone, and told
 //!     ^  <───────────   │ not_sent    │
-//!     └─────────────────┴─────────────┼── take_back: told nothing any more
-//!                                     └────────> Leaving ──── left ────> gone
+//!     ^                 │             ├── take_back: told nothing any more
+//!     │                 └─────────────┴────────> Leaving ──── left ────> gone
+//!     │                                             │ left, of a broken link
+//!     └──── handle_refused ─────────────────────── Left ──── handle_report ────> gone
 //! ```
+//!
+//! A link that is broken fails its target. So it is kept until the target's node has said that it knew
+//! of the link, by an end: if it did not take the link instead, that is sent again, to be broken there.
 //!
 //! Invariant: whoever takes a watch out tells its watcher, so each ends once; one that was taken back
 //! ends never. It counts against the limit until nobody owes it anything: neither an end, nor the
-//! word to the other side that it was taken back.
+//! word to the other side that it was taken back, nor what that makes of it.
 //! Knows no actor, session or clock: `W` is whoever is to be told, `P` is where the target is.
 
 use super::{lanes::Lanes, reason::TerminatedReason};
@@ -41,9 +46,20 @@ struct Entry<W, P> {
     watcher: W,
     lanes: Lanes,
     place: Place<P>,
-    /// How it was taken back, if it was before the other side knew of it.
+    /// How it was taken back, if it was.
     back: Option<Back>,
     tries: u32,
+    /// What became of a link that is broken, if that is known before the other side was told so.
+    outcome: Option<Outcome>,
+}
+
+/// What became of a link that is broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    /// Its target has failed by it, or had ended.
+    Ended,
+    /// The other side had not taken it.
+    Refused,
 }
 
 /// How far a watch has come.
@@ -57,6 +73,16 @@ enum Place<P> {
     Set(P),
     /// That one is about to be told that it was taken back.
     Leaving(P),
+    /// It was told that a link is broken, and has not said what came of that.
+    Left(P),
+}
+
+/// What is left to do about a watch that was taken back, once the other side was told so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    Nothing,
+    /// It is to be sent again, after so many tries.
+    Seek(u32),
 }
 
 /// Why a watch was not set.
@@ -79,8 +105,8 @@ impl<W, P: Clone + PartialEq> Table<W, P> {
         if self.entries.len() >= self.limit {
             return Err(Refused::Full);
         }
-        let place = Place::Waiting;
-        self.entries.insert(number, Entry { watcher, lanes, place, back: None, tries: 0 });
+        let (place, back, outcome) = (Place::Waiting, None, None);
+        self.entries.insert(number, Entry { watcher, lanes, place, back, tries: 0, outcome });
         Ok(())
     }
 
@@ -125,12 +151,16 @@ impl<W, P: Clone + PartialEq> Table<W, P> {
     }
 
     /// The other side did not take it: it waits again. Returns how often that was so, and nothing if
-    /// it is not wanted any more, or is not that one's.
+    /// it is not wanted any more, is not that one's, or is to wait for [`left`](Self::left).
     pub(crate) fn handle_refused(&mut self, number: Number, by: &P) -> Option<u32> {
         let entry = self.entries.get_mut(&number)?;
-        let is_its_own = matches!(&entry.place, Place::Set(to) | Place::Sending(to) if to == by);
-        if !is_its_own {
-            return None;
+        match &entry.place {
+            Place::Set(to) | Place::Sending(to) | Place::Left(to) if to == by => {}
+            Place::Leaving(to) if to == by && entry.is_broken() => {
+                entry.outcome = Some(Outcome::Refused);
+                return None;
+            }
+            _ => return None,
         }
         entry.place = Place::Waiting;
         entry.tries += 1;
@@ -148,22 +178,28 @@ impl<W, P: Clone + PartialEq> Table<W, P> {
     ) -> Option<(W, TerminatedReason)> {
         let entry = self.entries.get_mut(&number)?;
         let is_known = match (&entry.place, from) {
-            (Place::Leaving(_), _) => false,
+            (Place::Leaving(_), _) if !entry.is_broken() => false,
             (_, None) => true,
-            (Place::Set(to) | Place::Sending(to), Some(from)) => to == from,
+            (Place::Set(to) | Place::Sending(to) | Place::Leaving(to) | Place::Left(to), from) => {
+                Some(to) == from
+            }
             (Place::Waiting, Some(_)) => false,
         };
         if !is_known {
             return None;
         }
         let reason = entry.lanes.report(lane, reason)?;
+        if let Place::Leaving(_) = &entry.place {
+            entry.outcome = Some(Outcome::Ended);
+            return None;
+        }
         Some((self.take(number)?, reason))
     }
 
     /// The target has ended, and nothing of it is on its way.
     pub(crate) fn handle_end(&mut self, number: Number) -> Option<W> {
         let entry = self.entries.get(&number)?;
-        if matches!(entry.place, Place::Leaving(_)) {
+        if matches!(entry.place, Place::Leaving(_) | Place::Left(_)) {
             return None;
         }
         self.take(number)
@@ -192,8 +228,24 @@ impl<W, P: Clone + PartialEq> Table<W, P> {
         Some((to, &entry.watcher))
     }
 
-    /// The other side knows that a watch was taken back, or will never ask.
-    pub(crate) fn left(&mut self, number: Number) {
+    /// The other side was told that a watch was taken back, or will never ask.
+    pub(crate) fn left(&mut self, number: Number) -> Next {
+        let Some(entry) = self.entries.get_mut(&number) else { return Next::Nothing };
+        let Place::Leaving(to) = &entry.place else { return Next::Nothing };
+        match entry.outcome.take() {
+            None if entry.is_broken() => entry.place = Place::Left(to.clone()),
+            None | Some(Outcome::Ended) => drop(self.entries.remove(&number)),
+            Some(Outcome::Refused) => {
+                entry.place = Place::Waiting;
+                entry.tries += 1;
+                return Next::Seek(entry.tries);
+            }
+        }
+        Next::Nothing
+    }
+
+    /// The target itself has forgotten a watch that was taken back.
+    pub(crate) fn untied(&mut self, number: Number) {
         if let Some(entry) = self.entries.get(&number)
             && matches!(entry.place, Place::Leaving(_))
         {
@@ -204,7 +256,12 @@ impl<W, P: Clone + PartialEq> Table<W, P> {
     /// The other side is gone. Returns what ends by that, to be reported on each of its lanes behind
     /// all that came from there.
     pub(crate) fn handle_gone(&mut self, gone: &P) -> Vec<(Number, Lanes)> {
-        self.entries.retain(|_, entry| !matches!(&entry.place, Place::Leaving(to) if to == gone));
+        self.entries.retain(|_, entry| {
+            let is_there =
+                matches!(&entry.place, Place::Leaving(to) | Place::Left(to) if to == gone);
+            // What that one had not taken is to be broken elsewhere.
+            !is_there || entry.outcome == Some(Outcome::Refused)
+        });
         let ends = self.entries.iter().filter(|(_, entry)| {
             // Who is just telling it there finds out.
             matches!(&entry.place, Place::Set(to) if to == gone)
@@ -233,6 +290,12 @@ impl<W, P: Clone + PartialEq> Table<W, P> {
 
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
+    }
+}
+
+impl<W, P> Entry<W, P> {
+    fn is_broken(&self) -> bool {
+        matches!(self.back, Some(Back::Broken(_)))
     }
 }
 

@@ -1,5 +1,7 @@
 //! What the table of watches makes of whatever comes, in whatever order.
 
+use std::collections::VecDeque;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -73,6 +75,52 @@ fn a_link_that_is_broken_before_it_is_sent_is_sent_all_the_same() {
 }
 
 #[test]
+fn a_broken_link_that_was_refused_is_sent_again_to_be_broken() {
+    let broken = Back::Broken(Killed);
+    for told_of_the_refusal_first in [true, false] {
+        let mut table = Plain::new(8);
+        told(&mut table, 1, 7);
+        assert_eq!(table.take_back(1, broken), Some((7, &1)));
+        if told_of_the_refusal_first {
+            assert_eq!(table.handle_refused(1, &7), None, "it is not to be sent twice at a time");
+            assert_eq!(table.left(1), Next::Seek(1));
+        } else {
+            assert_eq!(table.left(1), Next::Nothing);
+            assert_eq!(table.handle_refused(1, &8), None, "another peer says so");
+            assert_eq!(table.handle_refused(1, &7), Some(1));
+        }
+        assert!(table.begin(1, 8).is_some());
+        assert_eq!(table.sent(1), Some((&1, broken)));
+        assert_eq!(table.left(1), Next::Nothing);
+        assert_eq!(table.handle_report(1, Some(&7), 1, Killed), None);
+        assert_eq!(table.len(), 1, "that one has not said that it knew of it");
+        assert_eq!(table.handle_report(1, Some(&8), 1, Killed), None, "nobody is to be told");
+        assert_eq!(table.len(), 0);
+    }
+}
+
+#[test]
+fn a_broken_link_is_over_when_its_target_or_the_other_side_is() {
+    let mut table = Plain::new(8);
+    for number in 1..=5 {
+        told(&mut table, number, 7);
+        assert!(table.take_back(number, Back::Broken(Killed)).is_some());
+    }
+    assert_eq!(table.handle_report(1, Some(&7), 1, Stopped), None);
+    assert_eq!(table.len(), 5, "its place is taken until the word is on its way");
+    assert_eq!((table.left(1), table.len()), (Next::Nothing, 4));
+    table.untied(2);
+    assert_eq!(table.len(), 3, "a target on this node needs no word");
+    assert_eq!(table.left(3), Next::Nothing);
+    assert_eq!(table.handle_refused(4, &7), None);
+    assert_eq!(table.handle_gone(&7), vec![]);
+    assert_eq!(table.len(), 1, "what had been refused there is to be broken elsewhere");
+    assert_eq!(table.left(4), Next::Seek(1));
+    assert_eq!(table.handle_report(4, None, 4, NodeDown), None);
+    assert_eq!(table.len(), 0, "this node has given it up");
+}
+
+#[test]
 fn a_watch_that_is_refused_waits_again_and_counts_how_often() {
     let mut table = Plain::new(8);
     told(&mut table, 1, 7);
@@ -143,6 +191,7 @@ fn finish(table: &mut Plain, known: &mut [Known]) {
     for number in 1..=known.len() as Number {
         // Whoever sends has come to an end; what was refused goes out once more; the peer goes.
         table.sent(number);
+        table.left(number);
         if table.begin(number, 0).is_some() {
             table.sent(number);
         }
@@ -207,7 +256,7 @@ proptest! {
                         known[number as usize - 1].is_taken_back = true;
                     }
                 }
-                Op::Left(at) => table.left(number(at, &known)),
+                Op::Left(at) => drop(table.left(number(at, &known))),
                 Op::Gone(party) => {
                     for (number, lanes) in table.handle_gone(&party) {
                         for lane in lanes.hashes() {
@@ -223,5 +272,145 @@ proptest! {
         for (at, Known { ends, is_taken_back }) in known.iter().enumerate() {
             prop_assert_eq!(*ends, u32::from(!is_taken_back), "watch {}", at + 1);
         }
+    }
+}
+
+/// What is on its way to a node that may have the target of a link.
+#[derive(Clone, Copy, Debug)]
+enum Sent {
+    Watch,
+    Broken,
+}
+
+/// What is on its way back.
+#[derive(Clone, Copy, Debug)]
+enum Answer {
+    Refused,
+    Ended,
+}
+
+/// A link, number 1, to a target that moves between two nodes.
+struct World {
+    table: Plain,
+    owner: u8,
+    is_tied: bool,
+    there: [VecDeque<Sent>; 2],
+    back: [VecDeque<Answer>; 2],
+    /// Whom an errand is about to tell that the link is broken.
+    letter: Option<u8>,
+    is_to_be_sought: bool,
+    /// How often the target has failed by the link, or has ended with it.
+    outcomes: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// By routes that may be old.
+    Seek(u8),
+    /// The link breaks.
+    Break,
+    Letter,
+    Arrive(u8),
+    Return(u8),
+    /// The target's activation ends, and the next one is on the other node.
+    Move,
+}
+
+impl World {
+    fn new() -> Self {
+        let mut table = Plain::new(1);
+        set(&mut table, 1);
+        let (there, back) = Default::default();
+        let (letter, is_to_be_sought) = (None, true);
+        Self { table, owner: 0, is_tied: false, there, back, letter, is_to_be_sought, outcomes: 0 }
+    }
+
+    fn step(&mut self, step: Step) {
+        match step {
+            Step::Seek(to) if std::mem::take(&mut self.is_to_be_sought) => {
+                if self.table.begin(1, to).is_none() {
+                    return;
+                }
+                self.there[usize::from(to)].push_back(Sent::Watch);
+                self.letter = self.table.sent(1).map(|_| to);
+            }
+            Step::Break => {
+                if let Some((to, _)) = self.table.take_back(1, Back::Broken(Killed)) {
+                    self.letter = Some(to);
+                }
+            }
+            Step::Letter => {
+                let Some(to) = self.letter.take() else { return };
+                self.there[usize::from(to)].push_back(Sent::Broken);
+                self.is_to_be_sought |= self.table.left(1) != Next::Nothing;
+            }
+            Step::Arrive(at) => self.arrive(at),
+            Step::Return(from) => match self.back[usize::from(from)].pop_front() {
+                Some(Answer::Refused) => {
+                    self.is_to_be_sought |= self.table.handle_refused(1, &from).is_some();
+                }
+                Some(Answer::Ended) => drop(self.table.handle_report(1, Some(&from), 1, Killed)),
+                None => {}
+            },
+            Step::Move => {
+                if std::mem::take(&mut self.is_tied) {
+                    self.outcomes += 1;
+                    self.back[usize::from(self.owner)].push_back(Answer::Ended);
+                }
+                self.owner = 1 - self.owner;
+            }
+            Step::Seek(_) => {}
+        }
+    }
+
+    fn arrive(&mut self, at: u8) {
+        let answer = match self.there[usize::from(at)].pop_front() {
+            Some(Sent::Watch) if at == self.owner => {
+                self.is_tied = true;
+                return;
+            }
+            Some(Sent::Watch) => Answer::Refused,
+            Some(Sent::Broken) if at == self.owner && std::mem::take(&mut self.is_tied) => {
+                self.outcomes += 1;
+                Answer::Ended
+            }
+            Some(Sent::Broken) | None => return,
+        };
+        self.back[usize::from(at)].push_back(answer);
+    }
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        3 => (0..2u8).prop_map(Step::Seek),
+        1 => Just(Step::Break),
+        2 => Just(Step::Letter),
+        4 => (0..2u8).prop_map(Step::Arrive),
+        4 => (0..2u8).prop_map(Step::Return),
+        1 => Just(Step::Move),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn a_link_that_breaks_fails_its_target_wherever_that_has_moved(
+        steps in proptest::collection::vec(step(), 0..60),
+    ) {
+        let mut world = World::new();
+        for step in steps {
+            world.step(step);
+        }
+        world.step(Step::Break);
+        for _ in 0..6 {
+            let owner = world.owner;
+            for step in [Step::Letter, Step::Seek(owner), Step::Letter] {
+                world.step(step);
+            }
+            for step in [Step::Arrive(0), Step::Arrive(1), Step::Return(0), Step::Return(1)] {
+                (0..8).for_each(|_| world.step(step));
+            }
+        }
+        prop_assert_eq!(world.outcomes, 1);
+        prop_assert_eq!(world.table.len(), 0, "nothing is left");
     }
 }
