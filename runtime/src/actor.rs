@@ -26,6 +26,7 @@ mod pause;
 pub(crate) mod restart;
 pub(crate) mod stash;
 mod timer;
+mod timers;
 pub(crate) mod turns;
 
 pub use self::{
@@ -35,4 +36,5 @@ pub use self::{
     mailbox::ActorId,
     restart::{Backoff, Restart, RestartPolicy},
     stash::OrStash,
+    timers::{ReceiveTimeout, Timers, TooManyTimers},
 };

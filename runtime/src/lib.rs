@@ -80,6 +80,11 @@ mod watching_chapter {}
 #[doc = include_str!("../../docs/mailboxes.md")]
 mod mailboxes_chapter {}
 
+/// As above.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/timers.md")]
+mod timers_chapter {}
+
 pub use actix_cluster_derive::{RemoteActor, RemoteMessage};
 /// The transport, as far as a node's settings name it.
 pub use actix_cluster_transport as transport;
@@ -87,7 +92,8 @@ pub use actix_cluster_transport::{Clock, Random, TimeSource};
 
 pub use crate::{
     actor::{
-        ActorId, Backoff, ClusterContext, ExitReason, OrStash, Overflow, Restart, RestartPolicy,
+        ActorId, Backoff, ClusterContext, ExitReason, OrStash, Overflow, ReceiveTimeout, Restart,
+        RestartPolicy, Timers, TooManyTimers,
     },
     cluster::{ClusterConfig, ClusterConfigError, JoinError, Member, View},
     message::{CodecError, NewerReply, OlderReply, RemoteMessage, WireId},

@@ -85,12 +85,16 @@ impl<A: Actor<Context = Self>> ClusterContext<A> {
         }
     }
 
-    /// Sets a message aside that has not run; without room it is rejected as full.
-    pub(crate) fn stash(&mut self, envelope: BoxEnvelope<A>) {
+    /// Sets a message aside that has not run; without room it is rejected as full. Returns whether
+    /// there was room.
+    pub(crate) fn stash(&mut self, envelope: BoxEnvelope<A>) -> bool {
         let Some(aside) = &mut self.aside else { unreachable!("what is given back is kept there") };
-        if let Some(rejected) = aside.stash.push(envelope) {
+        let rejected = aside.stash.push(envelope);
+        let has_room = rejected.is_none();
+        if let Some(rejected) = rejected {
             rejected.end(&self.mailbox, self.node.dead_letters());
         }
+        has_room
     }
 
     /// The end of this watch is not to be told any more.

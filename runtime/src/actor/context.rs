@@ -23,6 +23,7 @@ use super::{
     items::{Behalf, Kind, Spawned, Waited},
     mailbox::{ActorId, Mailbox},
     timer::{Every, Later, deliver},
+    timers,
     turns::TurnCell,
 };
 use crate::{
@@ -62,6 +63,8 @@ pub struct ClusterContext<A: Actor> {
     /// What the instance watches and is linked to.
     watching: Option<Box<Watching>>,
     pub(super) aside: Option<Box<Aside<A>>>,
+    /// Its timers with keys.
+    pub(super) timers: Option<Box<timers::Table>>,
 }
 
 /// The way in for actix's own addresses. The sender is kept so that the channel stays open.
@@ -151,6 +154,7 @@ impl<A: Actor<Context = Self>> ClusterContext<A> {
             inlet: OnceCell::new(),
             watching: None,
             aside: None,
+            timers: None,
         }
     }
 
@@ -240,6 +244,7 @@ impl<A: Actor<Context = Self>> ClusterContext<A> {
         self.state = ActorState::Started;
         self.running = 0;
         self.failure = None;
+        self.timers = None;
         self.cancelled.clear();
         (std::mem::take(&mut self.spawned), std::mem::take(&mut self.waits))
     }
@@ -247,6 +252,15 @@ impl<A: Actor<Context = Self>> ClusterContext<A> {
     /// Drops the addresses' end of the inlet, so that they see a closed mailbox.
     pub(crate) fn close_inlet(&mut self) {
         self.inlet = OnceCell::new();
+    }
+
+    /// Adds a timer that is told its own handle.
+    pub(super) fn spawn_timer<F>(&mut self, make: impl FnOnce(SpawnHandle) -> F) -> SpawnHandle
+    where
+        F: ActorFuture<A, Output = ()> + 'static,
+    {
+        let timer = make(self.last_handle.next());
+        self.push(Kind::Timer, timer)
     }
 
     fn push<F>(&mut self, kind: Kind, future: F) -> SpawnHandle

@@ -145,7 +145,8 @@ where
     if let Some(GivenBack { message, .. }) = ctx.take_returned::<M>() {
         ctx.end_turn();
         frame.take_back(turn);
-        return ctx.stash(Box::new(StashedFrame { frame, msg: message }));
+        ctx.stash(Box::new(StashedFrame { frame, msg: message }));
+        return;
     }
     let Some(mut result) = result else {
         ctx.end_turn();

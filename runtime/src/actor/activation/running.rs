@@ -121,6 +121,7 @@ impl<A: RemoteActor> Running<'_, A> {
         self.ctx.turns().begin(Doing::Wait);
         let polled = poll_waits(self.waits, self.actor, self.ctx, &mut self.budget, task);
         if polled.is_ready() {
+            self.ctx.note_handled();
             return false;
         }
         self.mailbox.park(std::mem::take(self.finished), task.waker());
@@ -151,6 +152,7 @@ impl<A: RemoteActor> Running<'_, A> {
     }
 
     fn handle_batch(&mut self) {
+        let mut has_run = false;
         while self.budget > 0 && !self.ctx.must_pause() {
             let Some(envelope) = self.batch.pop_front() else { break };
             self.budget -= 1;
@@ -158,6 +160,7 @@ impl<A: RemoteActor> Running<'_, A> {
             match self.ctx.turn_of(envelope) {
                 Turned::Held => continue,
                 Turned::Runs(envelope) => {
+                    has_run = true;
                     // What has a place of its own takes none of the capacity.
                     *self.finished += usize::from(!envelope.is_reserved());
                     self.ctx.turns().begin_message(envelope.message());
@@ -172,6 +175,9 @@ impl<A: RemoteActor> Running<'_, A> {
                 break;
             }
         }
+        if has_run {
+            self.ctx.note_handled();
+        }
     }
 
     fn handle_inlet(&mut self) {
@@ -180,6 +186,7 @@ impl<A: RemoteActor> Running<'_, A> {
             self.budget -= 1;
             self.ctx.turns().begin_message(None);
             self.ctx.handle_inlet(self.actor, envelope);
+            self.ctx.note_handled();
         }
     }
 }
