@@ -20,6 +20,7 @@ mod failure;
 pub(crate) mod frame_envelope;
 mod items;
 pub(crate) mod loading;
+pub(crate) mod loan;
 pub(crate) mod mailbox;
 pub(crate) mod panic;
 mod pause;

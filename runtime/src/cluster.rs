@@ -11,7 +11,9 @@
 //!      └── frames, grouped ──> arbiters ──> mailboxes
 //! ```
 
+pub(crate) mod cancel;
 mod config;
+pub(crate) mod delegation;
 pub(crate) mod frame;
 pub(crate) mod inbound;
 mod join;
@@ -36,6 +38,13 @@ use std::{
 use actix_cluster_transport::{Rotator, StatsReader};
 use tokio::sync::{Notify, watch};
 
+use self::{
+    cancel::Cancels,
+    manifest::Manifest,
+    pending::Pending,
+    redirect::{GiveUp, Redirects},
+    routing::Routing,
+};
 pub(crate) use self::{
     config::Validated,
     shell::{Birth, Plan, run},
@@ -44,12 +53,6 @@ pub use self::{
     config::{ClusterConfig, ClusterConfigError},
     join::JoinError,
     membership::{Member, View},
-};
-use self::{
-    manifest::Manifest,
-    pending::Pending,
-    redirect::{GiveUp, Redirects},
-    routing::Routing,
 };
 use crate::{
     node::{DeadLetters, NodeId},
@@ -60,6 +63,7 @@ use crate::{
 pub(crate) struct Cluster {
     pub(crate) routing: Routing,
     pub(crate) pending: Pending,
+    pub(crate) cancels: Arc<Cancels>,
     pub(crate) addr: SocketAddr,
     manifest: Manifest,
     redirects: Mutex<Redirects>,
@@ -98,6 +102,7 @@ impl Cluster {
         Self {
             routing: Routing::new(id, view),
             pending: Pending::new(pending::LIMIT),
+            cancels: Arc::default(),
             addr,
             manifest: Manifest::new(messages),
             redirects: Mutex::new(Redirects::new(redirect::LIMIT)),
@@ -110,21 +115,26 @@ impl Cluster {
         }
     }
 
-    /// Keeps a tell that came back, to be sent on.
+    /// Keeps a tell that came back, to be sent on. Returns whether it is kept.
     pub(crate) fn redirect(
         &self,
         now: std::time::Instant,
         target: u64,
         payload: &[u8],
         dead_letters: &DeadLetters,
-    ) {
+    ) -> bool {
         use crate::reference::RejectReason::{Mismatch, Moved};
-        let reason = match self.redirects().push(now, target, payload) {
-            Ok(()) => return self.wake.notify_one(),
+        let kept = self.redirects().push(now, target, payload);
+        let reason = match kept {
+            Ok(()) => {
+                self.wake.notify_one();
+                return true;
+            }
             Err(GiveUp::Bounces | GiveUp::Full) => Moved,
             Err(GiveUp::Malformed) => Mismatch,
         };
         dead_letters.rejected(reason, |letters| letters.about_payload(payload, target));
+        false
     }
 
     /// Leaves something of a watch to the cluster's thread.

@@ -48,16 +48,21 @@ extern crate self as actix_cluster;
 pub mod actor;
 pub mod cluster;
 pub mod contract;
+pub mod handler;
 pub mod message;
 pub mod node;
 pub mod reference;
 pub mod remote_actor;
+pub mod responder;
 pub mod supervisor;
 pub mod watch;
 
 mod fixed_map;
 
 /// Compiles and runs the programs of the chapters.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/actors.md")]
+mod actors_chapter {}
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/supervision.md")]
 mod supervision_chapter {}
@@ -96,6 +101,7 @@ pub use crate::{
         RestartPolicy, Timers, TooManyTimers,
     },
     cluster::{ClusterConfig, ClusterConfigError, JoinError, Member, View},
+    handler::{AsyncHandler, ReentrantHandler, RespondingHandler, This},
     message::{CodecError, NewerReply, OlderReply, RemoteMessage, WireId},
     node::{
         DeadLetter, DeadLetterOutcome, DeadLetterSubscription, DeadLetterTarget, EntitySettings,
@@ -107,6 +113,7 @@ pub use crate::{
     remote_actor::{
         Collision, Entity, EntityState, HandledBy, Handles, MessageTable, Placement, RemoteActor,
     },
+    responder::{Forward, ForwardError, Responder},
     supervisor::{Strategy, Supervisor},
     watch::{Terminated, TerminatedReason, Watch, WatchCounts, WatchError, WatchId, Watched},
 };
@@ -119,7 +126,8 @@ pub mod prelude {
     };
 
     pub use crate::{
-        ActorRef, AskError, ClusterConfig, ClusterContext, Entity, Handles, MessageRef, Node,
-        RemoteActor, RemoteMessage, TellError, WireId,
+        ActorRef, AskError, AsyncHandler, ClusterConfig, ClusterContext, Entity, Handles,
+        MessageRef, Node, ReentrantHandler, RemoteActor, RemoteMessage, Responder,
+        RespondingHandler, TellError, This, WireId,
     };
 }

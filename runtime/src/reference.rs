@@ -4,7 +4,7 @@ mod actor_ref;
 mod ask;
 mod error;
 mod message_ref;
-mod route;
+pub(crate) mod route;
 mod tell;
 
 pub(crate) use self::route::{target_hash, target_id};

@@ -9,20 +9,20 @@ use std::{
     fmt,
 };
 
-use actix::{Actor, Handler};
+use actix::{Actor, Message};
 
 use crate::{
     actor::{
         ClusterContext, Overflow,
         bound::DEFAULT_MAILBOX_CAPACITY,
-        envelope::{BoxEnvelope, LocalAsk, LocalTell},
-        frame_envelope::FrameEnvelope,
+        envelope::{BoxEnvelope, LocalAsker},
         stash::DEFAULT_STASH_CAPACITY,
     },
     cluster::{
         frame::Frame,
         understood::{Dispute, Restated, Understood, restate},
     },
+    handler::owed::Owed,
     message::{MessageFacts, RemoteMessage, WireId, version},
 };
 
@@ -60,7 +60,8 @@ pub trait RemoteActor: Actor<Context = ClusterContext<Self>> {
     fn messages(table: &mut MessageTable<Self>);
 }
 
-/// States that the actor `Self` lists the message `M` in its `handles(..)`.
+/// States that the actor `Self` lists the message `M` in its `handles(..)`, and so handles it, by
+/// whichever of the [handlers' traits](crate::handler) the list picks.
 ///
 /// [`macro@crate::RemoteActor`] implements it.
 #[diagnostic::on_unimplemented(
@@ -68,7 +69,10 @@ pub trait RemoteActor: Actor<Context = ClusterContext<Self>> {
     label = "`{M}` is missing in `handles(..)`",
     note = "add it: `#[remote(name = \"..\", handles(.., {M}))]` on `{Self}`, and implement `Handler<{M}>`"
 )]
-pub trait Handles<M: RemoteMessage>: RemoteActor + Handler<M> {}
+pub trait Handles<M: RemoteMessage>: RemoteActor {
+    #[doc(hidden)]
+    fn envelopes() -> Envelopes<Self, M>;
+}
 
 /// States that the message `Self` is listed by the actor `A`: [`Handles`], seen from the message.
 ///
@@ -87,26 +91,29 @@ pub trait HandledBy<A: RemoteActor>: RemoteMessage {
 #[diagnostic::do_not_recommend]
 impl<A: Handles<M>, M: RemoteMessage> HandledBy<A> for M {
     fn envelopes() -> Envelopes<A, Self> {
-        Envelopes { tell: |msg| Box::new(LocalTell(msg)), ask: |ask| Box::new(ask) }
+        <A as Handles<M>>::envelopes()
     }
 }
 
-/// How messages of one type are made ready for the mailbox of an actor of this node.
+/// How messages of one type are made ready for the mailbox of an actor of this node, and so in which
+/// mode they are handled.
 #[doc(hidden)]
-pub struct Envelopes<A: RemoteActor, M: RemoteMessage> {
+pub struct Envelopes<A: RemoteActor, M: Message> {
     pub(crate) tell: fn(M) -> BoxEnvelope<A>,
-    pub(crate) ask: fn(LocalAsk<M>) -> BoxEnvelope<A>,
+    pub(crate) ask: fn(LocalAsker<M>) -> BoxEnvelope<A>,
+    pub(crate) passed: fn(M, Owed<M::Result>) -> BoxEnvelope<A>,
+    pub(crate) frame: fn(Frame) -> BoxEnvelope<A>,
 }
 
-impl<A: RemoteActor, M: RemoteMessage> Clone for Envelopes<A, M> {
+impl<A: RemoteActor, M: Message> Clone for Envelopes<A, M> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<A: RemoteActor, M: RemoteMessage> Copy for Envelopes<A, M> {}
+impl<A: RemoteActor, M: Message> Copy for Envelopes<A, M> {}
 
-impl<A: RemoteActor, M: RemoteMessage> fmt::Debug for Envelopes<A, M> {
+impl<A: RemoteActor, M: Message> fmt::Debug for Envelopes<A, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Envelopes")
     }
@@ -210,8 +217,7 @@ impl<A: RemoteActor> MessageTable<A> {
         A: Handles<M>,
         M: RemoteMessage,
     {
-        let envelope: fn(Frame) -> BoxEnvelope<A> =
-            |frame| Box::new(FrameEnvelope::<M>::new(frame));
+        let envelope = <A as Handles<M>>::envelopes().frame;
         let entry = |facts| Entry { facts, envelope, restate: restate::<M> };
         self.older.push(version::older::<M>().iter().map(|older| entry(older.facts)).collect());
         if let Some(first) = self.entries.insert(M::WIRE_ID, entry(MessageFacts::of::<M>())) {

@@ -42,12 +42,18 @@ enum Do {
     Stop,
 }
 
+/// Holds the actor for so many milliseconds.
+#[derive(Message, RemoteMessage, Serialize, Deserialize)]
+#[rtype(result = "()")]
+#[remote(name = "test.Linger", version = 1)]
+struct Linger(u64);
+
 type Log = Arc<Mutex<Vec<(u64, u32)>>>;
 
 #[derive(RemoteActor)]
 #[remote(
     name = "test.Ticker",
-    handles(Do),
+    handles(Do, async Linger),
     placement = Eventual,
     state = volatile,
     mailbox = 2,
@@ -128,6 +134,12 @@ impl Handler<Do> for Ticker {
     type Result = bool;
     fn handle(&mut self, what: Do, ctx: &mut Self::Context) -> bool {
         self.obey(what, ctx)
+    }
+}
+
+impl AsyncHandler<Linger> for Ticker {
+    async fn handle(&mut self, Linger(millis): Linger, ctx: &mut Self::Context) {
+        ctx.clock().sleep(Duration::from_millis(millis)).await;
     }
 }
 
@@ -258,6 +270,17 @@ fn no_tick_is_handled_after_its_timer_was_cancelled_or_replaced() {
         pass(50).await;
         assert_eq!(noted(&log), [(160, 6), (210, 7), (215, 8)]);
         assert!(!act(&ticker, Do::IsActive(key("f"))).await);
+    });
+}
+
+#[test]
+fn ticks_wait_for_a_handler_that_awaits_and_silence_begins_behind_it() {
+    with_ticker(|_, ticker, log| async move {
+        act(&ticker, Do::ReceiveTimeout(Some(30))).await;
+        act(&ticker, Do::Single(key("a"), 10, 1)).await;
+        ticker.ask(Linger(50)).await.expect("an answer");
+        pass(45).await;
+        assert_eq!(noted(&log), [(50, 1), (80, 0)]);
     });
 }
 

@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
-use syn::{DeriveInput, Expr, LitStr, Meta, Path, Token, punctuated::Punctuated, spanned::Spanned};
+use syn::{DeriveInput, Expr, LitStr, Meta, Token, punctuated::Punctuated, spanned::Spanned};
 
 use crate::{
     attribute::{self, Kind, Remote},
     errors::Errors,
+    handled::Handled,
     text,
 };
 
@@ -70,7 +71,7 @@ pub(crate) fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
 /// What the attributes of one actor type state.
 struct RemoteActor {
     name: LitStr,
-    handles: Vec<Path>,
+    handles: Vec<Handled>,
     entity: Option<Entity>,
     bounds: Bounds,
 }
@@ -112,8 +113,8 @@ impl RemoteActor {
             true => quote!(_),
             false => quote!(table),
         };
-        let add = handles.iter().map(|message| quote!(table.add::<#message>();));
-        let handles = handles.iter().map(|message| handles_impl(ident, message));
+        let add = handles.iter().map(|Handled { message, .. }| quote!(table.add::<#message>();));
+        let handles = handles.iter().map(|handled| handles_impl(ident, handled));
         let entity = entity.as_ref().map(|entity| entity.implement(ident));
         let bounds = bounds.constants();
         quote! {
@@ -177,17 +178,23 @@ impl Entity {
 
 /// States that the actor handles the message, with all spans in `handles(..)`: the compiler shows
 /// there what is missing.
-fn handles_impl(ident: &Ident, message: &Path) -> TokenStream {
+fn handles_impl(ident: &Ident, handled: &Handled) -> TokenStream {
+    let Handled { mode, message } = handled;
     let ident = Ident::new(&ident.to_string(), ident.span().located_at(message.span()));
     let span = Span::call_site().located_at(message.span());
+    let mode = Ident::new(mode.constructor(), span);
     quote_spanned! {span=>
         #[automatically_derived]
-        impl ::actix_cluster::Handles<#message> for #ident {}
+        impl ::actix_cluster::Handles<#message> for #ident {
+            fn envelopes() -> ::actix_cluster::remote_actor::Envelopes<Self, #message> {
+                ::actix_cluster::handler::#mode::<Self, #message>()
+            }
+        }
     }
 }
 
 /// The messages of `handles(..)`, or `None` with an error.
-fn handles(remote: &Remote<'_>, errors: &mut Errors) -> Option<Vec<Path>> {
+fn handles(remote: &Remote<'_>, errors: &mut Errors) -> Option<Vec<Handled>> {
     let why = "`handles(A, B)` lists the messages that may reach it, `handles()` is none";
     let list = match errors.ok(remote.mandatory("handles", why))? {
         Meta::List(list) => list,
@@ -197,15 +204,15 @@ fn handles(remote: &Remote<'_>, errors: &mut Errors) -> Option<Vec<Path>> {
             return None;
         }
     };
-    let paths = list.parse_args_with(Punctuated::<Path, Token![,]>::parse_terminated);
-    let paths: Vec<_> = errors.ok(paths)?.into_iter().collect();
+    let entries = list.parse_args_with(Punctuated::<Handled, Token![,]>::parse_terminated);
+    let entries: Vec<_> = errors.ok(entries)?.into_iter().collect();
     let mut seen = BTreeSet::new();
-    for path in &paths {
-        if !seen.insert(text::of_path(path)) {
-            errors.push(syn::Error::new_spanned(path, "this message is listed twice"));
+    for Handled { message, .. } in &entries {
+        if !seen.insert(text::of_path(message)) {
+            errors.push(syn::Error::new_spanned(message, "this message is listed twice"));
         }
     }
-    Some(paths)
+    Some(entries)
 }
 
 /// What makes the actor type an entity; `None` when it is none, or with an error.
@@ -302,12 +309,26 @@ mod tests {
         let code = code(r#"name = "a", handles(B, bank::C)"#);
         for expected in [
             "table.add::<B>();table.add::<bank::C>();",
-            "impl::actix_cluster::Handles<B>for A{}",
-            "impl::actix_cluster::Handles<bank::C>for A{}",
+            "impl::actix_cluster::Handles<B>for A{",
+            "impl::actix_cluster::Handles<bank::C>for A{",
+            "handler::plain::<Self,bank::C>()",
         ] {
             assert!(code.contains(expected), "{code} lacks {expected}");
         }
         assert!(!code.contains("Entity"));
+    }
+
+    #[test]
+    fn the_word_before_a_message_picks_how_it_is_handled() {
+        let code = code(r#"name = "a", handles(async B, reentrant bank::C, responder crate::D)"#);
+        for expected in [
+            "handler::asynchronous::<Self,B>()",
+            "handler::reentrant::<Self,bank::C>()",
+            "handler::responding::<Self,crate::D>()",
+            "table.add::<B>();table.add::<bank::C>();table.add::<crate::D>();",
+        ] {
+            assert!(code.contains(expected), "{code} lacks {expected}");
+        }
     }
 
     #[test]
@@ -392,6 +413,7 @@ mod tests {
     #[test]
     fn a_message_is_listed_once() {
         refused(r#"name = "a", handles(B, C, B, m::B, m :: B)"#, &["twice", "twice"]);
+        refused(r#"name = "a", handles(B, async B)"#, &["twice"]);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use syn::DeriveInput;
 mod actor;
 mod attribute;
 mod errors;
+mod handled;
 mod message;
 mod text;
 
@@ -73,8 +74,10 @@ pub fn remote_message(input: TokenStream) -> TokenStream {
 ///
 /// - `name`, mandatory: as for a message; it names the actor type on the wire.
 /// - `handles(..)`, mandatory, may be empty: the remote messages that may reach the actor. Each
-///   needs `RemoteMessage`, and the actor `Handler` for it. To tell or ask a message that is not
-///   listed is a compile error; actix's own `Addr` is not restricted by it.
+///   needs `RemoteMessage`, and the actor a handler for it: actix's `Handler`, or what the word before
+///   the message says: `async Transfer` is `AsyncHandler`, `reentrant Audit` is `ReentrantHandler`,
+///   `responder Auction` is `RespondingHandler`. To tell or ask a message that is not listed is a
+///   compile error; actix's own `Addr` is not restricted by it.
 /// - `placement` and `state`, both or neither: with them the actor type is an entity, known by a
 ///   key and placed by the cluster. `placement` is `Eventual`, `state` is `volatile`: each is a
 ///   promise to the type's users, so neither has a default.
@@ -86,9 +89,9 @@ pub fn remote_message(input: TokenStream) -> TokenStream {
 /// # Errors
 ///
 /// Refused, each with its own text: a key that is missing, unknown or repeated, a message that is
-/// listed twice, one of `placement` and `state` without the other, a guarantee that this release
-/// doesn't have, a capacity that is no integer from 1, and a generic actor (one lasting name can't
-/// stand for many types).
+/// listed twice, an unknown word before a message, one of `placement` and `state` without the other,
+/// a guarantee that this release doesn't have, a capacity that is no integer from 1, and a generic
+/// actor (one lasting name can't stand for many types).
 #[proc_macro_derive(RemoteActor, attributes(remote))]
 pub fn remote_actor(input: TokenStream) -> TokenStream {
     expand(input, actor::expand)

@@ -7,6 +7,7 @@
 //! Invariant: the mailbox outlives every instance, and is closed exactly once, when the actor ends
 //! for good; whatever is in it then is rejected.
 
+mod lending;
 mod running;
 
 use std::{
@@ -20,9 +21,13 @@ use std::{
 use actix::{ActorState, dev::Envelope as InletEnvelope};
 use actix_cluster_transport::clock::Sleep;
 
-use self::running::{Turn, linked, put_back};
+use self::{
+    lending::Loan,
+    running::{TURN_BUDGET, Turn, linked, put_back},
+};
 use super::{
     ClusterContext,
+    context::Remains,
     envelope::BoxEnvelope,
     exit::ExitReason,
     items::{Behalf, Items, Waited},
@@ -57,10 +62,12 @@ pub(crate) struct Activation<A: RemoteActor> {
     items: Items<A>,
 }
 
-enum Phase<A> {
+enum Phase<A: RemoteActor> {
     Starting,
     Loading(Load<A>),
     Running(A),
+    /// A handler that awaits has the instance.
+    Lent(Loan<A>),
     BackingOff(Sleep),
     /// A supervisor decides what is next; the last instance, if any, ended so.
     Held(ExitReason),
@@ -202,6 +209,8 @@ impl<A: RemoteActor> Activation<A> {
 
     /// Drops what is left of a failed instance, and lets the tracker decide.
     fn fail(&mut self, mut panic: Panic) {
+        // Whose turn it was, its context knows.
+        self.recall().unwrap_or_else(|again| again.report("drop of a handler"));
         let (sender, behalf) = self.ctx.take_turn();
         if sender.is_some() || behalf.is_some() {
             let letters = self.ctx.core().dead_letters();
@@ -364,11 +373,14 @@ impl<A: RemoteActor> Activation<A> {
     fn drop_instance(&mut self) -> Option<Panic> {
         self.ctx.turns().begin(Doing::Ending);
         let mut disposal = Disposal::default();
+        self.recall().unwrap_or_else(|panic| disposal.note(panic));
+        self.finished += self.items.reentrant();
         disposal.drop_all(self.items.take_all());
         disposal.drop_all(std::mem::take(&mut self.waits));
-        let (spawned, waits) = self.ctx.reset();
+        let Remains { spawned, waits, begun } = self.ctx.reset();
         disposal.drop_all(spawned);
         disposal.drop_all(waits);
+        disposal.drop(begun);
         disposal.drop(std::mem::replace(&mut self.phase, Phase::Starting));
         // What the instance had set aside has not run: the next one has it, ahead of what is queued.
         if let Some(back) = self.ctx.take_aside() {
@@ -393,6 +405,7 @@ impl<A: RemoteActor> Future for Activation<A> {
 impl<A: RemoteActor> Activation<A> {
     fn poll_phases(&mut self, task: &mut Context<'_>) -> Poll<()> {
         let this = self;
+        let mut budget = TURN_BUDGET;
         loop {
             match &mut this.phase {
                 Phase::Starting => {
@@ -401,13 +414,21 @@ impl<A: RemoteActor> Activation<A> {
                     }
                 }
                 Phase::Loading(_) => std::task::ready!(this.poll_load(task)),
-                Phase::Running(_) => match panic::catch(|| this.turns(task)) {
+                Phase::Running(_) => match panic::catch(|| this.turns(task, &mut budget)) {
                     Ok(Turn::Parked) => return Poll::Pending,
                     Ok(Turn::Yield) => {
                         task.waker().wake_by_ref();
                         return Poll::Pending;
                     }
                     Ok(Turn::Exit(reason)) => this.exit(reason),
+                    Ok(Turn::Lend(borrower)) => this.lend(borrower),
+                    Err(panic) => this.fail(panic),
+                },
+                Phase::Lent(_) => match panic::catch(|| this.poll_lent(task)) {
+                    Ok(polled) => {
+                        std::task::ready!(polled);
+                        this.resume();
+                    }
                     Err(panic) => this.fail(panic),
                 },
                 Phase::BackingOff(sleep) => {

@@ -114,9 +114,11 @@ impl Bound {
         load.waiting + load.taken <= self.capacity.max(1) / 2
     }
 
-    /// How many messages an activation may take at once: what it has taken can't be displaced.
-    pub(crate) fn batch_limit(self) -> usize {
+    /// How many messages an activation may take at once: what it has taken can't be displaced. None as
+    /// long as reentrant messages take the whole capacity.
+    pub(crate) fn batch_limit(self, awaiting: usize) -> usize {
         match self.overflow {
+            Overflow::DropOldest if awaiting >= self.capacity.max(1) => 0,
             Overflow::DropOldest => 1,
             Overflow::Wait | Overflow::RejectNewest => usize::MAX,
         }

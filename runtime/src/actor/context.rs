@@ -4,7 +4,7 @@
 //! (its futures, its waits) is dropped with it.
 
 use std::{
-    cell::OnceCell, collections::VecDeque, error::Error, fmt, pin::Pin, sync::Arc, task,
+    cell::OnceCell, collections::VecDeque, error::Error, fmt, pin::Pin, rc::Rc, sync::Arc, task,
     time::Duration,
 };
 
@@ -21,12 +21,14 @@ use super::{
     aside::Aside,
     failure,
     items::{Behalf, Kind, Spawned, Waited},
+    loan::{Begun, Home},
     mailbox::{ActorId, Mailbox},
     timer::{Every, Later, deliver},
     timers,
     turns::TurnCell,
 };
 use crate::{
+    handler::pipe::Pipe,
     node::{DeadLetters, EntityKey, Node, NodeCore, Sender},
     reference::{ActorRef, RejectReason},
     remote_actor::RemoteActor,
@@ -65,6 +67,21 @@ pub struct ClusterContext<A: Actor> {
     pub(super) aside: Option<Box<Aside<A>>>,
     /// Its timers with keys.
     pub(super) timers: Option<Box<timers::Table>>,
+    lending: OnceCell<Box<Lending<A>>>,
+}
+
+/// What it takes to have messages that await.
+struct Lending<A: Actor> {
+    home: Rc<Home<A>>,
+    /// A message whose turn has begun, for the activation to go on with at once.
+    begun: Option<Begun<A>>,
+}
+
+/// What an instance had asked for and not seen begin.
+pub(crate) struct Remains<A: Actor> {
+    pub(crate) spawned: Vec<Spawned<A>>,
+    pub(crate) waits: Vec<Waited<A>>,
+    pub(crate) begun: Option<Begun<A>>,
 }
 
 /// The way in for actix's own addresses. The sender is kept so that the channel stays open.
@@ -135,6 +152,60 @@ impl<A: RemoteActor> ClusterContext<A> {
     }
 }
 
+impl<A: RemoteActor> ClusterContext<A> {
+    /// Runs a future beside the actor's messages, and has its result come back as one of them.
+    ///
+    /// The message takes its place in the mailbox once the future is ready, behind those that came
+    /// before, and within the mailbox's bound: when that is full it waits for room with the other
+    /// senders, for as long as the instance lives, or is treated as the mailbox's
+    /// [`Overflow`](crate::Overflow) policy says. It need not be a remote message. Future and message
+    /// end with the instance; a panic in either fails it; until then the actor isn't passivated.
+    /// [`cancel_future`](AsyncContext::cancel_future) takes the handle.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use actix_cluster::prelude::*;
+    ///
+    /// #[derive(Message)]
+    /// #[rtype(result = "()")]
+    /// struct Fetched(Result<Vec<u8>, std::io::Error>);
+    ///
+    /// #[derive(RemoteActor)]
+    /// #[remote(name = "web.Page", handles())]
+    /// struct Page(Vec<u8>);
+    ///
+    /// # async fn fetch() -> Result<Vec<u8>, std::io::Error> { Ok(Vec::new()) }
+    /// impl Actor for Page {
+    ///     type Context = ClusterContext<Self>;
+    ///
+    ///     fn started(&mut self, ctx: &mut Self::Context) {
+    ///         ctx.pipe_to_self(fetch(), Fetched);
+    ///     }
+    /// }
+    ///
+    /// impl Handler<Fetched> for Page {
+    ///     type Result = ();
+    ///     fn handle(&mut self, Fetched(bytes): Fetched, _: &mut Self::Context) {
+    ///         self.0 = bytes.unwrap_or_default();
+    ///     }
+    /// }
+    /// ```
+    pub fn pipe_to_self<F, M>(
+        &mut self,
+        future: F,
+        into_message: impl FnOnce(F::Output) -> M + 'static,
+    ) -> SpawnHandle
+    where
+        A: Handler<M>,
+        F: Future + 'static,
+        M: Message + Send + 'static,
+    {
+        let pipe = Pipe::new(self.mailbox(), future, into_message);
+        self.push(Kind::Work, pipe)
+    }
+}
+
 /// For the activation.
 impl<A: Actor<Context = Self>> ClusterContext<A> {
     pub(crate) fn new(mailbox: Arc<Mailbox<A>>, node: Arc<NodeCore>, turns: Arc<TurnCell>) -> Self {
@@ -155,11 +226,43 @@ impl<A: Actor<Context = Self>> ClusterContext<A> {
             watching: None,
             aside: None,
             timers: None,
+            lending: OnceCell::new(),
         }
     }
 
     pub(crate) fn watching(&mut self) -> &mut Option<Box<Watching>> {
         &mut self.watching
+    }
+
+    /// An empty context of the same actor, for as long as this one is elsewhere.
+    pub(crate) fn stand_in(&self) -> Self {
+        Self::new(Arc::clone(&self.mailbox), Arc::clone(&self.node), Arc::clone(&self.turns))
+    }
+
+    /// Where the handlers of reentrant messages find the instance.
+    pub(crate) fn home(&self) -> Rc<Home<A>> {
+        Rc::clone(&self.lending().home)
+    }
+
+    fn lending(&self) -> &Lending<A> {
+        self.lending.get_or_init(|| Box::new(Lending { home: Rc::default(), begun: None }))
+    }
+
+    /// Leaves the rest of a message's turn to the activation, before anything else of the actor runs.
+    pub(crate) fn begin(&mut self, begun: Begun<A>) {
+        self.lending();
+        if let Some(lending) = self.lending.get_mut() {
+            debug_assert!(lending.begun.is_none(), "one turn begins after the other");
+            lending.begun = Some(begun);
+        }
+    }
+
+    pub(crate) fn has_begun(&self) -> bool {
+        self.lending.get().is_some_and(|lending| lending.begun.is_some())
+    }
+
+    pub(crate) fn take_begun(&mut self) -> Option<Begun<A>> {
+        self.lending.get_mut()?.begun.take()
     }
 
     pub(crate) fn core(&self) -> &Arc<NodeCore> {
@@ -195,6 +298,18 @@ impl<A: Actor<Context = Self>> ClusterContext<A> {
         (self.in_hand, self.behalf) = (None, None);
     }
 
+    /// Ends a turn, unless a handler goes on with it.
+    pub(crate) fn end_turn_unless_begun(&mut self) {
+        if !self.has_begun() {
+            self.end_turn();
+        }
+    }
+
+    /// Goes on with a turn.
+    pub(crate) fn set_turn(&mut self, (sender, behalf): (Option<Sender>, Behalf)) {
+        (self.in_hand, self.behalf) = (sender, behalf);
+    }
+
     pub(crate) fn set_behalf(&mut self, behalf: Behalf) {
         self.behalf = behalf;
     }
@@ -216,7 +331,7 @@ impl<A: Actor<Context = Self>> ClusterContext<A> {
 
     /// Whether futures and messages have to wait: for a future that is to end first, or for ever.
     pub(crate) fn must_pause(&self) -> bool {
-        !self.waits.is_empty() || !self.state.alive()
+        !self.waits.is_empty() || !self.state.alive() || self.has_begun()
     }
 
     pub(crate) fn take_spawned(&mut self) -> Vec<Spawned<A>> {
@@ -240,13 +355,14 @@ impl<A: Actor<Context = Self>> ClusterContext<A> {
     }
 
     /// Makes ready for a fresh instance; the caller drops what is returned under its own guard.
-    pub(crate) fn reset(&mut self) -> (Vec<Spawned<A>>, Vec<Waited<A>>) {
+    pub(crate) fn reset(&mut self) -> Remains<A> {
         self.state = ActorState::Started;
         self.running = 0;
         self.failure = None;
         self.timers = None;
         self.cancelled.clear();
-        (std::mem::take(&mut self.spawned), std::mem::take(&mut self.waits))
+        let (spawned, waits) = (std::mem::take(&mut self.spawned), std::mem::take(&mut self.waits));
+        Remains { spawned, waits, begun: self.take_begun() }
     }
 
     /// Drops the addresses' end of the inlet, so that they see a closed mailbox.
@@ -267,10 +383,14 @@ impl<A: Actor<Context = Self>> ClusterContext<A> {
     where
         F: ActorFuture<A, Output = ()> + 'static,
     {
-        self.last_handle = self.last_handle.next();
-        let handle = self.last_handle;
+        let handle = self.next_handle();
         let (behalf, future) = (self.behalf, Box::pin(future));
         self.spawned.push(Spawned { handle, kind, behalf, future });
+        handle
+    }
+
+    pub(crate) fn next_handle(&mut self) -> SpawnHandle {
+        self.last_handle = self.last_handle.next();
         self.last_handle
     }
 }

@@ -4,23 +4,28 @@
 //! its [`AskCell`]: while the message is in there, it has not run.
 
 use std::{
+    marker::PhantomData,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
 
-use actix::{Actor, Handler, dev::MessageResponse};
+use actix::{Actor, Message};
 use tokio::sync::oneshot;
 
 use super::{
     ClusterContext,
     mailbox::{Mailbox, Remote},
     panic,
-    stash::GivenBack,
 };
 use crate::{
-    cluster::{outbound, wire::Extensions},
+    cluster::{
+        outbound,
+        pending::{Answer, Correlation},
+        wire::Extensions,
+    },
+    handler::mode::Mode,
     message::{RemoteMessage, WireId},
-    node::{DeadLetters, NodeCore, Sender},
+    node::{DeadLetters, NodeCore},
     reference::{RejectReason, UnknownReason},
     remote_actor::RemoteActor,
     watch::WatchId,
@@ -83,21 +88,26 @@ impl<A: Actor> Rejected<A> {
     }
 }
 
-/// A message told by a sender on this node.
-pub(crate) struct LocalTell<M>(pub(crate) M);
+/// A message told by a sender on this node, to be handled in the mode `H`.
+pub(crate) struct LocalTell<M, H> {
+    msg: M,
+    mode: PhantomData<fn() -> H>,
+}
 
-impl<A, M> Envelope<A> for LocalTell<M>
+impl<M, H> LocalTell<M, H> {
+    pub(crate) fn new(msg: M) -> Self {
+        Self { msg, mode: PhantomData }
+    }
+}
+
+impl<A, M, H> Envelope<A> for LocalTell<M, H>
 where
-    A: RemoteActor + Handler<M>,
+    A: RemoteActor,
     M: RemoteMessage,
+    H: Mode<A, M>,
 {
     fn handle(self: Box<Self>, actor: &mut A, ctx: &mut ClusterContext<A>) {
-        ctx.begin_turn(Some(const { &M::NAME }), Sender::IsGone);
-        actor.handle(self.0, ctx).handle(ctx, None);
-        ctx.end_turn();
-        if let Some(GivenBack { message, .. }) = ctx.take_returned() {
-            ctx.stash(Box::new(Self(message)));
-        }
+        H::told(self.msg, actor, ctx);
     }
 
     fn message(&self) -> Option<WireId> {
@@ -118,9 +128,12 @@ where
             return self.reject(RejectReason::Moved, mailbox, core.dead_letters());
         };
         let (id, extensions) = (M::WIRE_ID, Extensions::default());
-        let write = || outbound::tell(to.address(), id, &self.0, extensions, Vec::new());
+        let write = || outbound::tell(to.address(), id, &self.msg, extensions, Vec::new());
         match panic::catch(write) {
-            Ok(Ok(payload)) => return core.redirect(to.hash(), &payload),
+            Ok(Ok((payload, carried))) => {
+                carried.hand_over(core.id());
+                return core.redirect(to.hash(), &payload);
+            }
             Ok(Err(_)) => {}
             Err(panic) => panic.report("writing of a message"),
         }
@@ -128,11 +141,17 @@ where
     }
 }
 
-/// A message asked by a sender on this node.
-pub(crate) struct LocalAsk<M: RemoteMessage> {
-    cell: Arc<AskCell<M>>,
-    reply: oneshot::Sender<M::Result>,
-    deadline: Instant,
+/// A message asked by a sender on this node, to be handled in the mode `H`.
+pub(crate) struct LocalAsk<M: RemoteMessage, H> {
+    asker: LocalAsker<M>,
+    mode: PhantomData<fn() -> H>,
+}
+
+/// An asker on this node, as its message sees it.
+pub(crate) struct LocalAsker<M: Message> {
+    pub(crate) cell: Arc<AskCell<M>>,
+    pub(crate) reply: oneshot::Sender<M::Result>,
+    pub(crate) deadline: Instant,
 }
 
 /// What asker and envelope share: the message until its turn, then how the turn stands.
@@ -143,8 +162,12 @@ enum AskState<M> {
     Queued(M),
     /// Its turn has begun; the mailbox had counted so many panics before.
     Begun { panics: u32 },
-    /// Its turn was cut short by a panic.
-    Panicked,
+    /// It had its turn, and no result will come.
+    Failed(UnknownReason),
+    /// It had its turn, and others answer, who know the ask by this number.
+    Left(Correlation),
+    /// Others have answered.
+    Answered(Answer),
     /// It will never run.
     Rejected(RejectReason, M),
     /// The asker took the message back.
@@ -155,10 +178,12 @@ enum AskState<M> {
 pub(crate) enum AskEnd<M> {
     Rejected(RejectReason, M),
     Unknown(UnknownReason),
+    /// As another node put it.
+    Answered(Answer),
 }
 
-impl<M: RemoteMessage> LocalAsk<M> {
-    /// Makes the envelope, and the asker's two ends.
+impl<M: RemoteMessage> LocalAsker<M> {
+    /// Makes the message's end, and the asker's two.
     pub(crate) fn new(
         msg: M,
         deadline: Instant,
@@ -169,6 +194,12 @@ impl<M: RemoteMessage> LocalAsk<M> {
     }
 }
 
+impl<M: RemoteMessage, H> LocalAsk<M, H> {
+    pub(crate) fn new(asker: LocalAsker<M>) -> Self {
+        Self { asker, mode: PhantomData }
+    }
+}
+
 impl<M> AskCell<M> {
     /// The asker waits no longer: takes the message back if it has not run.
     pub(crate) fn expire(&self) -> AskEnd<M> {
@@ -176,11 +207,10 @@ impl<M> AskCell<M> {
         match std::mem::replace(&mut *state, AskState::TakenBack) {
             AskState::Queued(msg) => AskEnd::Rejected(RejectReason::Expired, msg),
             AskState::Rejected(reason, msg) => AskEnd::Rejected(reason, msg),
-            begun @ (AskState::Begun { .. } | AskState::Panicked) => {
+            begun => {
                 *state = begun;
                 AskEnd::Unknown(UnknownReason::Deadline)
             }
-            AskState::TakenBack => AskEnd::Unknown(UnknownReason::Deadline),
         }
     }
 
@@ -190,11 +220,14 @@ impl<M> AskCell<M> {
         match std::mem::replace(&mut *state, AskState::TakenBack) {
             AskState::Rejected(reason, msg) => AskEnd::Rejected(reason, msg),
             AskState::Queued(msg) => AskEnd::Rejected(RejectReason::Stopped, msg),
-            AskState::Panicked => AskEnd::Unknown(UnknownReason::Panicked),
+            AskState::Failed(reason) => AskEnd::Unknown(reason),
+            AskState::Answered(answer) => AskEnd::Answered(answer),
             AskState::Begun { panics: before } if before != panics => {
                 AskEnd::Unknown(UnknownReason::Panicked)
             }
-            AskState::Begun { .. } | AskState::TakenBack => AskEnd::Unknown(UnknownReason::NoReply),
+            AskState::Begun { .. } | AskState::Left(_) | AskState::TakenBack => {
+                AskEnd::Unknown(UnknownReason::NoReply)
+            }
         }
     }
 
@@ -210,7 +243,7 @@ impl<M> AskCell<M> {
     }
 
     /// It has not run after all.
-    fn put_back(&self, msg: M) {
+    pub(crate) fn put_back(&self, msg: M) {
         *self.lock() = AskState::Queued(msg);
     }
 
@@ -222,40 +255,54 @@ impl<M> AskCell<M> {
         };
     }
 
+    /// Its turn has begun, and no result will come. To be called before the reply's sender is dropped.
+    pub(crate) fn fail(&self, reason: UnknownReason) {
+        *self.lock() = AskState::Failed(reason);
+    }
+
+    /// Others may answer, who know the ask by this number.
+    pub(crate) fn leave_to_others(&self, correlation: Correlation) {
+        *self.lock() = AskState::Left(correlation);
+    }
+
+    /// Others have answered. To be called before the reply's sender is dropped.
+    pub(crate) fn answer(&self, answer: Answer) {
+        *self.lock() = AskState::Answered(answer);
+    }
+
+    /// The asker goes away: says by which number others know the ask, if they may answer.
+    pub(crate) fn left_to_others(&self) -> Option<Correlation> {
+        match *self.lock() {
+            AskState::Left(correlation) => Some(correlation),
+            _ => None,
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, AskState<M>> {
         // A state is replaced whole, so a poisoned lock guards a whole one.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<A, M> Envelope<A> for LocalAsk<M>
+impl<A, M, H> Envelope<A> for LocalAsk<M, H>
 where
-    A: RemoteActor + Handler<M>,
+    A: RemoteActor,
     M: RemoteMessage,
+    H: Mode<A, M>,
 {
     fn handle(self: Box<Self>, actor: &mut A, ctx: &mut ClusterContext<A>) {
-        let Self { cell, reply, deadline } = *self;
-        if reply.is_closed() {
+        let Self { asker, .. } = *self;
+        if asker.reply.is_closed() {
             let about =
                 |letters: &DeadLetters| letters.about_mailbox(&ctx.mailbox(), Some(M::NAME));
             return ctx.core().dead_letters().rejected(RejectReason::Cancelled, about);
         }
-        if deadline <= ctx.clock().now() {
-            cell.reject(RejectReason::Expired);
+        if asker.deadline <= ctx.clock().now() {
+            asker.cell.reject(RejectReason::Expired);
             return;
         }
-        let Some(msg) = cell.begin(ctx.panics()) else { return };
-        ctx.begin_turn(Some(const { &M::NAME }), Sender::IsTold);
-        // Declared after `reply`, so that an unwinding turn marks the cell before the asker wakes.
-        let turn = Turn(&cell);
-        let result = actor.handle(msg, ctx);
-        drop(turn);
-        result.handle(ctx, Some(reply));
-        ctx.end_turn();
-        if let Some(GivenBack { message, reply: Some(reply) }) = ctx.take_returned() {
-            cell.put_back(message);
-            ctx.stash(Box::new(Self { cell, reply, deadline }));
-        }
+        let Some(msg) = asker.cell.begin(ctx.panics()) else { return };
+        H::asked(msg, asker, actor, ctx);
     }
 
     fn message(&self) -> Option<WireId> {
@@ -263,17 +310,6 @@ where
     }
 
     fn reject(self: Box<Self>, reason: RejectReason, _: &Mailbox<A>, _: &DeadLetters) {
-        self.cell.reject(reason);
-    }
-}
-
-/// Marks the cell when its turn unwinds.
-struct Turn<'a, M>(&'a AskCell<M>);
-
-impl<M> Drop for Turn<'_, M> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            *self.0.lock() = AskState::Panicked;
-        }
+        self.asker.cell.reject(reason);
     }
 }

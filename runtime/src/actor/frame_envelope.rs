@@ -1,8 +1,8 @@
 //! The envelope of a message from another node: bytes until its turn.
 //!
 //! Invariant: the bytes are decoded on the actor's own arbiter, when the turn begins, and an older
-//! version becomes the newest; bytes that are no such message are rejected, since nothing has run. The asker is answered by the
-//! [`Turn`], whatever the handler does with its reply.
+//! version becomes the newest; bytes that are no such message are rejected, since nothing has run.
+//! The asker is answered by what is [`Owed`] to it, whatever the handler does with its reply.
 
 use std::{
     marker::PhantomData,
@@ -21,41 +21,44 @@ use super::{
     stash::GivenBack,
 };
 use crate::{
-    cluster::frame::{Frame, Turn},
+    cluster::frame::Frame,
+    handler::{ending::Ending, mode::Mode, owed::Owed},
     message::{RemoteMessage, WireId, version},
     node::{DeadLetters, NodeCore, Sender},
     reference::{RejectReason, UnknownReason},
     remote_actor::RemoteActor,
+    responder::carried,
 };
 
-/// A message from another node, of whatever version, for an actor that handles `M`.
-pub(crate) struct FrameEnvelope<M> {
+/// A message `M` from another node, to be handled in the mode `H`.
+pub(crate) struct FrameEnvelope<M, H> {
     frame: Frame,
-    message: PhantomData<fn() -> M>,
+    message: PhantomData<fn() -> (M, H)>,
 }
 
-impl<M> FrameEnvelope<M> {
+impl<M, H> FrameEnvelope<M, H> {
     pub(crate) fn new(frame: Frame) -> Self {
         Self { frame, message: PhantomData }
     }
 }
 
-impl<A, M> Envelope<A> for FrameEnvelope<M>
+impl<A, M, H> Envelope<A> for FrameEnvelope<M, H>
 where
-    A: RemoteActor + Handler<M>,
+    A: RemoteActor,
     M: RemoteMessage,
+    H: Mode<A, M>,
 {
     fn handle(self: Box<Self>, actor: &mut A, ctx: &mut ClusterContext<A>) {
-        let Self { frame, .. } = *self;
+        let Self { mut frame, .. } = *self;
         if let Some(reason) = refusal(&frame, ctx) {
             return frame.reject(reason);
         }
         let decoded = {
             let _scope = NodeCore::enter(ctx.core());
-            version::decode::<M>(frame.message, frame.body())
+            carried::lend(&mut frame, |frame| version::decode::<M>(frame.message, frame.body()))
         };
         match decoded {
-            Ok(msg) => run(frame, msg, actor, ctx),
+            Ok(msg) => H::framed(msg, frame, actor, ctx),
             Err(error) => {
                 tracing::warn!(
                     actor = A::NAME,
@@ -126,11 +129,14 @@ fn refusal<A: RemoteActor>(frame: &Frame, ctx: &ClusterContext<A>) -> Option<Rej
     if frame.deadline.is_some_and(|deadline| deadline <= ctx.clock().now()) {
         return Some(RejectReason::Expired);
     }
-    frame.is_held_back().then_some(RejectReason::EarlierRejected)
+    if frame.is_held_back() {
+        return Some(RejectReason::EarlierRejected);
+    }
+    frame.is_cancelled(ctx.core()).then_some(RejectReason::Cancelled)
 }
 
-/// Runs a frame's turn, and answers it.
-fn run<A, M>(mut frame: Frame, msg: M, actor: &mut A, ctx: &mut ClusterContext<A>)
+/// Runs a frame's turn by actix's own handler, and answers it.
+pub(crate) fn run<A, M>(mut frame: Frame, msg: M, actor: &mut A, ctx: &mut ClusterContext<A>)
 where
     A: RemoteActor + Handler<M>,
     M: RemoteMessage,
@@ -148,28 +154,36 @@ where
         ctx.stash(Box::new(StashedFrame { frame, msg: message }));
         return;
     }
-    let Some(mut result) = result else {
-        ctx.end_turn();
-        return turn.finish();
-    };
-    match result.try_recv() {
-        Ok(result) => turn.answer::<M>(result),
-        Err(TryRecvError::Closed) => turn.fail(UnknownReason::NoReply),
-        Err(TryRecvError::Empty) => {
-            let mailbox = ctx.mailbox();
-            let panics = mailbox.panics();
-            ctx.spawn(Answering::<A, M> { result, turn: Some(turn), mailbox, panics });
-        }
+    match result {
+        Some(result) => answer::<A, M>(result, Owed::framed::<M>(frame.message, turn), ctx),
+        None => turn.finish(),
     }
     ctx.end_turn();
+}
+
+/// Answers with what an actix handler gives, now or once it does.
+pub(crate) fn answer<A, M>(
+    mut result: oneshot::Receiver<M::Result>,
+    owed: Owed<M::Result>,
+    ctx: &mut ClusterContext<A>,
+) where
+    A: RemoteActor,
+    M: RemoteMessage,
+{
+    match result.try_recv() {
+        Ok(result) => owed.reply(result),
+        Err(TryRecvError::Closed) => owed.fail(UnknownReason::NoReply),
+        Err(TryRecvError::Empty) => {
+            let ending = Ending::new::<M>(owed, ctx);
+            ctx.spawn(Answering::<A, M> { result, ending });
+        }
+    }
 }
 
 /// Answers an asker of another node once the actor has.
 struct Answering<A: RemoteActor, M: RemoteMessage> {
     result: oneshot::Receiver<M::Result>,
-    turn: Option<Turn>,
-    mailbox: Arc<Mailbox<A>>,
-    panics: u32,
+    ending: Ending<A, M::Result>,
 }
 
 impl<A: RemoteActor, M: RemoteMessage> ActorFuture<A> for Answering<A, M> {
@@ -182,23 +196,11 @@ impl<A: RemoteActor, M: RemoteMessage> ActorFuture<A> for Answering<A, M> {
         task: &mut Context<'_>,
     ) -> Poll<()> {
         let this = self.get_mut();
-        // Without a result the turn stays, and ends when this future is dropped.
-        if let Ok(result) = ready!(Pin::new(&mut this.result).poll(task))
-            && let Some(turn) = this.turn.take()
-        {
-            turn.answer::<M>(result);
+        // Without a result the end is still owed, and comes when this future is dropped.
+        if let Ok(result) = ready!(Pin::new(&mut this.result).poll(task)) {
+            this.ending.reply(result);
         }
         Poll::Ready(())
-    }
-}
-
-impl<A: RemoteActor, M: RemoteMessage> Drop for Answering<A, M> {
-    fn drop(&mut self) {
-        if let Some(turn) = self.turn.take() {
-            let panicked = self.mailbox.panics() != self.panics;
-            let reason = if panicked { UnknownReason::Panicked } else { UnknownReason::NoReply };
-            turn.fail(reason);
-        }
     }
 }
 

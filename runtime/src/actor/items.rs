@@ -15,7 +15,8 @@ use std::{
 
 use actix::{Actor, ActorContext, SpawnHandle, fut::ActorFuture};
 
-use super::{ClusterContext, turns::Doing};
+use super::{ClusterContext, loan::Handling, turns::Doing};
+use crate::node::Sender;
 
 pub(crate) type ItemFuture<A> = Pin<Box<dyn ActorFuture<A, Output = ()>>>;
 
@@ -44,17 +45,39 @@ pub(crate) struct Waited<A: Actor> {
     pub(crate) future: ItemFuture<A>,
 }
 
+/// What a poll needs to be given.
+pub(crate) enum Work<A: Actor> {
+    /// Instance and context, by reference.
+    Future(ItemFuture<A>),
+    /// The instance at home, where the message's handler reaches it.
+    Reentrant(Handling, Option<Sender>),
+}
+
+/// What became of the woken futures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Woken {
+    /// There was none, or none that may be polled.
+    None,
+    /// Some were polled.
+    Polled,
+    /// The next one is a reentrant message, which is to be polled by
+    /// [`poll_reentrant`](Items::poll_reentrant).
+    Reentrant(usize),
+}
+
 pub(crate) struct Items<A: Actor> {
     items: BTreeMap<usize, Item<A>>,
     /// How many of them are [`Kind::Work`].
     work: usize,
+    /// How many of those are reentrant messages.
+    reentrant: usize,
     ready: Arc<Ready>,
 }
 
 struct Item<A: Actor> {
     kind: Kind,
     behalf: Behalf,
-    future: ItemFuture<A>,
+    future: Work<A>,
     waker: Waker,
     state: Arc<ItemWaker>,
 }
@@ -76,7 +99,7 @@ struct ItemWaker {
 
 impl<A: Actor<Context = ClusterContext<A>>> Items<A> {
     pub(crate) fn new() -> Self {
-        Self { items: BTreeMap::new(), work: 0, ready: Arc::default() }
+        Self { items: BTreeMap::new(), work: 0, reentrant: 0, ready: Arc::default() }
     }
 
     /// Whether nothing but timers is left.
@@ -88,6 +111,33 @@ impl<A: Actor<Context = ClusterContext<A>>> Items<A> {
     pub(crate) fn add(&mut self, spawned: Spawned<A>) {
         let Spawned { handle, kind, behalf, future } = spawned;
         let handle = handle.into_usize();
+        self.insert(handle, kind, behalf, Work::Future(future));
+        self.ready.lock().woken.push_back(handle);
+    }
+
+    /// Adds a reentrant message, to be polled at once by its handle.
+    pub(crate) fn add_reentrant(
+        &mut self,
+        handle: SpawnHandle,
+        (sender, behalf): (Option<Sender>, Behalf),
+        handling: Handling,
+    ) -> usize {
+        let handle = handle.into_usize();
+        self.reentrant += 1;
+        self.insert(handle, Kind::Work, behalf, Work::Reentrant(handling, sender));
+        handle
+    }
+
+    /// Whose turn goes on when a reentrant message is polled.
+    pub(crate) fn turn_of(&self, handle: usize) -> (Option<Sender>, Behalf) {
+        match self.items.get(&handle) {
+            Some(Item { behalf, future: Work::Reentrant(_, sender), .. }) => (*sender, *behalf),
+            Some(Item { behalf, .. }) => (None, *behalf),
+            None => (None, None),
+        }
+    }
+
+    fn insert(&mut self, handle: usize, kind: Kind, behalf: Behalf, future: Work<A>) {
         self.work += usize::from(kind == Kind::Work);
         let state = Arc::new(ItemWaker {
             handle,
@@ -95,25 +145,30 @@ impl<A: Actor<Context = ClusterContext<A>>> Items<A> {
             ready: Arc::clone(&self.ready),
         });
         let waker = Waker::from(Arc::clone(&state));
-        self.ready.lock().woken.push_back(handle);
         self.items.insert(handle, Item { kind, behalf, future, waker, state });
     }
 
     /// Drops a future.
-    pub(crate) fn cancel(&mut self, handle: SpawnHandle) -> Option<ItemFuture<A>> {
+    pub(crate) fn cancel(&mut self, handle: SpawnHandle) -> Option<Work<A>> {
         self.remove(handle.into_usize())
     }
 
-    fn remove(&mut self, handle: usize) -> Option<ItemFuture<A>> {
+    fn remove(&mut self, handle: usize) -> Option<Work<A>> {
         let item = self.items.remove(&handle)?;
         self.work -= usize::from(item.kind == Kind::Work);
+        self.reentrant -= usize::from(matches!(item.future, Work::Reentrant(..)));
         Some(item.future)
     }
 
+    /// How many reentrant messages have not ended.
+    pub(crate) fn reentrant(&self) -> usize {
+        self.reentrant
+    }
+
     /// Gives up all futures.
-    pub(crate) fn take_all(&mut self) -> Vec<ItemFuture<A>> {
+    pub(crate) fn take_all(&mut self) -> Vec<Work<A>> {
         self.ready.lock().woken.clear();
-        self.work = 0;
+        (self.work, self.reentrant) = (0, 0);
         std::mem::take(&mut self.items).into_values().map(|item| item.future).collect()
     }
 
@@ -126,24 +181,25 @@ impl<A: Actor<Context = ClusterContext<A>>> Items<A> {
         }
     }
 
-    /// Polls woken futures until none is left, the budget is used up, or the actor is to wait or
-    /// to stop. Returns whether any was polled.
+    /// Polls woken futures until none is left, the budget is used up, the actor is to wait or to
+    /// stop, or the next one is a reentrant message.
     pub(crate) fn poll_woken(
         &mut self,
         actor: &mut A,
         ctx: &mut ClusterContext<A>,
         budget: &mut u32,
-    ) -> bool {
+    ) -> Woken {
+        let mut polled = Woken::None;
         if self.items.is_empty() {
-            return false;
+            return polled;
         }
-        let mut polled = false;
         while *budget > 0 && !ctx.must_pause() {
             let Some(handle) = self.ready.lock().woken.pop_front() else { break };
             let Some(item) = self.items.get_mut(&handle) else { continue };
-            item.state.queued.store(false, Ordering::Release);
             *budget -= 1;
-            polled = true;
+            let Work::Future(future) = &mut item.future else { return Woken::Reentrant(handle) };
+            item.state.queued.store(false, Ordering::Release);
+            polled = Woken::Polled;
             ctx.set_running(handle);
             ctx.turns().begin(match item.kind {
                 Kind::Work => Doing::Future,
@@ -151,7 +207,7 @@ impl<A: Actor<Context = ClusterContext<A>>> Items<A> {
             });
             ctx.set_behalf(item.behalf);
             let mut task = Context::from_waker(&item.waker);
-            let done = item.future.as_mut().poll(actor, ctx, &mut task);
+            let done = future.as_mut().poll(actor, ctx, &mut task);
             ctx.set_running(0);
             ctx.set_behalf(None);
             if done.is_ready() || ctx.state() == actix::ActorState::Stopped {
@@ -162,6 +218,18 @@ impl<A: Actor<Context = ClusterContext<A>>> Items<A> {
             }
         }
         polled
+    }
+
+    /// Polls a reentrant message, whose instance is at home. Returns whether it has ended.
+    pub(crate) fn poll_reentrant(&mut self, handle: usize) -> bool {
+        let Some(item) = self.items.get_mut(&handle) else { return false };
+        let Work::Reentrant(handling, _) = &mut item.future else { return false };
+        item.state.queued.store(false, Ordering::Release);
+        let has_ended = handling.as_mut().poll(&mut Context::from_waker(&item.waker)).is_ready();
+        if has_ended {
+            drop(self.remove(handle));
+        }
+        has_ended
     }
 
     /// Whether a woken future waits for its poll.

@@ -148,6 +148,15 @@ pub(crate) struct Remote {
 /// How many senders a mailbox pauses; those beyond have their budgets only.
 const PAUSED_LIMIT: usize = 1_024;
 
+/// What became of the messages that were taken before.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Taken {
+    /// How many have finished since they were told of.
+    pub(crate) finished: usize,
+    /// How many run beside others, at their awaits.
+    pub(crate) awaiting: usize,
+}
+
 /// Why an envelope was not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
@@ -369,24 +378,24 @@ impl<A: Actor> Mailbox<A> {
         );
     }
 
-    /// Moves what is queued into the empty `batch`, as much as may be taken at once, after `finished`
-    /// messages of the last one.
+    /// Moves what is queued into the empty `batch`, as much as may be taken at once.
     ///
     /// When there is nothing, `waker` is kept and called once something arrives.
     pub(crate) fn refill(
         &self,
-        finished: usize,
+        Taken { finished, awaiting }: Taken,
         batch: &mut VecDeque<BoxEnvelope<A>>,
         waker: &Waker,
     ) {
         debug_assert!(batch.is_empty(), "a batch is refilled once it is used up");
         let mut state = self.lock();
         state.taken -= finished;
-        if state.queue.is_empty() {
+        let limit = self.bound.batch_limit(awaiting);
+        if state.queue.is_empty() || limit == 0 {
             state.keep(waker);
-            state.deaf = false;
+            state.deaf = limit == 0;
         } else {
-            state.take(self.bound.batch_limit(), batch);
+            state.take(limit, batch);
         }
         let next = state.next_waiter(self.bound);
         let resumed = state.resumed(self.bound);

@@ -70,7 +70,11 @@ pub(crate) struct Disposal {
 
 impl Disposal {
     pub(crate) fn drop<T>(&mut self, value: T) {
-        let Err(panic) = catch(|| drop(value)) else { return };
+        catch(|| drop(value)).unwrap_or_else(|panic| self.note(panic));
+    }
+
+    /// Notes a panic that was caught while something was dropped.
+    pub(crate) fn note(&mut self, panic: Panic) {
         match self.first {
             None => self.first = Some(panic),
             Some(_) => panic.report("drop"),

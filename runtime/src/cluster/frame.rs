@@ -10,13 +10,15 @@ use actix_cluster_transport::{Class, Receipt, SendError, Session};
 use bytes::Bytes;
 
 use super::{
+    cancel::{AskKey, Watch},
+    delegation::{Claim, Claims, Delegation},
     node_id,
     pending::Correlation,
     wire::{Address, Extensions, Head, PayloadError, unknown_tell},
 };
 use crate::{
     actor::{mailbox::Remote, panic},
-    message::{CodecError, RemoteMessage, WireId, version},
+    message::WireId,
     node::NodeCore,
     reference::{RejectReason, UnknownReason},
 };
@@ -33,6 +35,8 @@ pub(crate) struct Frame {
     pub(crate) message: WireId,
     correlation: Option<Correlation>,
     pub(crate) deadline: Option<Instant>,
+    /// What it says of answers that are owed to others than its sender.
+    claims: Option<Box<Claims>>,
 }
 
 /// Where a frame came from, and so who is told how it ended.
@@ -47,17 +51,23 @@ pub(crate) enum Origin {
 /// A frame whose turn has begun.
 #[derive(Debug)]
 pub(crate) struct Turn {
+    /// Settled once it ends; `None` if it was handed over by another message.
     origin: Option<Origin>,
-    about: About,
+    deadline: Option<Instant>,
+    /// There until it ends.
+    asker: Option<Asker>,
 }
 
-/// What a turn that is cut short tells its sender.
+/// Who hears how a turn ended.
 #[derive(Debug)]
-enum About {
-    /// The asker has its message still, and awaits the result of this version.
-    Asked { correlation: Correlation, message: WireId },
-    /// Nobody has a tell's message any more, so it says what that was.
-    Told { target: u64, payload: Bytes },
+enum Asker {
+    /// The sender, which awaits the result and has its message still.
+    Sender(Correlation),
+    /// The sender of a tell, if it is cut short. Nobody has its message any more, so it says what that
+    /// was.
+    Teller { target: u64, payload: Bytes },
+    /// Somebody else than the sender awaits the result.
+    Other(Box<Delegation>),
 }
 
 impl Frame {
@@ -67,6 +77,7 @@ impl Frame {
     ///
     /// When it is no message that this release understands; the origin is given back.
     pub(crate) fn read(
+        core: &Arc<NodeCore>,
         origin: Origin,
         target: u64,
         payload: Bytes,
@@ -76,9 +87,13 @@ impl Frame {
             Ok(parts) => parts,
             Err(error) => return Err((origin, error)),
         };
+        let claims = match Claims::read(core, &extensions, || core.clock().now()) {
+            Ok(claims) => claims,
+            Err(error) => return Err((origin, error)),
+        };
         let deadline = extensions.time_left.and_then(|left| now().checked_add(left));
         let origin = Some(origin);
-        Ok(Self { origin, target, payload, body_at, message, correlation, deadline })
+        Ok(Self { origin, target, payload, body_at, message, correlation, deadline, claims })
     }
 
     /// The bytes of the message itself.
@@ -106,9 +121,33 @@ impl Frame {
 
     /// It will not run.
     pub(crate) fn reject(mut self, reason: RejectReason) {
-        if let Some(origin) = self.origin.take() {
-            origin.reject(self.target, reason, &self.payload);
+        self.give_back(reason);
+    }
+
+    fn give_back(&mut self, reason: RejectReason) {
+        use RejectReason::{Cancelled, Expired};
+        let Some(origin) = self.origin.take() else { return };
+        // With its message an asker gets back what that carries, if it waits still.
+        let is_given_back = self.correlation.is_some() && !matches!(reason, Cancelled | Expired);
+        if let Some(claims) = self.claims.take().filter(|_| is_given_back) {
+            claims.forget();
         }
+        origin.reject(self.target, reason, &self.payload);
+    }
+
+    /// Lends what the message carries to whoever reads it.
+    pub(crate) fn claims(&mut self) -> &mut Option<Box<Claims>> {
+        &mut self.claims
+    }
+
+    /// Whether its asker has gone: it must not run.
+    pub(crate) fn is_cancelled(&self, core: &NodeCore) -> bool {
+        let (Some(Origin::There(session, _)), Some(correlation), Some(cluster)) =
+            (&self.origin, self.correlation, core.cluster())
+        else {
+            return false;
+        };
+        cluster.cancels.take(|| core.clock().now(), || (session.peer().clone(), correlation))
     }
 
     /// Whether it must not run, because an earlier message for its target was rejected and its
@@ -127,6 +166,10 @@ impl Frame {
     pub(crate) fn moved(mut self) {
         use RejectReason::Moved;
         let Some(origin) = self.origin.take() else { return };
+        // Whoever gets it back owes what it carries.
+        if let Some(claims) = self.claims.take() {
+            claims.forget();
+        }
         match (origin, self.correlation) {
             (Origin::There(session, receipt), None) => {
                 let mut moved = Head::Moved.put(Vec::with_capacity(self.payload.len() + 1));
@@ -145,26 +188,36 @@ impl Frame {
 
     /// Its turn begins: from here on it may have run.
     pub(crate) fn begin(&mut self) -> Turn {
-        let about = match self.correlation {
-            Some(correlation) => About::Asked { correlation, message: self.message },
-            None => About::Told { target: self.target, payload: std::mem::take(&mut self.payload) },
+        let delegation = self.claims.as_mut().and_then(|claims| claims.take_own());
+        let asker = match (delegation, self.correlation) {
+            (Some(delegation), _) => Asker::Other(Box::new(delegation)),
+            (None, Some(correlation)) => Asker::Sender(correlation),
+            (None, None) => {
+                Asker::Teller { target: self.target, payload: std::mem::take(&mut self.payload) }
+            }
         };
-        Turn { origin: self.origin.take(), about }
+        Turn { origin: self.origin.take(), deadline: self.deadline, asker: Some(asker) }
     }
 
     /// It has not run after all.
     pub(crate) fn take_back(&mut self, mut turn: Turn) {
-        if let About::Told { payload, .. } = &mut turn.about {
-            self.payload = std::mem::take(payload);
+        match turn.asker.take() {
+            Some(Asker::Teller { payload, .. }) => self.payload = payload,
+            Some(Asker::Other(delegation)) => {
+                if let Some(claims) = &mut self.claims {
+                    claims.put_own(*delegation);
+                }
+            }
+            Some(Asker::Sender(_)) | None => {}
         }
         self.origin = turn.origin.take();
     }
 }
 
 /// Message, correlation, where the body begins, and the extensions.
-type Parts = (WireId, Option<Correlation>, usize, Extensions);
+type Parts<'a> = (WireId, Option<Correlation>, usize, Extensions<'a>);
 
-fn parts(payload: &[u8]) -> Result<Parts, PayloadError> {
+fn parts(payload: &[u8]) -> Result<Parts<'_>, PayloadError> {
     let (head, body) = Head::take(payload)?;
     let (message, correlation, extensions) = match head {
         Head::Tell { message, extensions, .. } => (message, None, extensions),
@@ -179,12 +232,9 @@ fn parts(payload: &[u8]) -> Result<Parts, PayloadError> {
 
 impl Drop for Frame {
     fn drop(&mut self) {
-        if let Some(origin) = self.origin.take() {
-            // While it is decoded, only the code that reads it can panic: it is not to be repeated.
-            let unread = std::thread::panicking();
-            let reason = if unread { RejectReason::Mismatch } else { RejectReason::Stopped };
-            origin.reject(self.target, reason, &self.payload);
-        }
+        // While it is decoded, only the code that reads it can panic: it is not to be repeated.
+        let unread = std::thread::panicking();
+        self.give_back(if unread { RejectReason::Mismatch } else { RejectReason::Stopped });
     }
 }
 
@@ -208,25 +258,77 @@ impl Origin {
 const SHARE_OVER: usize = 16 * 1024;
 
 impl Turn {
+    /// The turn of a message that somebody else has handed over: its answer is owed here.
+    pub(crate) fn of_claim(delegation: Delegation, deadline: Option<Instant>) -> Self {
+        let asker = Some(Asker::Other(Box::new(delegation)));
+        Self { origin: None, deadline, asker }
+    }
+
     /// Whether somebody awaits the result.
     pub(crate) fn is_asked(&self) -> bool {
-        matches!(self.about, About::Asked { .. })
+        matches!(self.asker, Some(Asker::Sender(_) | Asker::Other(_)))
+    }
+
+    /// The ask as its cancel names it, if its sender awaits the result.
+    pub(crate) fn key(&self) -> Option<AskKey> {
+        match (&self.origin, &self.asker) {
+            (Some(Origin::There(session, _)), Some(Asker::Sender(correlation))) => {
+                Some((session.peer().clone(), *correlation))
+            }
+            _ => None,
+        }
+    }
+
+    /// Who is to be answered, if not the sender.
+    pub(crate) fn delegation(&self) -> Option<&Delegation> {
+        match &self.asker {
+            Some(Asker::Other(delegation)) => Some(delegation),
+            Some(Asker::Sender(_) | Asker::Teller { .. }) | None => None,
+        }
+    }
+
+    /// Settles the frame, and gives what it takes to answer its asker, who awaits the result of this
+    /// version, from anywhere; `None` if nobody asked.
+    pub(crate) fn into_delegation(
+        mut self,
+        core: &Arc<NodeCore>,
+        version: WireId,
+        watch: Option<Watch>,
+    ) -> Option<Delegation> {
+        let delegation = match (self.asker.take(), &self.origin) {
+            (Some(Asker::Other(delegation)), _) => Some(*delegation),
+            (Some(Asker::Sender(correlation)), Some(Origin::There(session, _))) => {
+                let asker = node_id(session.peer());
+                let claim = Claim { asker, correlation, hops: 0, version };
+                Some(Delegation::watched(core, claim, watch))
+            }
+            _ => None,
+        };
+        self.settle();
+        delegation
+    }
+
+    /// Until when somebody awaits the result.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.deadline
     }
 
     /// The handler has returned, and nobody waits for what.
     pub(crate) fn finish(mut self) {
+        self.asker = None;
         self.settle();
     }
 
-    /// The handler's result, as the version that was asked has it.
-    pub(crate) fn answer<M: RemoteMessage>(self, result: M::Result) {
-        let About::Asked { message, .. } = self.about else { return };
-        self.reply(|out| version::encode_result::<M>(message, result, out));
-    }
-
-    /// The result, encoded by `encode` behind the head that it is given.
-    fn reply(mut self, encode: impl FnOnce(Vec<u8>) -> Result<Vec<u8>, CodecError>) {
-        let About::Asked { correlation, .. } = self.about else { return };
+    /// The handler's result, encoded by `encode` behind the head that it is given.
+    pub(crate) fn reply<E>(self, encode: impl FnOnce(Vec<u8>) -> Result<Vec<u8>, E>) {
+        let correlation = match &self.asker {
+            Some(Asker::Sender(correlation)) => *correlation,
+            Some(Asker::Other(delegation)) => {
+                delegation.reply(encode);
+                return self.finish();
+            }
+            Some(Asker::Teller { .. }) | None => return,
+        };
         let head = Head::Reply { correlation }.put(Vec::with_capacity(64));
         let sent = match (encode(head), &self.origin) {
             (Ok(reply), Some(Origin::There(session, _))) => {
@@ -246,7 +348,7 @@ impl Turn {
             (Err(_), _) => Err(UnknownReason::BadReply),
         };
         match sent {
-            Ok(()) => self.settle(),
+            Ok(()) => self.finish(),
             Err(reason) => self.fail(reason),
         }
     }
@@ -258,28 +360,35 @@ impl Turn {
 
     /// Ends the turn without a result.
     fn tell_unknown(&mut self, reason: UnknownReason) {
+        if let (true, Some(Origin::There(session, _))) = (std::thread::panicking(), &self.origin) {
+            panic::note_sender(node_id(session.peer()));
+        }
         let reason_number = reason as u8;
-        match (self.origin.take(), &self.about) {
+        match (self.origin.take(), self.asker.take()) {
+            (origin, Some(Asker::Other(delegation))) => {
+                self.origin = origin;
+                delegation.fail(reason);
+                self.settle();
+            }
             // These are short, and if the session is over, its end has told the sender already.
-            (Some(Origin::There(session, receipt)), About::Asked { correlation, .. }) => {
-                let correlation = *correlation;
+            (Some(Origin::There(session, receipt)), Some(Asker::Sender(correlation))) => {
                 let head = Head::Unknown { correlation, reason: reason_number };
                 let _ = session.answer(receipt, correlation, &head.put(Vec::new()));
             }
-            (Some(Origin::There(session, receipt)), About::Told { target, payload }) => {
-                let unknown = unknown_tell(reason_number, payload);
+            (Some(Origin::There(session, receipt)), Some(Asker::Teller { target, payload })) => {
+                let unknown = unknown_tell(reason_number, &payload);
                 // With a long key it may be refused, where it is short enough without.
-                if let Err(SendError::Full) = session.answer(receipt, *target, &unknown) {
+                if let Err(SendError::Full) = session.answer(receipt, target, &unknown) {
                     let head = Head::Unknown { correlation: 0, reason: reason_number };
-                    let _ = session.answer(receipt, *target, &head.put(Vec::new()));
+                    let _ = session.answer(receipt, target, &head.put(Vec::new()));
                 }
             }
-            (Some(Origin::Here(core)), About::Told { target, payload }) => {
+            (Some(Origin::Here(core)), Some(Asker::Teller { target, payload })) => {
                 let letters = core.dead_letters();
-                letters.unknown(reason, |letters| letters.about_payload(payload, *target));
+                letters.unknown(reason, |letters| letters.about_payload(&payload, target));
             }
             // An ask comes back by itself, and never through here.
-            (Some(Origin::Here(_)), About::Asked { .. }) | (None, _) => {}
+            (Some(Origin::Here(_)), Some(Asker::Sender(_))) | (None, _) | (_, None) => {}
         }
     }
 
@@ -293,13 +402,13 @@ impl Turn {
 impl Drop for Turn {
     /// The turn was cut short.
     fn drop(&mut self) {
-        if self.origin.is_some() {
+        if self.asker.is_some() {
             let panicked = std::thread::panicking();
-            if let (true, Some(Origin::There(session, _))) = (panicked, &self.origin) {
-                panic::note_sender(node_id(session.peer()));
-            }
-            let reason = if panicked { UnknownReason::Panicked } else { UnknownReason::NoReply };
-            self.tell_unknown(reason);
+            self.tell_unknown(if panicked {
+                UnknownReason::Panicked
+            } else {
+                UnknownReason::NoReply
+            });
         }
     }
 }

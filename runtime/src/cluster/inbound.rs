@@ -9,14 +9,14 @@ use actix_cluster_transport::{Class, Frames, Inbound, PeerId, Receipt, Session, 
 use bytes::Bytes;
 
 use super::{
-    Cluster,
+    Cluster, delegation,
     frame::{Frame, Origin},
     mark::Mark,
     pending::Answer,
     wire::{Address, Head},
 };
 use crate::{
-    node::{DeadLetters, NodeCore, Residents, Sender},
+    node::{DeadLetters, NodeCore, NodeId, Residents, Sender},
     reference::{RejectReason, UnknownReason},
     watch,
 };
@@ -82,7 +82,7 @@ impl Drop for Batch {
                 origin => origin,
             };
             let now = || self.core.clock().now();
-            match Frame::read(origin, target, payload, now) {
+            match Frame::read(&self.core, origin, target, payload, now) {
                 Ok(frame) if matches!(frame.address(), Some(Address::Entity { .. })) => {
                     frame.moved();
                 }
@@ -121,7 +121,7 @@ pub(crate) fn receive(
         }
         origin => origin,
     };
-    let frame = match Frame::read(origin, target, payload, || core.clock().now()) {
+    let frame = match Frame::read(core, origin, target, payload, || core.clock().now()) {
         Ok(frame) => frame,
         Err((origin, error)) => {
             tracing::warn!(node = %core.id(), %error, "a message was not understood");
@@ -156,6 +156,21 @@ fn answer(core: &Arc<NodeCore>, cluster: &Cluster, from: &PeerId, target: u64, p
             }
         }
         Ok((Head::Moved, body)) => core.redirect(target, &payload.slice_ref(body)),
+        Ok((Head::Cancel { correlation, .. }, _)) => {
+            cluster.cancels.cancel(core.clock().now(), (from.clone(), correlation));
+        }
+        Ok((Head::Delegated { correlation, hops, name, incarnation }, _)) => {
+            let node = NodeId { name: name.into(), incarnation };
+            delegation::follow_here(core, correlation, hops, &node);
+        }
+        Ok((Head::DelegatedReply { correlation }, body)) => {
+            let body = payload.slice_ref(body);
+            cluster.pending.answer_delegated(correlation, Answer::Reply(body));
+        }
+        Ok((Head::DelegatedUnknown { correlation, reason }, _)) => {
+            let reason = UnknownReason::from_wire(reason);
+            cluster.pending.answer_delegated(correlation, Answer::Unknown(reason));
+        }
         // Reserved for later releases, which ask first whether they are understood.
         Ok(_) => {}
         Err(error) => {

@@ -1,6 +1,6 @@
 //! Messages on their way to another node: how a payload is written.
 //!
-//! Knows no session: the caller sends what is written here.
+//! Knows no session: the caller sends what is written here, and says so to what the message carries.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,35 +15,65 @@ use crate::{
     actor::panic::catch,
     message::{CodecError, RemoteMessage, WireId, version},
     node::NodeCore,
+    responder::carried::{Carried, collect},
 };
 
-/// Appends a tell's payload to `out`, with the message as the version that `message` names.
+/// A payload, and the responders in it.
+type Written = (Vec<u8>, Carried);
+
+/// Appends a tell's payload to the empty `out`, with the message as this version.
 pub(crate) fn tell<M: RemoteMessage>(
     to: Address<'_>,
-    WireId(message): WireId,
+    version: WireId,
     msg: &M,
-    extensions: Extensions,
+    extensions: Extensions<'_>,
     out: Vec<u8>,
-) -> Result<Vec<u8>, CodecError> {
-    let mut buffer = ExtensionBuffer::default();
-    let extensions = extensions.encode(&mut buffer);
-    version::encode(WireId(message), msg, Head::Tell { to, message, extensions }.put(out))
+) -> Result<Written, CodecError> {
+    let WireId(message) = version;
+    write(version, msg, extensions, out, |extensions, out| {
+        Head::Tell { to, message, extensions }.put(out)
+    })
 }
 
-/// Appends an ask's payload to `out`, with the message as the version that `message` names.
+/// Appends an ask's payload to the empty `out`, with the message as this version.
 pub(crate) fn ask<M: RemoteMessage>(
     to: Address<'_>,
-    WireId(message): WireId,
+    version: WireId,
     msg: &M,
     correlation: Correlation,
     time_left: Duration,
     out: Vec<u8>,
-) -> Result<Vec<u8>, CodecError> {
+) -> Result<Written, CodecError> {
+    let WireId(message) = version;
+    let extensions = Extensions { time_left: Some(time_left), ..Extensions::default() };
+    write(version, msg, extensions, out, |extensions, out| {
+        Head::Ask { to, message, correlation, extensions }.put(out)
+    })
+}
+
+fn write<M: RemoteMessage>(
+    version: WireId,
+    msg: &M,
+    extensions: Extensions<'_>,
+    out: Vec<u8>,
+    put_head: impl Fn(&[u8], Vec<u8>) -> Vec<u8>,
+) -> Result<Written, CodecError> {
     let mut buffer = ExtensionBuffer::default();
-    let extensions = Extensions { time_left: Some(time_left), bounces: 0 };
-    let extensions = extensions.encode(&mut buffer);
-    let head = Head::Ask { to, message, correlation, extensions };
-    version::encode(WireId(message), msg, head.put(out))
+    let out = put_head(extensions.encode(&mut buffer), out);
+    let body_at = out.len();
+    let (out, carried) = collect(|| version::encode(version, msg, out));
+    let out = out?;
+    if carried.is_empty() {
+        return Ok((out, carried));
+    }
+    // What a message carries is known once it is written, and stands before it.
+    let claims = carried.to_bytes();
+    let extensions = Extensions { carries: &claims, ..extensions };
+    let mut buffer = ExtensionBuffer::default();
+    let whole = Vec::with_capacity(out.len() + claims.len() + 64);
+    let mut whole = put_head(extensions.encode(&mut buffer), whole);
+    whole.extend_from_slice(&out[body_at..]);
+    Ok((whole, carried))
 }
 
 /// A tell's payload that was written for another node, as this peer understands it.
@@ -70,6 +100,8 @@ pub(crate) fn restated(
     });
     match restated? {
         Restated::AsItIs => Ok(payload.clone()),
+        // Its result goes straight to an asker, who would take it for that of the version that was sent.
+        Restated::As(..) if answers_an_ask(extensions) => Err(Dispute::Version),
         Restated::As(WireId(message), body) => {
             let head = Head::Tell { to, message, extensions };
             let mut payload = head.put(Vec::with_capacity(payload.len() + body.len()));
@@ -77,4 +109,8 @@ pub(crate) fn restated(
             Ok(payload.into())
         }
     }
+}
+
+fn answers_an_ask(extensions: &[u8]) -> bool {
+    Extensions::decode(extensions).is_ok_and(|extensions| !extensions.answers.is_empty())
 }

@@ -1,13 +1,16 @@
 //! Asks that were sent to other nodes and have not ended.
 //!
 //! Invariant: an ask ends once, by whoever takes its entry out. An entry lives until its answer
-//! comes, its session ends, or its asker gives up, so the table is bounded by [`LIMIT`] and by the
-//! askers' deadlines.
+//! comes, the session with the node that owes it ends, or its asker gives up, so the table is bounded
+//! by [`LIMIT`] and by the askers' deadlines.
 //! Knows no message: an answer is bytes until the asker reads it.
 
-use std::sync::{
-    Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicU64, AtomicUsize, Ordering},
+use std::{
+    fmt,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
 };
 
 use actix_cluster_transport::PeerId;
@@ -51,8 +54,34 @@ pub(crate) struct Pending {
 
 #[derive(Debug)]
 struct Waiting {
+    /// Who owes the answer.
     node: NodeId,
-    answer: oneshot::Sender<Answer>,
+    /// How often it has changed hands.
+    hops: u32,
+    asker: Asker,
+}
+
+/// Who takes an answer.
+enum Asker {
+    /// Somebody who asked another node.
+    Away(oneshot::Sender<Answer>),
+    /// Somebody who asked this node, which has left the answer to another.
+    Here(Box<dyn FnOnce(Answer) + Send>),
+}
+
+impl Asker {
+    fn take(self, answer: Answer) {
+        match self {
+            Self::Away(asker) => drop(asker.send(answer)), // The asker may be gone.
+            Self::Here(asker) => asker(answer),
+        }
+    }
+}
+
+impl fmt::Debug for Asker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if matches!(self, Self::Away(_)) { "Away" } else { "Here" })
+    }
 }
 
 impl Pending {
@@ -67,19 +96,50 @@ impl Pending {
 
     /// Expects an answer from a node. `None` when too many are expected already.
     pub(crate) fn expect(&self, node: &NodeId) -> Option<(Correlation, oneshot::Receiver<Answer>)> {
-        if self.count.fetch_add(1, Ordering::AcqRel) >= self.limit {
-            self.count.fetch_sub(1, Ordering::AcqRel);
+        if !self.has_room() {
             return None;
         }
-        let correlation = self.last.fetch_add(1, Ordering::Relaxed) + 1;
         let (answer, receiver) = oneshot::channel();
-        self.part(correlation).insert(correlation, Waiting { node: node.clone(), answer });
-        Some((correlation, receiver))
+        Some((self.insert(node, Asker::Away(answer)), receiver))
     }
 
-    /// The asker waits no longer.
-    pub(crate) fn forget(&self, correlation: Correlation) {
-        drop(self.take(correlation));
+    /// Expects the answer to an ask of this node that `local`, this node, leaves to others: `take` is
+    /// given it.
+    ///
+    /// # Errors
+    ///
+    /// The asker, when too many are expected already.
+    pub(crate) fn leave<T: Send + 'static>(
+        &self,
+        local: &NodeId,
+        asker: T,
+        take: fn(T, Answer),
+    ) -> Result<Correlation, T> {
+        if !self.has_room() {
+            return Err(asker);
+        }
+        Ok(self.insert(local, Asker::Here(Box::new(move |answer| take(asker, answer)))))
+    }
+
+    /// Whether there is room for one more, which is taken then.
+    fn has_room(&self) -> bool {
+        let has_room = self.count.fetch_add(1, Ordering::AcqRel) < self.limit;
+        if !has_room {
+            self.count.fetch_sub(1, Ordering::AcqRel);
+        }
+        has_room
+    }
+
+    fn insert(&self, node: &NodeId, asker: Asker) -> Correlation {
+        let correlation = self.last.fetch_add(1, Ordering::Relaxed) + 1;
+        let waiting = Waiting { node: node.clone(), hops: 0, asker };
+        self.part(correlation).insert(correlation, waiting);
+        correlation
+    }
+
+    /// The asker waits no longer. Returns who still owed the answer, if somebody did.
+    pub(crate) fn forget(&self, correlation: Correlation) -> Option<NodeId> {
+        self.take(correlation).map(|waiting| waiting.node)
     }
 
     /// An answer came from a peer. One that nobody expects any more, or expects of another node, is
@@ -94,7 +154,24 @@ impl Pending {
         drop(part);
         if let Some(waiting) = waiting {
             self.count.fetch_sub(1, Ordering::AcqRel);
-            let _asker_may_be_gone = waiting.answer.send(answer);
+            waiting.asker.take(answer);
+        }
+    }
+
+    /// An answer came from somebody to whom it was left, which may be heard before it is known that it
+    /// was. One that nobody expects any more is dropped.
+    pub(crate) fn answer_delegated(&self, correlation: Correlation, answer: Answer) {
+        if let Some(waiting) = self.take(correlation) {
+            waiting.asker.take(answer);
+        }
+    }
+
+    /// An answer is owed by `node` now, unless somebody has it who was given it later.
+    pub(crate) fn follow(&self, correlation: Correlation, hops: u32, node: &NodeId) {
+        if let Some(waiting) = self.part(correlation).get_mut(&correlation)
+            && waiting.hops < hops
+        {
+            (waiting.hops, waiting.node) = (hops, node.clone());
         }
     }
 
@@ -107,7 +184,7 @@ impl Pending {
             drop(part);
             self.count.fetch_sub(ended.len(), Ordering::AcqRel);
             for waiting in ended {
-                let _ = waiting.answer.send(Answer::Unknown(UnknownReason::NodeDown));
+                waiting.asker.take(Answer::Unknown(UnknownReason::NodeDown));
             }
         }
     }
@@ -170,6 +247,32 @@ mod tests {
         assert_eq!(gone.try_recv(), Ok(Answer::Unknown(UnknownReason::NodeDown)));
         assert!(later_run.try_recv().is_err() && other.try_recv().is_err());
         assert_eq!(pending.len(), 2);
+    }
+
+    #[test]
+    fn an_ask_follows_whoever_owes_its_answer_last() {
+        let pending = Pending::new(8);
+        let (first, mut answer) = pending.expect(&node("a", 1)).expect("room");
+        pending.follow(first, 2, &node("c", 1));
+        pending.follow(first, 1, &node("b", 1));
+        for gone in ["a", "b"] {
+            pending.fail_all_of(&node(gone, 1));
+            assert!(answer.try_recv().is_err(), "{gone} does not owe it");
+        }
+        pending.fail_all_of(&node("c", 1));
+        assert_eq!(answer.try_recv(), Ok(Answer::Unknown(UnknownReason::NodeDown)));
+        pending.answer_delegated(first, Answer::Reply(Bytes::new()));
+        assert_eq!(pending.len(), 0);
+    }
+
+    #[test]
+    fn an_answer_may_come_before_it_is_known_that_it_was_left_to_another() {
+        let pending = Pending::new(8);
+        let (first, mut answer) = pending.expect(&node("a", 1)).expect("room");
+        pending.answer_delegated(first, Answer::Reply(Bytes::from_static(b"7")));
+        pending.follow(first, 1, &node("b", 1));
+        assert_eq!(answer.try_recv(), Ok(Answer::Reply(Bytes::from_static(b"7"))));
+        assert_eq!(pending.forget(first), None);
     }
 
     #[test]

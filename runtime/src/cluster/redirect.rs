@@ -11,7 +11,10 @@ use std::{
 
 use bytes::Bytes;
 
-use super::wire::{ExtensionBuffer, Extensions, Head};
+use super::{
+    delegation,
+    wire::{ExtensionBuffer, Extensions, Head},
+};
 use crate::{node::DeadLetters, reference::RejectReason};
 
 /// How many tells of one node may wait to be sent on; one more is a dead letter.
@@ -154,7 +157,10 @@ fn counted(payload: &[u8]) -> Option<(Bytes, u32)> {
     let extensions = Extensions::decode(extensions).ok()?;
     let bounces = extensions.bounces.saturating_add(1);
     let mut buffer = ExtensionBuffer::default();
-    let extensions = Extensions { bounces, ..extensions }.encode(&mut buffer);
+    let answers = delegation::passed_on(extensions.answers)?;
+    let carries = delegation::passed_on(extensions.carries)?;
+    let (answers, carries) = (&answers[..], &carries[..]);
+    let extensions = Extensions { bounces, answers, carries, ..extensions }.encode(&mut buffer);
     let head = Head::Tell { to, message, extensions };
     let mut counted = head.put(Vec::with_capacity(payload.len() + 8));
     counted.extend_from_slice(body);
@@ -237,7 +243,7 @@ mod tests {
     fn a_peer_that_counts_too_far_is_given_up_on() {
         let to = Address::Entity { actor_type: 1, key: "k" };
         let mut buffer = ExtensionBuffer::default();
-        let extensions = Extensions { time_left: None, bounces: u32::MAX };
+        let extensions = Extensions { bounces: u32::MAX, ..Extensions::default() };
         let extensions = extensions.encode(&mut buffer);
         let payload = Head::Tell { to, message: 2, extensions }.put(Vec::new());
         assert_eq!(Redirects::new(8).push(start(), 7, &payload), Err(GiveUp::Bounces));

@@ -4,6 +4,7 @@
 //!  Tell | Ask   address, wire id, (correlation,) extensions | body of the message
 //!  Reply        correlation                                 | body of the result
 //!  Moved        the whole payload that was sent to the wrong node
+//!  Delegated…   correlation, and who answers; or the body of the result; or why there is none
 //! ```
 //!
 //! Invariant: variants are frozen and grow at their end; the body is all that follows the head. An
@@ -41,7 +42,7 @@ pub(crate) enum Head<'a> {
     Unknown { correlation: u64, reason: u8 },
     /// A tell that did not run, because its target is elsewhere: the payload follows.
     Moved,
-    /// The asker waits no longer. Reserved.
+    /// The asker waits no longer.
     Cancel {
         #[serde(borrow)]
         to: Address<'a>,
@@ -61,6 +62,13 @@ pub(crate) enum Head<'a> {
     },
     /// A watched target has ended.
     Terminated { watch: u64, reason: u8 },
+    /// From now on the node of this name and incarnation owes the answer. Of two, the one with more
+    /// hops is the later.
+    Delegated { correlation: u64, hops: u32, name: &'a str, incarnation: u64 },
+    /// The result, from a node that was not asked.
+    DelegatedReply { correlation: u64 },
+    /// No result will come, says a node that was not asked.
+    DelegatedUnknown { correlation: u64, reason: u8 },
 }
 
 /// A target on the node that receives the frame. Frozen.
@@ -92,11 +100,15 @@ pub(crate) mod packet {
 
 /// What travels beside a message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Extensions {
+pub(crate) struct Extensions<'a> {
     /// How long the sender still waits.
     pub(crate) time_left: Option<Duration>,
     /// How often the message was sent to a node that was not the owner.
     pub(crate) bounces: u32,
+    /// Whom to answer instead of the sender: one claim; empty for nobody.
+    pub(crate) answers: &'a [u8],
+    /// The claims that the message carries, one after the other.
+    pub(crate) carries: &'a [u8],
 }
 
 /// What a tag stands for. The lowest bit of a tag is set if a receiver that does not know it must
@@ -105,14 +117,16 @@ mod tag {
     pub(super) const TIME_LEFT: u64 = 1 << 1;
     // 2 trace context, 3 epoch, 4 view version, 5 idempotency key, 6 user header: reserved.
     pub(super) const BOUNCES: u64 = 7 << 1;
+    pub(super) const ANSWERS: u64 = 9 << 1 | CRITICAL;
+    pub(super) const CARRIES: u64 = 10 << 1 | CRITICAL;
     pub(super) const CRITICAL: u64 = 1;
 }
 
 /// How many bytes the extensions of one message may have.
 pub(crate) const EXTENSIONS_LIMIT: usize = 64 * 1024;
 
-/// How many bytes the extensions that this release writes take at most.
-const WRITTEN_LONGEST: usize = 32;
+/// How many bytes the extensions that are numbers take at most.
+const NUMBERS_LONGEST: usize = 32;
 
 /// Why a payload was not understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -164,28 +178,39 @@ pub(crate) fn unknown_tell(reason: u8, told: &[u8]) -> Vec<u8> {
     }
 }
 
-impl Extensions {
-    /// The bytes of the extensions, at the front of `buffer`.
+impl<'a> Extensions<'a> {
+    /// The bytes of the extensions, written into `buffer`.
     pub(crate) fn encode<'b>(&self, buffer: &'b mut ExtensionBuffer) -> &'b [u8] {
+        let ExtensionBuffer { numbers, all } = buffer;
         let mut at = 0;
         if let Some(left) = self.time_left {
             let micros = u64::try_from(left.as_micros()).unwrap_or(u64::MAX);
-            at = put(&mut buffer.0, at, tag::TIME_LEFT, micros);
+            at = put(numbers, at, tag::TIME_LEFT, micros);
         }
         if self.bounces > 0 {
-            at = put(&mut buffer.0, at, tag::BOUNCES, self.bounces.into());
+            at = put(numbers, at, tag::BOUNCES, self.bounces.into());
         }
-        &buffer.0[..at]
+        if self.answers.is_empty() && self.carries.is_empty() {
+            return &numbers[..at];
+        }
+        all.extend_from_slice(&numbers[..at]);
+        for (tag, value) in [(tag::ANSWERS, self.answers), (tag::CARRIES, self.carries)] {
+            if !value.is_empty() {
+                *all = postcard::to_extend(&(tag, value), std::mem::take(all))
+                    .expect("bytes are no value that serde refuses");
+            }
+        }
+        all
     }
 
     /// Reads what [`encode`](Self::encode) of this or another release wrote.
-    pub(crate) fn decode(mut bytes: &[u8]) -> Result<Self, PayloadError> {
+    pub(crate) fn decode(mut bytes: &'a [u8]) -> Result<Self, PayloadError> {
         let mut extensions = Self::default();
         if bytes.len() > EXTENSIONS_LIMIT {
             return Err(PayloadError::Malformed);
         }
         while !bytes.is_empty() {
-            let ((tag, value), rest) = postcard::take_from_bytes::<(u64, &[u8])>(bytes)
+            let ((tag, value), rest) = postcard::take_from_bytes::<(u64, &'a [u8])>(bytes)
                 .map_err(|_| PayloadError::Malformed)?;
             bytes = rest;
             match tag {
@@ -195,6 +220,8 @@ impl Extensions {
                 tag::BOUNCES => {
                     extensions.bounces = u32::try_from(number(value)?).unwrap_or(u32::MAX);
                 }
+                tag::ANSWERS => extensions.answers = value,
+                tag::CARRIES => extensions.carries = value,
                 unknown if unknown & tag::CRITICAL != 0 => {
                     return Err(PayloadError::Critical(unknown));
                 }
@@ -206,15 +233,14 @@ impl Extensions {
 }
 
 /// Room for the extensions of one message.
-pub(crate) struct ExtensionBuffer([u8; WRITTEN_LONGEST]);
-
-impl Default for ExtensionBuffer {
-    fn default() -> Self {
-        Self([0; WRITTEN_LONGEST])
-    }
+#[derive(Default)]
+pub(crate) struct ExtensionBuffer {
+    numbers: [u8; NUMBERS_LONGEST],
+    /// Used if there is more than numbers.
+    all: Vec<u8>,
 }
 
-fn put(buffer: &mut [u8; WRITTEN_LONGEST], at: usize, tag: u64, value: u64) -> usize {
+fn put(buffer: &mut [u8; NUMBERS_LONGEST], at: usize, tag: u64, value: u64) -> usize {
     let mut number = [0; 10];
     let number = postcard::to_slice(&value, &mut number).expect("ten bytes hold any number");
     let written = postcard::to_slice(&(tag, &*number), &mut buffer[at..])
@@ -239,7 +265,7 @@ mod tests {
     fn golden_bytes_hold_both_ways() {
         let actor = Address::Actor { actor_type: 1, id: 300 };
         let entity = Address::Entity { actor_type: 2, key: "k" };
-        let golden: [(Head<'_>, &[u8]); 9] = [
+        let golden: [(Head<'_>, &[u8]); 12] = [
             (Head::Tell { to: entity, message: 3, extensions: &[] }, &[0, 1, 2, 1, b'k', 3, 0]),
             (
                 Head::Ask { to: actor, message: 3, correlation: 4, extensions: &[2, 1, 5] },
@@ -252,6 +278,12 @@ mod tests {
             (Head::Watch { to: actor, watch: 4 }, &[6, 0, 1, 0xac, 2, 4]),
             (Head::Unwatch { to: actor, watch: 4 }, &[7, 0, 1, 0xac, 2, 4]),
             (Head::Terminated { watch: 4, reason: 2 }, &[8, 4, 2]),
+            (
+                Head::Delegated { correlation: 4, hops: 2, name: "n3", incarnation: 300 },
+                &[9, 4, 2, 2, b'n', b'3', 0xac, 2],
+            ),
+            (Head::DelegatedReply { correlation: 4 }, &[10, 4]),
+            (Head::DelegatedUnknown { correlation: 4, reason: 1 }, &[11, 4, 1]),
         ];
         let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/wire.md");
         let page = std::fs::read_to_string(page).expect("the page on the wire");
@@ -285,12 +317,19 @@ mod tests {
 
     #[test]
     fn extensions_have_golden_bytes() {
-        let extensions = Extensions { time_left: Some(Duration::from_micros(300)), bounces: 2 };
+        let time_left = Some(Duration::from_micros(300));
+        let extensions = Extensions { time_left, bounces: 2, ..Extensions::default() };
         let mut buffer = ExtensionBuffer::default();
         let bytes = extensions.encode(&mut buffer);
         assert_eq!(bytes, [2, 2, 0xac, 2, 14, 1, 2]);
         assert_eq!(Extensions::decode(bytes), Ok(extensions));
-        let longest = Extensions { time_left: Some(Duration::MAX), bounces: u32::MAX };
+        let extensions = Extensions { answers: &[7, 8], carries: &[9], ..extensions };
+        let mut buffer = ExtensionBuffer::default();
+        let bytes = extensions.encode(&mut buffer);
+        assert_eq!(bytes, [2, 2, 0xac, 2, 14, 1, 2, 19, 2, 7, 8, 21, 1, 9]);
+        assert_eq!(Extensions::decode(bytes), Ok(extensions));
+        let time_left = Some(Duration::MAX);
+        let longest = Extensions { time_left, bounces: u32::MAX, ..Extensions::default() };
         let mut buffer = ExtensionBuffer::default();
         assert!(Extensions::decode(longest.encode(&mut buffer)).is_ok());
     }

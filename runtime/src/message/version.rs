@@ -256,6 +256,11 @@ pub(crate) fn older<M: RemoteMessage>() -> Vec<OlderVersion> {
     versions
 }
 
+/// Whether a message has this version.
+pub(crate) fn is_known<M: RemoteMessage>(version: WireId) -> bool {
+    version == M::WIRE_ID || older::<M>().iter().any(|older| older.facts.id == version)
+}
+
 /// Reads a message that came as `version`.
 pub(crate) fn decode<M: RemoteMessage>(version: WireId, bytes: &[u8]) -> Result<M, CodecError> {
     if version == M::WIRE_ID {

@@ -28,10 +28,11 @@ use crate::{
         mailbox::{Mailbox, Signal},
     },
     cluster::{
-        Cluster, Phase,
+        Cluster, Phase, cancel, delegation,
         pending::{Answer, Correlation},
         placement::Shard,
         routing::Route,
+        wire::{Address, Head},
     },
     fixed_map::FixedMap,
     message::WireId,
@@ -276,7 +277,9 @@ impl NodeCore {
     pub(crate) fn redirect(&self, target: u64, payload: &[u8]) {
         match &self.cluster {
             Some(cluster) => {
-                cluster.redirect(self.clock.now(), target, payload, &self.dead_letters);
+                if !cluster.redirect(self.clock.now(), target, payload, &self.dead_letters) {
+                    delegation::abandon(self, payload);
+                }
             }
             None => self
                 .dead_letters
@@ -292,10 +295,17 @@ impl NodeCore {
         self.cluster.as_ref()?.pending.expect(node)
     }
 
-    /// Nobody waits for the answer any more.
-    pub(crate) fn forget_answer(&self, correlation: Correlation) {
-        if let Some(cluster) = &self.cluster {
-            cluster.pending.forget(correlation);
+    /// Nobody waits for the answer any more. Returns who still owed it, if somebody did.
+    pub(crate) fn forget_answer(&self, correlation: Correlation) -> Option<NodeId> {
+        self.cluster.as_ref()?.pending.forget(correlation)
+    }
+
+    /// The asker of what was sent to `to` has gone: whoever owes it an answer is told.
+    pub(crate) fn cancel_ask(&self, to: (Address<'_>, u64), correlation: Correlation) {
+        if let Some(node) = self.forget_answer(correlation) {
+            let (to, target) = to;
+            let cancel = Head::Cancel { to, correlation }.put(Vec::new());
+            cancel::send(self, &node, target, correlation, &cancel);
         }
     }
 

@@ -29,10 +29,10 @@ use crate::{
 /// Serialising writes node, incarnation and number of the actor; reading it back works while a
 /// message is decoded on a node, because a reference belongs to the node that holds it.
 pub struct ActorRef<A: RemoteActor> {
-    pub(super) place: Place<A>,
+    pub(crate) place: Place<A>,
 }
 
-pub(super) enum Place<A: RemoteActor> {
+pub(crate) enum Place<A: RemoteActor> {
     /// On this node.
     Local { core: Arc<NodeCore>, mailbox: Arc<Mailbox<A>> },
     /// On another node, or no longer here.
@@ -92,7 +92,7 @@ impl<A: RemoteActor> ActorRef<A> {
         let (to, hash) = self.place.address();
         let mut kept = Some(msg);
         let core = self.place.core();
-        let mut told = Told { core, to, msg: &mut kept, hash, envelopes: M::envelopes() };
+        let mut told = Told::new(core, (to, hash), &mut kept, M::envelopes());
         let sent = route::send_now::<A, M>(&self.place, &mut told);
         match (sent, kept) {
             (Err(reason), Some(message)) => Err(TellError { reason, message }),

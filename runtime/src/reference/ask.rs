@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     actor::{
-        envelope::{AskCell, AskEnd, LocalAsk},
+        envelope::{AskCell, AskEnd, LocalAsker},
         mailbox::{Mailbox, Slot},
     },
     cluster::{
@@ -30,8 +30,9 @@ use crate::{
         wire::Address,
     },
     message::{RemoteMessage, WireId, version},
-    node::{NodeCore, Sender},
+    node::{NodeCore, NodeId, Sender},
     remote_actor::{Envelopes, HandledBy, RemoteActor},
+    responder::carried::Carried,
 };
 
 /// How long an ask waits for its reply unless told otherwise.
@@ -42,8 +43,9 @@ pub const DEFAULT_ASK_TIMEOUT: Duration = Duration::from_secs(5);
 /// # Cancel safety
 ///
 /// The message takes its place in the order at the first poll. Dropping the future cancels the
-/// ask on this node: if the message's turn has not begun, it never runs; if it has, the reply is
-/// dropped. On another node it may still run until its deadline.
+/// ask, wherever the target is: if the message's turn has not begun, it never runs; a handler that
+/// awaits is dropped at its await; of any other the reply is dropped. The same happens at the deadline.
+/// On another node that takes as long as it takes to tell it.
 #[must_use = "an ask does nothing until it is awaited"]
 pub struct Ask<A: RemoteActor, M: RemoteMessage> {
     target: ActorRef<A>,
@@ -54,6 +56,8 @@ pub struct Ask<A: RemoteActor, M: RemoteMessage> {
     wait: Wait<A>,
     /// How often the target had moved when the message came.
     bounces: u32,
+    /// The responders that went with the message to another node.
+    carried: Carried,
     /// The deadline's timer, made once it is needed: most replies come before.
     sleep: Option<Sleep>,
 }
@@ -89,6 +93,7 @@ impl<A: RemoteActor, M: HandledBy<A>> Ask<A, M> {
             stage: Stage::Unsent(msg),
             wait: Wait::default(),
             bounces: 0,
+            carried: Carried::default(),
             sleep: None,
         }
     }
@@ -114,14 +119,23 @@ impl<A: RemoteActor, M: RemoteMessage> Ask<A, M> {
         let core = self.target.place.core();
         let (to, _) = self.target.place.address();
         let envelopes = self.envelopes;
-        let mut asked =
-            Asked { core, to, deadline, envelopes, at: At::Unsent(msg), expected: None };
+        let mut asked = Asked {
+            core,
+            to,
+            deadline,
+            envelopes,
+            at: At::Unsent(msg),
+            expected: None,
+            carried: None,
+        };
         let left = deadline.saturating_duration_since(core.clock().now());
         let patience = left.min(DEFAULT_TELL_TIMEOUT);
         let sent = self.wait.poll_send::<M>(&self.target.place, patience, &mut asked, task);
         let at = std::mem::replace(&mut asked.at, At::Nowhere);
         let expected = asked.expected.take();
+        let carried = asked.carried.take();
         drop(asked);
+        self.carried = carried.map_or_else(Carried::default, |(_, carried)| carried);
         self.stage = match (at, expected) {
             (At::Here(reply, cell, mailbox), _) => Stage::Here(reply, cell, mailbox),
             (At::Unsent(msg), Some(expected)) => Stage::There(msg, expected),
@@ -147,7 +161,11 @@ impl<A: RemoteActor, M: RemoteMessage> Ask<A, M> {
         let ended = match &mut self.stage {
             Stage::Here(reply, cell, mailbox) => match Pin::new(reply).poll(task) {
                 Poll::Ready(Ok(result)) => Some(Ended::Result(M::into_outcome(result))),
-                Poll::Ready(Err(_)) => Some(cell.closed(mailbox.panics()).into()),
+                Poll::Ready(Err(_)) => Some(match cell.closed(mailbox.panics()) {
+                    AskEnd::Rejected(reason, message) => Ended::Rejected(reason, Some(message)),
+                    AskEnd::Unknown(reason) => Ended::Unknown(reason),
+                    AskEnd::Answered(answer) => read::<M>(core, M::WIRE_ID, answer),
+                }),
                 Poll::Pending => None,
             },
             Stage::There(_, expected) => match Pin::new(&mut expected.answer).poll(task) {
@@ -165,9 +183,10 @@ impl<A: RemoteActor, M: RemoteMessage> Ask<A, M> {
             None => {
                 let sleep = self.sleep.get_or_insert_with(|| core.clock().sleep_until(deadline));
                 ready!(sleep.as_mut().poll(task));
-                match &self.stage {
-                    Stage::Here(_, cell, _) => cell.expire().into(),
-                    _ => Ended::Unknown(UnknownReason::Deadline),
+                self.cancel();
+                match self.stage.expire() {
+                    Some((reason, message)) => Ended::Rejected(reason, Some(message)),
+                    None => Ended::Unknown(UnknownReason::Deadline),
                 }
             }
         };
@@ -177,14 +196,11 @@ impl<A: RemoteActor, M: RemoteMessage> Ask<A, M> {
     fn conclude(&mut self, deadline: Instant, ended: Ended<M>) -> Poll<Option<Outcome<M>>> {
         let place = &self.target.place;
         let core = place.core();
-        let stage = std::mem::replace(&mut self.stage, Stage::Done);
-        let kept = match stage {
-            Stage::There(msg, expected) => {
-                core.forget_answer(expected.correlation);
-                Some(msg)
-            }
+        let kept = match std::mem::replace(&mut self.stage, Stage::Done) {
+            Stage::There(msg, ..) => Some(msg),
             _ => None,
         };
+        let carried = std::mem::take(&mut self.carried);
         let (reason, message) = match ended {
             Ended::Result(outcome) => return Poll::Ready(Some(outcome.map_err(AskError::Handler))),
             Ended::Unknown(reason) => {
@@ -195,7 +211,10 @@ impl<A: RemoteActor, M: RemoteMessage> Ask<A, M> {
                 return Poll::Ready(Some(Err(AskError::Unknown(reason))));
             }
             Ended::Rejected(reason, message) => match message.or(kept) {
-                Some(message) => (reason, message),
+                Some(message) => {
+                    carried.take_back();
+                    (reason, message)
+                }
                 None => return Poll::Ready(Some(Err(AskError::Unknown(UnknownReason::NoReply)))),
             },
         };
@@ -208,6 +227,30 @@ impl<A: RemoteActor, M: RemoteMessage> Ask<A, M> {
         }
         Poll::Ready(Some(Err(AskError::Rejected { reason, message })))
     }
+
+    /// Nobody waits any more: whoever still owes an answer on another node is told.
+    fn cancel(&self) {
+        let correlation = match &self.stage {
+            Stage::There(_, expected) => Some(expected.correlation),
+            Stage::Here(_, cell, _) => cell.left_to_others(),
+            Stage::Unsent(_) | Stage::Pausing(..) | Stage::Done => None,
+        };
+        if let Some(correlation) = correlation {
+            let place = &self.target.place;
+            place.core().cancel_ask(place.address(), correlation);
+        }
+    }
+}
+
+impl<A: RemoteActor, M: RemoteMessage> Stage<A, M> {
+    /// The deadline has passed. Gives the message back if it has not run.
+    fn expire(&self) -> Option<(RejectReason, M)> {
+        let Self::Here(_, cell, _) = self else { return None };
+        match cell.expire() {
+            AskEnd::Rejected(reason, message) => Some((reason, message)),
+            AskEnd::Unknown(_) | AskEnd::Answered(_) => None,
+        }
+    }
 }
 
 /// How a message that was sent ended.
@@ -215,15 +258,6 @@ enum Ended<M: RemoteMessage> {
     Result(Result<M::Reply, M::Error>),
     Rejected(RejectReason, Option<M>),
     Unknown(UnknownReason),
-}
-
-impl<M: RemoteMessage> From<AskEnd<M>> for Ended<M> {
-    fn from(end: AskEnd<M>) -> Self {
-        match end {
-            AskEnd::Rejected(reason, message) => Self::Rejected(reason, Some(message)),
-            AskEnd::Unknown(reason) => Self::Unknown(reason),
-        }
-    }
 }
 
 /// Reads another node's answer to a message that was sent as `sent`.
@@ -252,6 +286,8 @@ struct Asked<'a, A: RemoteActor, M: RemoteMessage> {
     envelopes: Envelopes<A, M>,
     at: At<A, M>,
     expected: Option<Expected>,
+    /// The responders in what was written, and to whom.
+    carried: Option<(NodeId, Carried)>,
 }
 
 enum At<A: RemoteActor, M: RemoteMessage> {
@@ -264,9 +300,8 @@ impl<A: RemoteActor, M: RemoteMessage> Outgoing<A> for Asked<'_, A, M> {
     fn fill(&mut self, mailbox: &Arc<Mailbox<A>>, slot: Slot<'_, A>) {
         self.at = match std::mem::replace(&mut self.at, At::Nowhere) {
             At::Unsent(msg) => {
-                let (envelope, reply, cell) = LocalAsk::new(msg, self.deadline);
-                let rejected = slot.fill((self.envelopes.ask)(envelope));
-                if let Some(rejected) = rejected {
+                let (asker, reply, cell) = LocalAsker::new(msg, self.deadline);
+                if let Some(rejected) = slot.fill((self.envelopes.ask)(asker)) {
                     rejected.end(mailbox, self.core.dead_letters());
                 }
                 At::Here(reply, cell, Arc::clone(mailbox))
@@ -285,11 +320,19 @@ impl<A: RemoteActor, M: RemoteMessage> Outgoing<A> for Asked<'_, A, M> {
         let (correlation, answer) = self.core.expect_answer(&peer.id).ok_or(EncodeError::Full)?;
         self.expected = Some(Expected { correlation, answer, version });
         let left = self.deadline.saturating_duration_since(self.core.clock().now());
-        outbound::ask(self.to, version, msg, correlation, left, out).map_err(EncodeError::Codec)
+        let written = outbound::ask(self.to, version, msg, correlation, left, out);
+        let (payload, carried) = written.map_err(EncodeError::Codec)?;
+        self.carried = if carried.is_empty() { None } else { Some((peer.id.clone(), carried)) };
+        Ok(payload)
     }
 
     fn encoded(&mut self, sent: bool) {
-        if !sent && let Some(expected) = self.expected.take() {
+        if sent {
+            self.carried.iter().for_each(|(node, carried)| carried.hand_over(node));
+            return;
+        }
+        self.carried = None;
+        if let Some(expected) = self.expected.take() {
             self.core.forget_answer(expected.correlation);
         }
     }
@@ -351,9 +394,7 @@ impl<A: RemoteActor, M: RemoteMessage> Unpin for Ask<A, M> {}
 impl<A: RemoteActor, M: RemoteMessage> Drop for Ask<A, M> {
     fn drop(&mut self) {
         self.wait.leave(&self.target.place);
-        if let Stage::There(_, expected) = &self.stage {
-            self.target.place.core().forget_answer(expected.correlation);
-        }
+        self.cancel();
     }
 }
 

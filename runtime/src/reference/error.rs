@@ -129,17 +129,21 @@ pub enum UnknownReason {
     BadReply,
     /// It ran, and too many replies were waiting for the asker's node to take a long one more.
     RepliesFull,
+    /// Its asker went away while its handler awaited, and the handler was dropped there. Nobody hears
+    /// it: it is counted.
+    Cancelled,
 }
 
 impl UnknownReason {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Panicked,
         Self::NoReply,
         Self::Deadline,
         Self::NodeDown,
         Self::BadReply,
         Self::RepliesFull,
+        Self::Cancelled,
     ];
 
     /// The reason that a peer sent as a number; numbers of later releases say the least.
@@ -156,6 +160,7 @@ impl UnknownReason {
             Self::NodeDown => "node down",
             Self::BadReply => "bad reply",
             Self::RepliesFull => "replies full",
+            Self::Cancelled => "cancelled",
         }
     }
 }

@@ -37,14 +37,14 @@ pub(super) enum Destination<A: RemoteActor> {
 }
 
 impl<A: RemoteActor> Place<A> {
-    pub(super) fn core(&self) -> &Arc<NodeCore> {
+    pub(crate) fn core(&self) -> &Arc<NodeCore> {
         match self {
             Self::Local { core, .. } | Self::Away { core, .. } | Self::Entity { core, .. } => core,
         }
     }
 
     /// The address on the node that has the target, and the hash that decides its lane.
-    pub(super) fn address(&self) -> (Address<'_>, u64) {
+    pub(crate) fn address(&self) -> (Address<'_>, u64) {
         let actor =
             |id: ActorId| (Address::Actor { actor_type: A::TYPE_ID.0, id: id.0 }, target_hash(id));
         match self {
@@ -133,7 +133,7 @@ impl<A: RemoteActor> Destination<A> {
 }
 
 /// Where a sender waits, and until when.
-pub(super) struct Wait<A: RemoteActor> {
+pub(crate) struct Wait<A: RemoteActor> {
     line: Line<A>,
     sleep: Option<Sleep>,
     /// How often the target was gone when its line was reached.
@@ -157,7 +157,7 @@ impl<A: RemoteActor> Default for Wait<A> {
 const GONE_LIMIT: u32 = 8;
 
 /// A message on its way, asked for the form that its destination needs.
-pub(super) trait Outgoing<A: RemoteActor> {
+pub(crate) trait Outgoing<A: RemoteActor> {
     /// Fills a place in a local mailbox.
     fn fill(&mut self, mailbox: &Arc<Mailbox<A>>, slot: Slot<'_, A>);
     /// Appends the payload for another node to `out`, with the message as `version`.
@@ -174,7 +174,7 @@ pub(super) trait Outgoing<A: RemoteActor> {
 }
 
 /// Why a message could not be made ready for another node.
-pub(super) enum EncodeError {
+pub(crate) enum EncodeError {
     Codec(CodecError),
     /// Too many answers are awaited.
     Full,
@@ -182,7 +182,7 @@ pub(super) enum EncodeError {
 
 impl<A: RemoteActor> Wait<A> {
     /// Sends a message, or waits for room for at most `patience`.
-    pub(super) fn poll_send<M: RemoteMessage>(
+    pub(crate) fn poll_send<M: RemoteMessage>(
         &mut self,
         place: &Place<A>,
         patience: Duration,
@@ -329,7 +329,7 @@ impl<A: RemoteActor> Wait<A> {
     }
 
     /// Leaves whatever line it stands in.
-    pub(super) fn leave(&mut self, place: &Place<A>) {
+    pub(crate) fn leave(&mut self, place: &Place<A>) {
         match std::mem::replace(&mut self.line, Line::None) {
             Line::None => {}
             Line::Mailbox(mailbox, ticket) => mailbox.abandon(ticket),
@@ -344,7 +344,7 @@ impl<A: RemoteActor> Wait<A> {
 }
 
 /// Sends a message now, or not at all.
-pub(super) fn send_now<A: RemoteActor, M: RemoteMessage>(
+pub(crate) fn send_now<A: RemoteActor, M: RemoteMessage>(
     place: &Place<A>,
     msg: &mut impl Outgoing<A>,
 ) -> Result<(), RejectReason> {

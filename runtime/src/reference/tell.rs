@@ -22,8 +22,9 @@ use crate::{
         wire::{Address, Extensions},
     },
     message::{RemoteMessage, WireId},
-    node::NodeCore,
+    node::{NodeCore, NodeId},
     remote_actor::{Envelopes, HandledBy, RemoteActor},
+    responder::carried::Carried,
 };
 
 /// How long a tell waits for room unless told otherwise.
@@ -61,11 +62,24 @@ impl<A: RemoteActor, M: RemoteMessage> Tell<A, M> {
 
 /// A told message on its way.
 pub(super) struct Told<'a, A: RemoteActor, M: RemoteMessage> {
-    pub(super) core: &'a Arc<NodeCore>,
-    pub(super) to: Address<'a>,
-    pub(super) msg: &'a mut Option<M>,
-    pub(super) hash: u64,
-    pub(super) envelopes: Envelopes<A, M>,
+    core: &'a Arc<NodeCore>,
+    to: Address<'a>,
+    hash: u64,
+    msg: &'a mut Option<M>,
+    envelopes: Envelopes<A, M>,
+    /// The responders in what was written, and to whom.
+    carried: Option<(NodeId, Carried)>,
+}
+
+impl<'a, A: RemoteActor, M: RemoteMessage> Told<'a, A, M> {
+    pub(super) fn new(
+        core: &'a Arc<NodeCore>,
+        (to, hash): (Address<'a>, u64),
+        msg: &'a mut Option<M>,
+        envelopes: Envelopes<A, M>,
+    ) -> Self {
+        Self { core, to, hash, msg, envelopes, carried: None }
+    }
 }
 
 impl<A: RemoteActor, M: RemoteMessage> Outgoing<A> for Told<'_, A, M> {
@@ -77,15 +91,24 @@ impl<A: RemoteActor, M: RemoteMessage> Outgoing<A> for Told<'_, A, M> {
         }
     }
 
-    fn encode(&mut self, _: &Peer, version: WireId, out: Vec<u8>) -> Result<Vec<u8>, EncodeError> {
+    fn encode(
+        &mut self,
+        peer: &Peer,
+        version: WireId,
+        out: Vec<u8>,
+    ) -> Result<Vec<u8>, EncodeError> {
         let msg = self.msg.as_ref().expect("a message is kept until it is sent");
-        let payload = outbound::tell(self.to, version, msg, Extensions::default(), out);
-        payload.map_err(EncodeError::Codec)
+        let written = outbound::tell(self.to, version, msg, Extensions::default(), out);
+        let (payload, carried) = written.map_err(EncodeError::Codec)?;
+        self.carried = if carried.is_empty() { None } else { Some((peer.id.clone(), carried)) };
+        Ok(payload)
     }
 
     fn encoded(&mut self, sent: bool) {
+        let carried = self.carried.take();
         if sent {
             self.core.dead_letters().note_sent(&self.to, self.hash);
+            carried.iter().for_each(|(node, carried)| carried.hand_over(node));
         }
     }
 
@@ -102,7 +125,7 @@ impl<A: RemoteActor, M: RemoteMessage> Future for Tell<A, M> {
         assert!(msg.is_some(), "a tell is not polled after it was ready");
         let (to, hash) = target.place.address();
         let core = target.place.core();
-        let mut told = Told { core, to, msg, hash, envelopes: *envelopes };
+        let mut told = Told::new(core, (to, hash), msg, *envelopes);
         let sent = ready!(wait.poll_send::<M>(&target.place, *timeout, &mut told, task));
         let message = msg.take();
         Poll::Ready(match (sent, message) {

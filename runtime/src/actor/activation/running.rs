@@ -7,14 +7,14 @@ use std::{collections::VecDeque, task::Context};
 
 use actix::{ActorState, Running as Answer, dev::Envelope as InletEnvelope};
 
-use super::{Activation, Phase};
+use super::{Activation, Phase, lending::Borrower};
 use crate::{
     actor::{
         ClusterContext, ExitReason,
         aside::{PutBack, Turned},
         envelope::BoxEnvelope,
-        items::{Items, Waited, poll_waits},
-        mailbox::{Mailbox, Signal},
+        items::{Items, Waited, Woken, poll_waits},
+        mailbox::{Mailbox, Signal, Taken},
         turns::Doing,
     },
     reference::RejectReason,
@@ -23,7 +23,7 @@ use crate::{
 
 /// How many messages and woken futures one poll may handle before the arbiter's other actors get
 /// their turn.
-const TURN_BUDGET: u32 = 64;
+pub(super) const TURN_BUDGET: u32 = 64;
 
 /// What a poll of a running instance came to.
 pub(super) enum Turn {
@@ -33,11 +33,13 @@ pub(super) enum Turn {
     Yield,
     /// The instance ended by itself, or was told to.
     Exit(ExitReason),
+    /// A handler that awaits is to have the instance.
+    Lend(Borrower),
 }
 
 impl<A: RemoteActor> Activation<A> {
     /// Gives the instance its turns, up to the budget.
-    pub(super) fn turns(&mut self, task: &mut Context<'_>) -> Turn {
+    pub(super) fn turns(&mut self, task: &mut Context<'_>, budget: &mut u32) -> Turn {
         let Phase::Running(actor) = &mut self.phase else { return Turn::Parked };
         let mut running = Running {
             actor,
@@ -48,7 +50,7 @@ impl<A: RemoteActor> Activation<A> {
             batch: &mut self.batch,
             finished: &mut self.finished,
             inlet: &mut self.inlet,
-            budget: TURN_BUDGET,
+            budget,
         };
         running.turns(task)
     }
@@ -64,18 +66,21 @@ struct Running<'a, A: RemoteActor> {
     batch: &'a mut VecDeque<BoxEnvelope<A>>,
     finished: &'a mut usize,
     inlet: &'a mut VecDeque<InletEnvelope<A>>,
-    budget: u32,
+    budget: &'a mut u32,
 }
 
 impl<A: RemoteActor> Running<'_, A> {
     fn turns(&mut self, task: &mut Context<'_>) -> Turn {
         self.items.set_parent(task.waker());
         loop {
+            if self.ctx.has_begun() {
+                return Turn::Lend(Borrower::Begun);
+            }
             if let Some(reason) = check_end(self.mailbox, self.actor, self.ctx) {
                 return Turn::Exit(reason);
             }
             self.take_over();
-            if self.budget == 0 {
+            if *self.budget == 0 {
                 return Turn::Yield;
             }
             if !self.waits.is_empty() || self.ctx.has_new_waits() {
@@ -84,12 +89,15 @@ impl<A: RemoteActor> Running<'_, A> {
                 }
                 continue;
             }
-            if self.items.poll_woken(self.actor, self.ctx, &mut self.budget) {
-                continue;
+            match self.items.poll_woken(self.actor, self.ctx, self.budget) {
+                Woken::None => {}
+                Woken::Polled => continue,
+                Woken::Reentrant(handle) => return Turn::Lend(Borrower::Woken(handle)),
             }
             if self.batch.is_empty() {
                 let finished = std::mem::take(self.finished);
-                self.mailbox.refill(finished, self.batch, task.waker());
+                let taken = Taken { finished, awaiting: self.items.reentrant() };
+                self.mailbox.refill(taken, self.batch, task.waker());
             }
             self.ctx.poll_inlet(task, self.inlet);
             if self.batch.is_empty() && self.inlet.is_empty() {
@@ -119,7 +127,7 @@ impl<A: RemoteActor> Running<'_, A> {
     /// Whether the actor waits for a future, and there is nothing else to do.
     fn waits_on(&mut self, task: &mut Context<'_>) -> bool {
         self.ctx.turns().begin(Doing::Wait);
-        let polled = poll_waits(self.waits, self.actor, self.ctx, &mut self.budget, task);
+        let polled = poll_waits(self.waits, self.actor, self.ctx, self.budget, task);
         if polled.is_ready() {
             self.ctx.note_handled();
             return false;
@@ -153,9 +161,9 @@ impl<A: RemoteActor> Running<'_, A> {
 
     fn handle_batch(&mut self) {
         let mut has_run = false;
-        while self.budget > 0 && !self.ctx.must_pause() {
+        while *self.budget > 0 && !self.ctx.must_pause() {
             let Some(envelope) = self.batch.pop_front() else { break };
-            self.budget -= 1;
+            *self.budget -= 1;
             // Counted before its turn, which may unwind.
             match self.ctx.turn_of(envelope) {
                 Turned::Held => continue,
@@ -181,9 +189,9 @@ impl<A: RemoteActor> Running<'_, A> {
     }
 
     fn handle_inlet(&mut self) {
-        while self.budget > 0 && !self.ctx.must_pause() {
+        while *self.budget > 0 && !self.ctx.must_pause() {
             let Some(envelope) = self.inlet.pop_front() else { break };
-            self.budget -= 1;
+            *self.budget -= 1;
             self.ctx.turns().begin_message(None);
             self.ctx.handle_inlet(self.actor, envelope);
             self.ctx.note_handled();

@@ -178,7 +178,8 @@ impl Desk {
     fn turn(&mut self) {
         if self.batch.is_empty() {
             let finished = std::mem::take(&mut self.finished);
-            self.mailbox.refill(finished, &mut self.batch, Waker::noop());
+            let taken = Taken { finished, awaiting: 0 };
+            self.mailbox.refill(taken, &mut self.batch, Waker::noop());
         }
         if let Some(envelope) = self.batch.pop_front() {
             self.finished += usize::from(!envelope.is_reserved());

@@ -7,7 +7,7 @@ use actix_cluster_transport::Class;
 use super::{LOOK_PERIOD, MOVE_OUT_PATIENCE, Shell};
 use crate::{
     cluster::{
-        inbound,
+        delegation, inbound,
         mark::TellMark,
         outbound,
         placement::Shard,
@@ -37,8 +37,7 @@ impl Shell {
         }
         redirects.poll(now, |redirect| match self.send_on(redirect) {
             Attempt::NotNow if redirect.is_overdue(now) => {
-                self.give_up(redirect, RejectReason::Moved);
-                Attempt::Done
+                self.give_up(redirect, RejectReason::Moved)
             }
             attempt => attempt,
         })
@@ -54,26 +53,28 @@ impl Shell {
             Route::There(peer) => {
                 let restated = outbound::restated(&self.core, &peer.understood, payload);
                 let Ok(payload) = restated else {
-                    self.give_up(redirect, RejectReason::Mismatch);
-                    return Attempt::Done;
+                    return self.give_up(redirect, RejectReason::Mismatch);
                 };
                 let mark = TellMark::of(&payload).map_or(0, TellMark::number);
                 match peer.session.try_send(Class::Message, *target, mark, &payload) {
-                    Ok(()) => Attempt::Done,
+                    Ok(()) => {
+                        delegation::sent_on(&self.core, &payload, &peer.id);
+                        Attempt::Done
+                    }
                     Err(_) => Attempt::NotNow,
                 }
             }
             Route::Later => Attempt::NotNow,
-            Route::Nowhere(reason) => {
-                self.give_up(redirect, reason);
-                Attempt::Done
-            }
+            Route::Nowhere(reason) => self.give_up(redirect, reason),
         }
     }
 
-    fn give_up(&self, redirect: &Redirect, reason: RejectReason) {
+    /// Gives up a tell that came back, and the answers that it owed.
+    fn give_up(&self, redirect: &Redirect, reason: RejectReason) -> Attempt {
         let Redirect { target, payload, .. } = redirect;
         let about = |letters: &DeadLetters| letters.about_payload(payload, *target);
         self.core.dead_letters().rejected(reason, about);
+        delegation::abandon(&self.core, payload);
+        Attempt::Done
     }
 }

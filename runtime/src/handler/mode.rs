@@ -1,0 +1,124 @@
+//! What the envelopes of a message call once its turn has come.
+//!
+//! Invariant: a mode is a type, so that the turn of a message that actix's `Handler` handles costs what
+//! it would without the other modes.
+
+use actix::{Handler, dev::MessageResponse};
+
+use tokio::sync::oneshot;
+
+use super::{owed::Owed, passed::Passed};
+use crate::{
+    actor::{
+        ClusterContext,
+        envelope::{LocalAsk, LocalAsker, LocalTell},
+        frame_envelope,
+        stash::GivenBack,
+    },
+    cluster::frame::Frame,
+    message::RemoteMessage,
+    node::Sender,
+    reference::UnknownReason,
+    remote_actor::RemoteActor,
+};
+
+/// A way in which the actor `A` handles the message `M`: how its turn is run for each kind of sender.
+pub(crate) trait Mode<A, M>: Send + 'static
+where
+    A: RemoteActor,
+    M: RemoteMessage,
+{
+    /// Runs the turn of any message, or begins it.
+    fn handle(msg: M, owed: Owed<M::Result>, actor: &mut A, ctx: &mut ClusterContext<A>);
+
+    /// Runs the turn of a message that was told on this node.
+    fn told(msg: M, actor: &mut A, ctx: &mut ClusterContext<A>) {
+        ctx.begin_turn(Some(const { &M::NAME }), Sender::IsGone);
+        Self::handle(msg, Owed::told::<M>(), actor, ctx);
+        ctx.end_turn_unless_begun();
+    }
+
+    /// Runs the turn of a message that was asked on this node.
+    fn asked(msg: M, asker: LocalAsker<M>, actor: &mut A, ctx: &mut ClusterContext<A>) {
+        let owed = Owed::asked(asker);
+        Self::passed(msg, owed, actor, ctx);
+    }
+
+    /// Runs the turn of a message whose sender will hear how it ended.
+    fn passed(msg: M, owed: Owed<M::Result>, actor: &mut A, ctx: &mut ClusterContext<A>) {
+        ctx.begin_turn(Some(const { &M::NAME }), Sender::IsTold);
+        Self::handle(msg, owed, actor, ctx);
+        ctx.end_turn_unless_begun();
+    }
+
+    /// Runs the turn of a message that came from another node.
+    fn framed(msg: M, mut frame: Frame, actor: &mut A, ctx: &mut ClusterContext<A>) {
+        let owed = Owed::framed::<M>(frame.message, frame.begin()).watched(ctx.core());
+        Self::passed(msg, owed, actor, ctx);
+    }
+}
+
+/// By actix's `Handler`.
+pub(crate) struct Plain;
+
+impl<A, M> Mode<A, M> for Plain
+where
+    A: RemoteActor + Handler<M>,
+    M: RemoteMessage,
+{
+    fn handle(msg: M, owed: Owed<M::Result>, actor: &mut A, ctx: &mut ClusterContext<A>) {
+        let (reply, result) = match owed.is_asked() {
+            true => Some(oneshot::channel()).unzip(),
+            false => (None, None),
+        };
+        actor.handle(msg, ctx).handle(ctx, reply);
+        if let Some(GivenBack { message, .. }) = ctx.take_returned::<M>() {
+            ctx.stash(Box::new(Passed::<M, Self>::new(message, owed)));
+            return;
+        }
+        match result {
+            Some(result) => frame_envelope::answer::<A, M>(result, owed, ctx),
+            None => owed.finish(),
+        }
+    }
+
+    fn told(msg: M, actor: &mut A, ctx: &mut ClusterContext<A>) {
+        ctx.begin_turn(Some(const { &M::NAME }), Sender::IsGone);
+        actor.handle(msg, ctx).handle(ctx, None);
+        ctx.end_turn();
+        if let Some(GivenBack { message, .. }) = ctx.take_returned() {
+            ctx.stash(Box::new(LocalTell::<M, Self>::new(message)));
+        }
+    }
+
+    fn asked(msg: M, asker: LocalAsker<M>, actor: &mut A, ctx: &mut ClusterContext<A>) {
+        let LocalAsker { cell, reply, deadline } = asker;
+        ctx.begin_turn(Some(const { &M::NAME }), Sender::IsTold);
+        // Declared after `reply`, so that an unwinding turn marks the cell before the asker wakes.
+        let turn = Unwinding(|| cell.fail(UnknownReason::Panicked));
+        let result = actor.handle(msg, ctx);
+        drop(turn);
+        result.handle(ctx, Some(reply));
+        ctx.end_turn();
+        if let Some(GivenBack { message, reply: Some(reply) }) = ctx.take_returned() {
+            cell.put_back(message);
+            let asker = LocalAsker { cell, reply, deadline };
+            ctx.stash(Box::new(LocalAsk::<M, Self>::new(asker)));
+        }
+    }
+
+    fn framed(msg: M, frame: Frame, actor: &mut A, ctx: &mut ClusterContext<A>) {
+        frame_envelope::run(frame, msg, actor, ctx);
+    }
+}
+
+/// Calls its function if it is dropped by a panic.
+struct Unwinding<F: Fn()>(F);
+
+impl<F: Fn()> Drop for Unwinding<F> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0();
+        }
+    }
+}

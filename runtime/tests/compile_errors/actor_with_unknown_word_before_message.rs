@@ -1,0 +1,11 @@
+use actix_cluster::prelude::*;
+
+#[derive(RemoteActor)]
+#[remote(name = "bank.Account", handles(exclusive Deposit))]
+struct Account;
+
+impl Actor for Account {
+    type Context = ClusterContext<Self>;
+}
+
+fn main() {}
