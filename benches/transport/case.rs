@@ -2,6 +2,7 @@
 
 use std::{fmt, time::Duration};
 
+use actix_cluster_benches::report::{Standard, Target};
 use clap::ValueEnum;
 
 /// Who moves the messages.
@@ -86,48 +87,25 @@ pub(crate) struct Length {
 /// The pause before an idle round trip.
 pub(crate) const PAUSE: Duration = Duration::from_millis(1);
 
+/// What a figure is compared with: raw quinn's, which this transport's is to reach for some.
+pub(crate) fn standards(case: &str, metric: &str, who: &str) -> Vec<Standard> {
+    if who == Who::Quinn.to_string() {
+        return Vec::new();
+    }
+    let target = Case::named(case)
+        .filter(|_| who == Who::ActixCluster.to_string())
+        .and_then(|case| target(case, metric));
+    vec![Standard { base: Some("quinn"), target }]
+}
+
 /// What the transport is to reach, as a ratio to raw quinn in the same run.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Target {
-    pub(crate) bound: Bound,
-    /// What would be better still.
-    pub(crate) aim: Option<f64>,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Bound {
-    AtLeast(f64),
-    AtMost(f64),
-}
-
-impl Target {
-    /// The target of a case's figure, if it has one.
-    pub(crate) fn of(case: Case, metric: &str) -> Option<Self> {
-        let at_least = |ratio, aim| Some(Self { bound: Bound::AtLeast(ratio), aim });
-        match (case, metric) {
-            (Case::OneWay(64), "messages_per_second") => at_least(0.5, Some(0.7)),
-            (Case::InFlight(256), "requests_per_second") => at_least(0.6, Some(0.8)),
-            (Case::Payload(1_048_576), "megabytes_per_second") => at_least(0.85, None),
-            (Case::Idle, "p50_us") => Some(Self { bound: Bound::AtMost(1.15), aim: None }),
-            _ => None,
-        }
-    }
-
-    pub(crate) fn is_met_by(&self, ratio: f64) -> bool {
-        match self.bound {
-            Bound::AtLeast(bound) => ratio >= bound,
-            Bound::AtMost(bound) => ratio <= bound,
-        }
-    }
-}
-
-impl fmt::Display for Target {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.bound {
-            Bound::AtLeast(bound) => write!(f, "at least {bound}")?,
-            Bound::AtMost(bound) => write!(f, "at most {bound}")?,
-        }
-        self.aim.map_or(Ok(()), |aim| write!(f, ", aim {aim}"))
+fn target(case: Case, metric: &str) -> Option<Target> {
+    match (case, metric) {
+        (Case::OneWay(64), "messages_per_second") => Some(Target::at_least(0.5).aim(0.7)),
+        (Case::InFlight(256), "requests_per_second") => Some(Target::at_least(0.6).aim(0.8)),
+        (Case::Payload(1_048_576), "megabytes_per_second") => Some(Target::at_least(0.85)),
+        (Case::Idle, "p50_us") => Some(Target::at_most(1.15)),
+        _ => None,
     }
 }
 
@@ -144,11 +122,9 @@ mod tests {
     }
 
     #[test]
-    fn a_target_is_met_at_its_bound() {
-        let rate = Target::of(Case::OneWay(64), "messages_per_second").expect("it has one");
-        assert!(rate.is_met_by(0.5) && !rate.is_met_by(0.49));
-        let wait = Target::of(Case::Idle, "p50_us").expect("it has one");
-        assert!(wait.is_met_by(1.15) && !wait.is_met_by(1.16));
-        assert!(Target::of(Case::Idle, "p99_us").is_none());
+    fn only_this_transport_has_targets() {
+        let target = |who| standards("one-way-64", "messages_per_second", who)[0].target;
+        assert!(target("actix-cluster").is_some() && target("tcp").is_none());
+        assert!(standards("one-way-64", "messages_per_second", "quinn").is_empty());
     }
 }

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use actix_cluster_benches::machine;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{
     net::TcpListener,
@@ -17,16 +18,16 @@ use tokio::{
 
 use crate::{
     cluster,
-    machine::{self, Usage},
     setup::{Addresses, Setup},
     streams::Streams,
+    usage::Usage,
 };
 
 /// Runs this process as the far end. Lines of JSON come and go: its setup, where it listens; then,
 /// for each line, what it has used so far.
 pub(crate) fn run(core: Option<usize>) -> io::Result<()> {
     if let Some(core) = core {
-        machine::pin(core);
+        machine::pin(&[core]);
     }
     let (give, mut lines) = mpsc::channel(4);
     std::thread::spawn(move || pass_on(io::stdin().lines(), &give));

@@ -22,12 +22,11 @@
 mod case;
 mod cluster;
 mod far;
-mod machine;
 mod near;
 mod note;
-mod report;
 mod setup;
 mod streams;
+mod usage;
 
 use std::{
     io::{self, Write as _},
@@ -35,14 +34,13 @@ use std::{
     time::Duration,
 };
 
+use actix_cluster_benches::{machine, progress, report::Report};
 use clap::Parser;
-use indicatif::{ProgressBar, ProgressStyle};
 use tokio::task::LocalSet;
 
 use self::{
-    case::{Case, Length, Who},
+    case::{Case, Length, Who, standards},
     near::Near,
-    report::Report,
 };
 
 /// Measures the transport beside raw quinn and raw TCP, between two processes on one core each.
@@ -126,7 +124,7 @@ const WARM_UP: Duration = Duration::from_millis(200);
 fn pin_here() -> Option<usize> {
     let cores = machine::cores();
     if let [near, .., far] = cores[..]
-        && machine::pin(near)
+        && machine::pin(&[near])
     {
         return Some(far);
     }
@@ -150,7 +148,7 @@ async fn run(args: &Args, far_core: Option<usize>) -> io::Result<Report> {
         let length = Length { time: length.time.min(WARM_UP), ..length };
         near.measure(Case::OneWay(1_024), *who, length).await?;
     }
-    let mut report = Report::default();
+    let mut report = Report::new(standards);
     let bar = progress(u64::from(rounds) * (cases.len() * everybody.len()) as u64);
     for _ in 0..rounds {
         for case in &cases {
@@ -159,17 +157,13 @@ async fn run(args: &Args, far_core: Option<usize>) -> io::Result<Report> {
                 let readings = near.measure(*case, *who, length).await.map_err(|error| {
                     io::Error::new(error.kind(), format!("{case}, {who}: {error}"))
                 })?;
-                report.add(*case, *who, readings);
+                for (metric, value) in readings {
+                    report.add(&case.to_string(), &who.to_string(), metric, value);
+                }
                 bar.inc(1);
             }
         }
     }
     bar.finish_and_clear();
     Ok(report)
-}
-
-/// A bar on standard error, if that is a terminal.
-fn progress(steps: u64) -> ProgressBar {
-    let style = ProgressStyle::with_template("{wide_bar} {pos}/{len}  {msg}");
-    ProgressBar::new(steps).with_style(style.expect("the template is right"))
 }

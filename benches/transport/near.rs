@@ -10,9 +10,9 @@ use crate::{
     case::{Case, Length, PAUSE, Who},
     cluster,
     far::Process,
-    machine::Usage,
     setup::{FAR, NEAR, Setup},
     streams::Streams,
+    usage::Usage,
 };
 
 pub(crate) struct Near {
