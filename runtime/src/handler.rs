@@ -67,7 +67,7 @@ pub fn responding<A: RemoteActor + RespondingHandler<M>, M: RemoteMessage>() -> 
 
 fn envelopes<A: RemoteActor, M: RemoteMessage, H: Mode<A, M>>() -> Envelopes<A, M> {
     Envelopes {
-        tell: |msg| Box::new(LocalTell::<M, H>::new(msg)),
+        tell: |msg, travels| Box::new(LocalTell::<M, H>::new(msg, travels)),
         ask: |asker| Box::new(LocalAsk::<M, H>::new(asker)),
         passed: |msg, owed| Box::new(Passed::<M, H>::new(msg, owed)),
         frame: |frame| Box::new(FrameEnvelope::<M, H>::new(frame)),

@@ -46,6 +46,7 @@
 extern crate self as actix_cluster;
 
 pub mod actor;
+pub mod call;
 pub mod cluster;
 pub mod contract;
 pub mod handler;
@@ -100,6 +101,7 @@ pub use crate::{
         ActorId, Backoff, ClusterContext, ExitReason, OrStash, Overflow, ReceiveTimeout, Restart,
         RestartPolicy, Timers, TooManyTimers,
     },
+    call::{Call, CallChain, HeaderError},
     cluster::{ClusterConfig, ClusterConfigError, JoinError, Member, View},
     handler::{AsyncHandler, ReentrantHandler, RespondingHandler, This},
     message::{CodecError, NewerReply, OlderReply, RemoteMessage, WireId},

@@ -18,6 +18,7 @@ use crate::{
         envelope::{BoxEnvelope, LocalAsker},
         stash::DEFAULT_STASH_CAPACITY,
     },
+    call::Travelling,
     cluster::{
         frame::Frame,
         understood::{Dispute, Restated, Understood, restate},
@@ -99,7 +100,7 @@ impl<A: Handles<M>, M: RemoteMessage> HandledBy<A> for M {
 /// mode they are handled.
 #[doc(hidden)]
 pub struct Envelopes<A: RemoteActor, M: Message> {
-    pub(crate) tell: fn(M) -> BoxEnvelope<A>,
+    pub(crate) tell: fn(M, Travelling) -> BoxEnvelope<A>,
     pub(crate) ask: fn(LocalAsker<M>) -> BoxEnvelope<A>,
     pub(crate) passed: fn(M, Owed<M::Result>) -> BoxEnvelope<A>,
     pub(crate) frame: fn(Frame) -> BoxEnvelope<A>,

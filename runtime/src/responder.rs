@@ -15,6 +15,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _, se
 use self::carried::Hand;
 pub use self::forward::{Forward, ForwardError};
 use crate::{
+    call::current,
     handler::owed::Owed,
     message::{RemoteMessage, version},
     node::NodeCore,
@@ -159,6 +160,13 @@ impl<M: RemoteMessage> Responder<M> {
         N: HandledBy<A> + Message<Result = M::Result>,
     {
         forward::now(to, msg, self)
+    }
+
+    /// Whether an actor waits for this very answer, and does nothing else.
+    fn waits_for<A: RemoteActor>(&self, actor: &ActorRef<A>) -> bool {
+        let Some(hand) = &self.hand else { return false };
+        let place = &actor.place;
+        current::cycle(place.core(), &hand.travels(), || place.link()).is_some()
     }
 
     fn take(&mut self) -> Option<Owed<M::Result>> {

@@ -28,6 +28,7 @@ use super::{
     turns::TurnCell,
 };
 use crate::{
+    call::current::{self, Current},
     handler::pipe::Pipe,
     node::{DeadLetters, EntityKey, Node, NodeCore, Sender},
     reference::{ActorRef, RejectReason},
@@ -385,7 +386,8 @@ impl<A: Actor<Context = Self>> ClusterContext<A> {
     {
         let handle = self.next_handle();
         let (behalf, future) = (self.behalf, Box::pin(future));
-        self.spawned.push(Spawned { handle, kind, behalf, future });
+        let travels = current::travelling();
+        self.spawned.push(Spawned { handle, kind, behalf, travels, future });
         handle
     }
 
@@ -459,7 +461,8 @@ impl<A: Actor<Context = Self>> AsyncContext<A> for ClusterContext<A> {
     where
         F: ActorFuture<A, Output = ()> + 'static,
     {
-        self.waits.push(Waited { behalf: self.behalf, future: Box::pin(future) });
+        let current = Current::of(current::travelling());
+        self.waits.push(Waited { behalf: self.behalf, current, future: Box::pin(future) });
     }
 
     fn waiting(&self) -> bool {

@@ -18,6 +18,7 @@ use super::{
     panic,
 };
 use crate::{
+    call::{self, Travelling, current::Current},
     cluster::{
         outbound,
         pending::{Answer, Correlation},
@@ -91,12 +92,13 @@ impl<A: Actor> Rejected<A> {
 /// A message told by a sender on this node, to be handled in the mode `H`.
 pub(crate) struct LocalTell<M, H> {
     msg: M,
+    travels: Travelling,
     mode: PhantomData<fn() -> H>,
 }
 
 impl<M, H> LocalTell<M, H> {
-    pub(crate) fn new(msg: M) -> Self {
-        Self { msg, mode: PhantomData }
+    pub(crate) fn new(msg: M, travels: Travelling) -> Self {
+        Self { msg, travels, mode: PhantomData }
     }
 }
 
@@ -107,7 +109,9 @@ where
     H: Mode<A, M>,
 {
     fn handle(self: Box<Self>, actor: &mut A, ctx: &mut ClusterContext<A>) {
-        H::told(self.msg, actor, ctx);
+        let Self { msg, travels, .. } = *self;
+        let _entered = Current::enter(&travels);
+        H::told(msg, travels, actor, ctx);
     }
 
     fn message(&self) -> Option<WireId> {
@@ -127,7 +131,8 @@ where
         let Some(to) = mailbox.entity() else {
             return self.reject(RejectReason::Moved, mailbox, core.dead_letters());
         };
-        let (id, extensions) = (M::WIRE_ID, Extensions::default());
+        let travels = call::Written::of(&self.travels);
+        let (id, extensions) = (M::WIRE_ID, Extensions::default().with(&travels));
         let write = || outbound::tell(to.address(), id, &self.msg, extensions, Vec::new());
         match panic::catch(write) {
             Ok(Ok((payload, carried))) => {
@@ -152,6 +157,7 @@ pub(crate) struct LocalAsker<M: Message> {
     pub(crate) cell: Arc<AskCell<M>>,
     pub(crate) reply: oneshot::Sender<M::Result>,
     pub(crate) deadline: Instant,
+    pub(crate) travels: Travelling,
 }
 
 /// What asker and envelope share: the message until its turn, then how the turn stands.
@@ -187,10 +193,11 @@ impl<M: RemoteMessage> LocalAsker<M> {
     pub(crate) fn new(
         msg: M,
         deadline: Instant,
+        travels: Travelling,
     ) -> (Self, oneshot::Receiver<M::Result>, Arc<AskCell<M>>) {
         let cell = Arc::new(AskCell(Mutex::new(AskState::Queued(msg))));
         let (reply, receiver) = oneshot::channel();
-        (Self { cell: Arc::clone(&cell), reply, deadline }, receiver, cell)
+        (Self { cell: Arc::clone(&cell), reply, deadline, travels }, receiver, cell)
     }
 }
 
@@ -302,6 +309,7 @@ where
             return;
         }
         let Some(msg) = asker.cell.begin(ctx.panics()) else { return };
+        let _entered = Current::enter(&asker.travels);
         H::asked(msg, asker, actor, ctx);
     }
 

@@ -21,6 +21,7 @@ use super::{
     stash::GivenBack,
 };
 use crate::{
+    call::current::Current,
     cluster::frame::Frame,
     handler::{ending::Ending, mode::Mode, owed::Owed},
     message::{RemoteMessage, WireId, version},
@@ -58,7 +59,10 @@ where
             carried::lend(&mut frame, |frame| version::decode::<M>(frame.message, frame.body()))
         };
         match decoded {
-            Ok(msg) => H::framed(msg, frame, actor, ctx),
+            Ok(msg) => {
+                let _entered = Current::enter(&frame.travels);
+                H::framed(msg, frame, actor, ctx);
+            }
             Err(error) => {
                 tracing::warn!(
                     actor = A::NAME,
@@ -103,7 +107,10 @@ where
         let Self { frame, msg } = *self;
         match refusal(&frame, ctx) {
             Some(reason) => frame.reject(reason),
-            None => run(frame, msg, actor, ctx),
+            None => {
+                let _entered = Current::enter(&frame.travels);
+                run(frame, msg, actor, ctx);
+            }
         }
     }
 
@@ -155,7 +162,7 @@ where
         return;
     }
     match result {
-        Some(result) => answer::<A, M>(result, Owed::framed::<M>(frame.message, turn), ctx),
+        Some(result) => answer::<A, M>(result, Owed::of_turn::<M>(&frame, turn), ctx),
         None => turn.finish(),
     }
     ctx.end_turn();

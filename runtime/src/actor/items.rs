@@ -16,7 +16,11 @@ use std::{
 use actix::{Actor, ActorContext, SpawnHandle, fut::ActorFuture};
 
 use super::{ClusterContext, loan::Handling, turns::Doing};
-use crate::node::Sender;
+use crate::{
+    call::{Travelling, chain::Link, current::Current},
+    node::Sender,
+    remote_actor::RemoteActor,
+};
 
 pub(crate) type ItemFuture<A> = Pin<Box<dyn ActorFuture<A, Output = ()>>>;
 
@@ -36,12 +40,16 @@ pub(crate) struct Spawned<A: Actor> {
     pub(crate) handle: SpawnHandle,
     pub(crate) kind: Kind,
     pub(crate) behalf: Behalf,
+    /// What came along with the message that left it behind.
+    pub(crate) travels: Travelling,
     pub(crate) future: ItemFuture<A>,
 }
 
 /// A future that is to end before the next message has its turn.
 pub(crate) struct Waited<A: Actor> {
     pub(crate) behalf: Behalf,
+    /// What is current while it is polled: its actor does nothing else.
+    pub(crate) current: Current,
     pub(crate) future: ItemFuture<A>,
 }
 
@@ -77,6 +85,7 @@ pub(crate) struct Items<A: Actor> {
 struct Item<A: Actor> {
     kind: Kind,
     behalf: Behalf,
+    travels: Travelling,
     future: Work<A>,
     waker: Waker,
     state: Arc<ItemWaker>,
@@ -109,9 +118,9 @@ impl<A: Actor<Context = ClusterContext<A>>> Items<A> {
 
     /// Adds a future, to be polled soon.
     pub(crate) fn add(&mut self, spawned: Spawned<A>) {
-        let Spawned { handle, kind, behalf, future } = spawned;
+        let Spawned { handle, kind, behalf, travels, future } = spawned;
         let handle = handle.into_usize();
-        self.insert(handle, kind, behalf, Work::Future(future));
+        self.insert(handle, kind, behalf, travels, Work::Future(future));
         self.ready.lock().woken.push_back(handle);
     }
 
@@ -124,7 +133,8 @@ impl<A: Actor<Context = ClusterContext<A>>> Items<A> {
     ) -> usize {
         let handle = handle.into_usize();
         self.reentrant += 1;
-        self.insert(handle, Kind::Work, behalf, Work::Reentrant(handling, sender));
+        // Its future knows itself what came along.
+        self.insert(handle, Kind::Work, behalf, None, Work::Reentrant(handling, sender));
         handle
     }
 
@@ -137,7 +147,14 @@ impl<A: Actor<Context = ClusterContext<A>>> Items<A> {
         }
     }
 
-    fn insert(&mut self, handle: usize, kind: Kind, behalf: Behalf, future: Work<A>) {
+    fn insert(
+        &mut self,
+        handle: usize,
+        kind: Kind,
+        behalf: Behalf,
+        travels: Travelling,
+        future: Work<A>,
+    ) {
         self.work += usize::from(kind == Kind::Work);
         let state = Arc::new(ItemWaker {
             handle,
@@ -145,7 +162,7 @@ impl<A: Actor<Context = ClusterContext<A>>> Items<A> {
             ready: Arc::clone(&self.ready),
         });
         let waker = Waker::from(Arc::clone(&state));
-        self.items.insert(handle, Item { kind, behalf, future, waker, state });
+        self.items.insert(handle, Item { kind, behalf, travels, future, waker, state });
     }
 
     /// Drops a future.
@@ -207,7 +224,9 @@ impl<A: Actor<Context = ClusterContext<A>>> Items<A> {
             });
             ctx.set_behalf(item.behalf);
             let mut task = Context::from_waker(&item.waker);
+            let entered = Current::enter(&item.travels);
             let done = future.as_mut().poll(actor, ctx, &mut task);
+            drop(entered);
             ctx.set_running(0);
             ctx.set_behalf(None);
             if done.is_ready() || ctx.state() == actix::ActorState::Stopped {
@@ -265,7 +284,7 @@ impl Wake for ItemWaker {
 
 /// Polls the newest future that the actor waits for; `Ready` once there is none, or the budget is
 /// used up.
-pub(crate) fn poll_waits<A: Actor<Context = ClusterContext<A>>>(
+pub(crate) fn poll_waits<A: RemoteActor>(
     waits: &mut Vec<Waited<A>>,
     actor: &mut A,
     ctx: &mut ClusterContext<A>,
@@ -280,7 +299,9 @@ pub(crate) fn poll_waits<A: Actor<Context = ClusterContext<A>>>(
         }
         *budget -= 1;
         ctx.set_behalf(newest.behalf);
+        let entered = newest.current.enter_waiting(|| Link::new(ctx.core(), &ctx.mailbox()));
         let polled = newest.future.as_mut().poll(actor, ctx, task);
+        drop(entered);
         ctx.set_behalf(None);
         match polled {
             Poll::Ready(()) => drop(waits.pop()),

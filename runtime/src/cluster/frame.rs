@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     actor::{mailbox::Remote, panic},
+    call::{Travelling, Travels},
     message::WireId,
     node::NodeCore,
     reference::{RejectReason, UnknownReason},
@@ -37,6 +38,8 @@ pub(crate) struct Frame {
     pub(crate) deadline: Option<Instant>,
     /// What it says of answers that are owed to others than its sender.
     claims: Option<Box<Claims>>,
+    /// What came along with it.
+    pub(crate) travels: Travelling,
 }
 
 /// Where a frame came from, and so who is told how it ended.
@@ -91,9 +94,23 @@ impl Frame {
             Ok(claims) => claims,
             Err(error) => return Err((origin, error)),
         };
+        let travels = match Travels::read(extensions.headers, extensions.chain) {
+            Ok(travels) => travels,
+            Err(error) => return Err((origin, error)),
+        };
         let deadline = extensions.time_left.and_then(|left| now().checked_add(left));
         let origin = Some(origin);
-        Ok(Self { origin, target, payload, body_at, message, correlation, deadline, claims })
+        Ok(Self {
+            origin,
+            target,
+            payload,
+            body_at,
+            message,
+            correlation,
+            deadline,
+            claims,
+            travels,
+        })
     }
 
     /// The bytes of the message itself.

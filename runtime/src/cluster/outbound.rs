@@ -2,7 +2,7 @@
 //!
 //! Knows no session: the caller sends what is written here, and says so to what the message carries.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -41,11 +41,10 @@ pub(crate) fn ask<M: RemoteMessage>(
     version: WireId,
     msg: &M,
     correlation: Correlation,
-    time_left: Duration,
+    extensions: Extensions<'_>,
     out: Vec<u8>,
 ) -> Result<Written, CodecError> {
     let WireId(message) = version;
-    let extensions = Extensions { time_left: Some(time_left), ..Extensions::default() };
     write(version, msg, extensions, out, |extensions, out| {
         Head::Ask { to, message, correlation, extensions }.put(out)
     })

@@ -15,7 +15,7 @@ use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::message::WireId;
+use crate::{call, message::WireId};
 
 /// The head of a payload. Frozen: new variants go to the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,16 +109,22 @@ pub(crate) struct Extensions<'a> {
     pub(crate) answers: &'a [u8],
     /// The claims that the message carries, one after the other.
     pub(crate) carries: &'a [u8],
+    /// The headers that go along with it; empty for none.
+    pub(crate) headers: &'a [u8],
+    /// The actors that wait for its answer; empty for none.
+    pub(crate) chain: &'a [u8],
 }
 
 /// What a tag stands for. The lowest bit of a tag is set if a receiver that does not know it must
 /// refuse the message.
 mod tag {
     pub(super) const TIME_LEFT: u64 = 1 << 1;
-    // 2 trace context, 3 epoch, 4 view version, 5 idempotency key, 6 user header: reserved.
+    // 2 trace context, 3 epoch, 4 view version, 5 idempotency key: reserved.
+    pub(super) const HEADERS: u64 = 6 << 1;
     pub(super) const BOUNCES: u64 = 7 << 1;
     pub(super) const ANSWERS: u64 = 9 << 1 | CRITICAL;
     pub(super) const CARRIES: u64 = 10 << 1 | CRITICAL;
+    pub(super) const CHAIN: u64 = 11 << 1;
     pub(super) const CRITICAL: u64 = 1;
 }
 
@@ -179,6 +185,11 @@ pub(crate) fn unknown_tell(reason: u8, told: &[u8]) -> Vec<u8> {
 }
 
 impl<'a> Extensions<'a> {
+    /// The same with what travels along.
+    pub(crate) fn with(self, travels: &'a call::Written) -> Self {
+        Self { headers: &travels.headers, chain: &travels.chain, ..self }
+    }
+
     /// The bytes of the extensions, written into `buffer`.
     pub(crate) fn encode<'b>(&self, buffer: &'b mut ExtensionBuffer) -> &'b [u8] {
         let ExtensionBuffer { numbers, all } = buffer;
@@ -190,11 +201,17 @@ impl<'a> Extensions<'a> {
         if self.bounces > 0 {
             at = put(numbers, at, tag::BOUNCES, self.bounces.into());
         }
-        if self.answers.is_empty() && self.carries.is_empty() {
+        let values = [
+            (tag::ANSWERS, self.answers),
+            (tag::CARRIES, self.carries),
+            (tag::HEADERS, self.headers),
+            (tag::CHAIN, self.chain),
+        ];
+        if values.iter().all(|(_, value)| value.is_empty()) {
             return &numbers[..at];
         }
         all.extend_from_slice(&numbers[..at]);
-        for (tag, value) in [(tag::ANSWERS, self.answers), (tag::CARRIES, self.carries)] {
+        for (tag, value) in values {
             if !value.is_empty() {
                 *all = postcard::to_extend(&(tag, value), std::mem::take(all))
                     .expect("bytes are no value that serde refuses");
@@ -222,6 +239,8 @@ impl<'a> Extensions<'a> {
                 }
                 tag::ANSWERS => extensions.answers = value,
                 tag::CARRIES => extensions.carries = value,
+                tag::HEADERS => extensions.headers = value,
+                tag::CHAIN => extensions.chain = value,
                 unknown if unknown & tag::CRITICAL != 0 => {
                     return Err(PayloadError::Critical(unknown));
                 }
@@ -323,10 +342,11 @@ mod tests {
         let bytes = extensions.encode(&mut buffer);
         assert_eq!(bytes, [2, 2, 0xac, 2, 14, 1, 2]);
         assert_eq!(Extensions::decode(bytes), Ok(extensions));
-        let extensions = Extensions { answers: &[7, 8], carries: &[9], ..extensions };
+        let (answers, carries) = (&[7, 8][..], &[9][..]);
+        let extensions = Extensions { answers, carries, headers: &[5], chain: &[6], ..extensions };
         let mut buffer = ExtensionBuffer::default();
         let bytes = extensions.encode(&mut buffer);
-        assert_eq!(bytes, [2, 2, 0xac, 2, 14, 1, 2, 19, 2, 7, 8, 21, 1, 9]);
+        assert_eq!(bytes, [2, 2, 0xac, 2, 14, 1, 2, 19, 2, 7, 8, 21, 1, 9, 12, 1, 5, 22, 1, 6]);
         assert_eq!(Extensions::decode(bytes), Ok(extensions));
         let time_left = Some(Duration::MAX);
         let longest = Extensions { time_left, bounces: u32::MAX, ..Extensions::default() };

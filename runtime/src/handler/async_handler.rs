@@ -10,6 +10,7 @@ use crate::{
         ClusterContext,
         loan::{Begun, Handling, Lent},
     },
+    call::{chain::Link, current::awaiting},
     message::RemoteMessage,
     remote_actor::RemoteActor,
 };
@@ -80,12 +81,15 @@ where
     M: RemoteMessage,
 {
     fn handle(msg: M, owed: Owed<M::Result>, _: &mut A, ctx: &mut ClusterContext<A>) {
+        let own = Link::new(ctx.core(), &ctx.mailbox());
+        let (travels, deadline) = (owed.travels().clone(), owed.deadline());
         let ending = Ending::new::<M>(owed, ctx);
         let begin = move |mut lent: Lent<A>| -> Handling {
-            Box::pin(ending.of(async move {
+            let handling = async move {
                 let (actor, ctx) = lent.parts();
                 actor.handle(msg, ctx).await
-            }))
+            };
+            Box::pin(ending.of(awaiting(travels, Some(own), deadline, handling)))
         };
         ctx.begin(Begun::Exclusive(M::WIRE_ID, Box::new(begin)));
     }

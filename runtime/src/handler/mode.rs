@@ -15,6 +15,7 @@ use crate::{
         frame_envelope,
         stash::GivenBack,
     },
+    call::Travelling,
     cluster::frame::Frame,
     message::RemoteMessage,
     node::Sender,
@@ -32,9 +33,9 @@ where
     fn handle(msg: M, owed: Owed<M::Result>, actor: &mut A, ctx: &mut ClusterContext<A>);
 
     /// Runs the turn of a message that was told on this node.
-    fn told(msg: M, actor: &mut A, ctx: &mut ClusterContext<A>) {
+    fn told(msg: M, travels: Travelling, actor: &mut A, ctx: &mut ClusterContext<A>) {
         ctx.begin_turn(Some(const { &M::NAME }), Sender::IsGone);
-        Self::handle(msg, Owed::told::<M>(), actor, ctx);
+        Self::handle(msg, Owed::told::<M>(travels), actor, ctx);
         ctx.end_turn_unless_begun();
     }
 
@@ -53,7 +54,7 @@ where
 
     /// Runs the turn of a message that came from another node.
     fn framed(msg: M, mut frame: Frame, actor: &mut A, ctx: &mut ClusterContext<A>) {
-        let owed = Owed::framed::<M>(frame.message, frame.begin()).watched(ctx.core());
+        let owed = Owed::framed::<M>(&mut frame).watched(ctx.core());
         Self::passed(msg, owed, actor, ctx);
     }
 }
@@ -82,17 +83,17 @@ where
         }
     }
 
-    fn told(msg: M, actor: &mut A, ctx: &mut ClusterContext<A>) {
+    fn told(msg: M, travels: Travelling, actor: &mut A, ctx: &mut ClusterContext<A>) {
         ctx.begin_turn(Some(const { &M::NAME }), Sender::IsGone);
         actor.handle(msg, ctx).handle(ctx, None);
         ctx.end_turn();
         if let Some(GivenBack { message, .. }) = ctx.take_returned() {
-            ctx.stash(Box::new(LocalTell::<M, Self>::new(message)));
+            ctx.stash(Box::new(LocalTell::<M, Self>::new(message, travels)));
         }
     }
 
     fn asked(msg: M, asker: LocalAsker<M>, actor: &mut A, ctx: &mut ClusterContext<A>) {
-        let LocalAsker { cell, reply, deadline } = asker;
+        let LocalAsker { cell, reply, deadline, travels } = asker;
         ctx.begin_turn(Some(const { &M::NAME }), Sender::IsTold);
         // Declared after `reply`, so that an unwinding turn marks the cell before the asker wakes.
         let turn = Unwinding(|| cell.fail(UnknownReason::Panicked));
@@ -102,7 +103,7 @@ where
         ctx.end_turn();
         if let Some(GivenBack { message, reply: Some(reply) }) = ctx.take_returned() {
             cell.put_back(message);
-            let asker = LocalAsker { cell, reply, deadline };
+            let asker = LocalAsker { cell, reply, deadline, travels };
             ctx.stash(Box::new(LocalAsk::<M, Self>::new(asker)));
         }
     }

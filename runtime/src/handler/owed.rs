@@ -17,10 +17,11 @@ use tokio::sync::oneshot;
 pub(crate) use self::encoding::Encoding;
 use crate::{
     actor::envelope::{AskCell, LocalAsker},
+    call::Travelling,
     cluster::{
         cancel::Watch,
         delegation::{Carried, Claim, Delegation},
-        frame::Turn,
+        frame::{Frame, Turn},
         pending::{Answer, Correlation},
     },
     message::{RemoteMessage, WireId},
@@ -32,6 +33,8 @@ use crate::{
 pub(crate) struct Owed<R> {
     deadline: Option<Instant>,
     encoding: Encoding<R>,
+    /// What came along with the message.
+    travels: Travelling,
     /// There until it ends.
     to: Option<To<R>>,
 }
@@ -79,20 +82,26 @@ pub(crate) enum Unclaimed {
 }
 
 impl<R> Owed<R> {
-    pub(crate) fn told<M: RemoteMessage<Result = R>>() -> Self {
-        Self { deadline: None, encoding: Encoding::newest::<M>(), to: Some(To::Teller) }
+    pub(crate) fn told<M: RemoteMessage<Result = R>>(travels: Travelling) -> Self {
+        Self { deadline: None, encoding: Encoding::newest::<M>(), travels, to: Some(To::Teller) }
     }
 
     pub(crate) fn asked<M: RemoteMessage<Result = R>>(asker: LocalAsker<M>) -> Self {
-        let LocalAsker { cell, reply, deadline } = asker;
+        let LocalAsker { cell, reply, deadline, travels } = asker;
         let to = Some(To::Here(reply, cell));
-        Self { deadline: Some(deadline), encoding: Encoding::newest::<M>(), to }
+        Self { deadline: Some(deadline), encoding: Encoding::newest::<M>(), travels, to }
     }
 
-    /// What is owed for a message that came as this version.
-    pub(crate) fn framed<M: RemoteMessage<Result = R>>(version: WireId, turn: Turn) -> Self {
-        let (deadline, encoding) = (turn.deadline(), Encoding::of::<M>(version));
-        Self { deadline, encoding, to: Some(To::There(turn, None)) }
+    /// What is owed for a message of another node, whose turn begins.
+    pub(crate) fn framed<M: RemoteMessage<Result = R>>(frame: &mut Frame) -> Self {
+        let turn = frame.begin();
+        Self::of_turn::<M>(frame, turn)
+    }
+
+    /// What is owed for a message of another node, whose turn has begun.
+    pub(crate) fn of_turn<M: RemoteMessage<Result = R>>(frame: &Frame, turn: Turn) -> Self {
+        let (deadline, encoding) = (turn.deadline(), Encoding::of::<M>(frame.message));
+        Self { deadline, encoding, travels: frame.travels.clone(), to: Some(To::There(turn, None)) }
     }
 
     /// What is owed for a claim that came with another message.
@@ -110,7 +119,7 @@ impl<R> Owed<R> {
         encoding: Encoding<R>,
     ) -> Self {
         let turn = Turn::of_claim(delegation, deadline);
-        Self { deadline, encoding, to: Some(To::There(turn, None)) }
+        Self { deadline, encoding, travels: None, to: Some(To::There(turn, None)) }
     }
 
     /// Watches for the cancel of an ask of another node.
@@ -140,6 +149,11 @@ impl<R> Owed<R> {
     /// Until when somebody awaits the result.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.deadline
+    }
+
+    /// What came along with the message.
+    pub(crate) fn travels(&self) -> &Travelling {
+        &self.travels
     }
 
     pub(crate) fn encoding(&self) -> Encoding<R> {

@@ -5,11 +5,15 @@ use std::{marker::PhantomData, sync::Arc};
 use super::{mode::Mode, owed::Owed};
 use crate::{
     actor::{ClusterContext, envelope::Envelope, mailbox::Mailbox, panic},
+    call::{self, current::Current},
     message::{RemoteMessage, WireId},
     node::{DeadLetters, NodeCore},
     reference::{RejectReason, UnknownReason},
     remote_actor::RemoteActor,
-    responder::{forward, leaving::Leaving},
+    responder::{
+        forward::{self, Answers},
+        leaving::Leaving,
+    },
 };
 
 /// A message to which an ask was forwarded, to be handled in the mode `H`.
@@ -37,7 +41,11 @@ where
         let (reason, end) = match owed.is_gone() {
             true => (RejectReason::Cancelled, UnknownReason::NoReply),
             false if is_late => (RejectReason::Expired, UnknownReason::Deadline),
-            false => return H::passed(msg, owed, actor, ctx),
+            false => {
+                let travels = owed.travels().clone();
+                let _entered = Current::enter(&travels);
+                return H::passed(msg, owed, actor, ctx);
+            }
         };
         let about = |letters: &DeadLetters| letters.about_mailbox(&ctx.mailbox(), Some(M::NAME));
         ctx.core().dead_letters().rejected(reason, about);
@@ -64,7 +72,7 @@ where
             return self.reject(RejectReason::Moved, mailbox, core.dead_letters());
         };
         let Self { msg, owed, mode } = *self;
-        let deadline = owed.deadline();
+        let (deadline, travels) = (owed.deadline(), call::Written::of(owed.travels()));
         let leaving = match Leaving::begin::<M>(core, M::WIRE_ID, (to.address(), to.hash()), owed) {
             Ok(leaving) => leaving,
             Err(owed) => {
@@ -72,7 +80,7 @@ where
                 return unsent.reject(RejectReason::Full, mailbox, core.dead_letters());
             }
         };
-        let answers = (leaving.claim(), deadline);
+        let answers = Answers { claim: leaving.claim(), deadline, travels: &travels };
         let write = || forward::write(core, to.address(), M::WIRE_ID, &msg, answers, Vec::new());
         match panic::catch(write) {
             Ok(Ok((payload, carried))) => {

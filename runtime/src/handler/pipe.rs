@@ -19,13 +19,17 @@ use crate::{
         envelope::{BoxEnvelope, Envelope},
         mailbox::{Mailbox, Refusal},
     },
+    call::{
+        Travelling,
+        current::{self, Current},
+    },
     node::{DeadLetters, Sender},
     reference::RejectReason,
     remote_actor::RemoteActor,
 };
 
 /// A message that an actor sends itself; it need not be a remote one.
-struct Piped<M>(M);
+struct Piped<M>(M, Travelling);
 
 impl<A, M> Envelope<A> for Piped<M>
 where
@@ -33,8 +37,10 @@ where
     M: Message + Send + 'static,
 {
     fn handle(self: Box<Self>, actor: &mut A, ctx: &mut ClusterContext<A>) {
+        let Self(msg, travels) = *self;
+        let _entered = Current::enter(&travels);
         ctx.begin_turn(None, Sender::IsGone);
-        actor.handle(self.0, ctx).handle(ctx, None);
+        actor.handle(msg, ctx).handle(ctx, None);
         ctx.end_turn();
     }
 
@@ -83,8 +89,10 @@ where
         let Self { future, into_message, message, ticket, mailbox } = self.get_mut();
         if into_message.is_some() {
             let result = ready!(future.as_mut().poll(task));
-            *message =
-                into_message.take().map(|into| Box::new(Piped(into(result))) as BoxEnvelope<A>);
+            let travels = current::travelling();
+            *message = into_message
+                .take()
+                .map(|into| Box::new(Piped(into(result), travels)) as BoxEnvelope<A>);
         }
         let refusal = match mailbox.reserve(*ticket, task.waker()) {
             Ok(slot) => {

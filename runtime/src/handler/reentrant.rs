@@ -10,6 +10,7 @@ use crate::{
         ClusterContext,
         loan::{Begun, Home},
     },
+    call::current::awaiting,
     message::RemoteMessage,
     remote_actor::RemoteActor,
 };
@@ -101,8 +102,11 @@ where
     M: RemoteMessage,
 {
     fn handle(msg: M, owed: Owed<M::Result>, _: &mut A, ctx: &mut ClusterContext<A>) {
+        let (travels, deadline) = (owed.travels().clone(), owed.deadline());
         let ending = Ending::new::<M>(owed, ctx);
         let this = This(ctx.home());
-        ctx.begin(Begun::Reentrant(Box::pin(ending.of(A::handle(this, msg)))));
+        // The actor itself goes on meanwhile: it can be asked.
+        let handling = awaiting(travels, None, deadline, A::handle(this, msg));
+        ctx.begin(Begun::Reentrant(Box::pin(ending.of(handling))));
     }
 }

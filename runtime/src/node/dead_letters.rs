@@ -188,6 +188,11 @@ impl DeadLetters {
         About { actor, target, message, sender: Some(self.node.clone()) }
     }
 
+    /// The name of an actor type, if this node knows it.
+    pub(crate) fn actor_name(&self, actor_type: WireId) -> Option<&'static str> {
+        self.names.actor(actor_type)
+    }
+
     /// One whose names and target its sender has.
     pub(crate) fn about(
         &self,

@@ -22,12 +22,13 @@ use crate::{
         envelope::{AskCell, AskEnd, LocalAsker},
         mailbox::{Mailbox, Slot},
     },
+    call::{self, Travelling, current},
     cluster::{
         outbound,
         pending::{Answer, Correlation},
         redirect,
         routing::Peer,
-        wire::Address,
+        wire::{Address, Extensions},
     },
     message::{RemoteMessage, WireId, version},
     node::{NodeCore, NodeId, Sender},
@@ -117,12 +118,17 @@ impl<A: RemoteActor, M: RemoteMessage> Ask<A, M> {
             unreachable!("only an unsent message is sent")
         };
         let core = self.target.place.core();
+        let travels = current::asking();
+        if let Some(chain) = current::cycle(core, &travels, || self.target.place.link()) {
+            return Poll::Ready(Some(Err(AskError::Cycle { chain, message: msg })));
+        }
         let (to, _) = self.target.place.address();
         let envelopes = self.envelopes;
         let mut asked = Asked {
             core,
             to,
             deadline,
+            travels,
             envelopes,
             at: At::Unsent(msg),
             expected: None,
@@ -283,6 +289,7 @@ struct Asked<'a, A: RemoteActor, M: RemoteMessage> {
     core: &'a Arc<NodeCore>,
     to: Address<'a>,
     deadline: Instant,
+    travels: Travelling,
     envelopes: Envelopes<A, M>,
     at: At<A, M>,
     expected: Option<Expected>,
@@ -300,7 +307,7 @@ impl<A: RemoteActor, M: RemoteMessage> Outgoing<A> for Asked<'_, A, M> {
     fn fill(&mut self, mailbox: &Arc<Mailbox<A>>, slot: Slot<'_, A>) {
         self.at = match std::mem::replace(&mut self.at, At::Nowhere) {
             At::Unsent(msg) => {
-                let (asker, reply, cell) = LocalAsker::new(msg, self.deadline);
+                let (asker, reply, cell) = LocalAsker::new(msg, self.deadline, self.travels.take());
                 if let Some(rejected) = slot.fill((self.envelopes.ask)(asker)) {
                     rejected.end(mailbox, self.core.dead_letters());
                 }
@@ -320,7 +327,10 @@ impl<A: RemoteActor, M: RemoteMessage> Outgoing<A> for Asked<'_, A, M> {
         let (correlation, answer) = self.core.expect_answer(&peer.id).ok_or(EncodeError::Full)?;
         self.expected = Some(Expected { correlation, answer, version });
         let left = self.deadline.saturating_duration_since(self.core.clock().now());
-        let written = outbound::ask(self.to, version, msg, correlation, left, out);
+        let travels = call::Written::of(&self.travels);
+        let extensions = Extensions { time_left: Some(left), ..Extensions::default() };
+        let extensions = extensions.with(&travels);
+        let written = outbound::ask(self.to, version, msg, correlation, extensions, out);
         let (payload, carried) = written.map_err(EncodeError::Codec)?;
         self.carried = if carried.is_empty() { None } else { Some((peer.id.clone(), carried)) };
         Ok(payload)
@@ -358,7 +368,7 @@ impl<A: RemoteActor, M: RemoteMessage> Future for Ask<A, M> {
         let this = self.get_mut();
         let timeout = this.timeout;
         let clock = this.target.place.core().clock();
-        let deadline = *this.deadline.get_or_insert_with(|| clock.after(timeout));
+        let deadline = *this.deadline.get_or_insert_with(|| current::until(clock.after(timeout)));
         loop {
             let outcome = match &mut this.stage {
                 Stage::Unsent(_) => ready!(this.poll_unsent(deadline, task)),

@@ -4,7 +4,7 @@ use std::fmt;
 
 use actix_cluster_transport::Later;
 
-use crate::message::RemoteMessage;
+use crate::{call::CallChain, message::RemoteMessage};
 
 /// Why a message did not run. It is safe to send it again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -46,11 +46,13 @@ pub enum RejectReason {
     /// The entity could not be loaded, and isn't tried again before a wait is over. Send it again
     /// later: the first message after the wait has the entity loaded.
     LoadFailed,
+    /// The target waits for the answer of the very ask that was to be forwarded to it.
+    Cycle,
 }
 
 impl RejectReason {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Full,
         Self::Stopped,
         Self::Failed,
@@ -66,6 +68,7 @@ impl RejectReason {
         Self::EarlierRejected,
         Self::Displaced,
         Self::LoadFailed,
+        Self::Cycle,
     ];
 
     /// The reason that a peer sent as a number; numbers of later releases say the least.
@@ -103,6 +106,7 @@ impl RejectReason {
             Self::EarlierRejected => "earlier rejected",
             Self::Displaced => "displaced",
             Self::LoadFailed => "load failed",
+            Self::Cycle => "cycle",
         }
     }
 }
@@ -210,6 +214,13 @@ pub enum AskError<M: RemoteMessage> {
         /// The message, given back.
         message: M,
     },
+    /// It did not run: its target waits for the answer of this very ask, so neither could go on.
+    Cycle {
+        /// Who waits for whom.
+        chain: CallChain,
+        /// The message, given back.
+        message: M,
+    },
     /// It may have run: repeat it only if running twice does no harm.
     Unknown(UnknownReason),
     /// It ran, and this is the handler's own error.
@@ -220,7 +231,7 @@ impl<M: RemoteMessage> AskError<M> {
     /// The message, if it did not run.
     pub fn into_message(self) -> Option<M> {
         match self {
-            Self::Rejected { message, .. } => Some(message),
+            Self::Rejected { message, .. } | Self::Cycle { message, .. } => Some(message),
             Self::Unknown(_) | Self::Handler(_) => None,
         }
     }
@@ -237,6 +248,9 @@ impl<M: RemoteMessage> fmt::Debug for AskError<M> {
             Self::Rejected { reason, .. } => {
                 f.debug_struct("Rejected").field("reason", reason).finish_non_exhaustive()
             }
+            Self::Cycle { chain, .. } => {
+                f.debug_struct("Cycle").field("chain", chain).finish_non_exhaustive()
+            }
             Self::Unknown(reason) => f.debug_tuple("Unknown").field(reason).finish(),
             Self::Handler(_) => f.write_str("Handler(..)"),
         }
@@ -247,6 +261,7 @@ impl<M: RemoteMessage> fmt::Display for AskError<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Rejected { reason, .. } => write!(f, "{} did not run: {reason}", M::NAME),
+            Self::Cycle { chain, .. } => write!(f, "{} did not run: a cycle, {chain}", M::NAME),
             Self::Unknown(reason) => write!(f, "{} may have run: {reason}", M::NAME),
             Self::Handler(_) => write!(f, "{} failed in its handler", M::NAME),
         }
@@ -257,7 +272,7 @@ impl<M: RemoteMessage<Error: std::error::Error>> std::error::Error for AskError<
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Handler(error) => Some(error),
-            Self::Rejected { .. } | Self::Unknown(_) => None,
+            Self::Rejected { .. } | Self::Cycle { .. } | Self::Unknown(_) => None,
         }
     }
 }
@@ -274,6 +289,7 @@ mod tests {
         }
         assert_eq!(RejectReason::Displaced as u8, 13, "numbers that have been on the wire stay");
         assert_eq!(RejectReason::LoadFailed as u8, 14);
+        assert_eq!(RejectReason::Cycle as u8, 15);
     }
 
     #[test]

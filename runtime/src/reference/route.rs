@@ -18,6 +18,7 @@ use crate::{
         ActorId,
         mailbox::{Mailbox, Refusal, Slot},
     },
+    call::chain::Link,
     cluster::{
         routing::{Peer, Route},
         wire::Address,
@@ -51,6 +52,17 @@ impl<A: RemoteActor> Place<A> {
             Self::Local { mailbox, .. } => actor(mailbox.id()),
             Self::Away { id, .. } => actor(*id),
             Self::Entity { key, .. } => (key.address(), key.hash()),
+        }
+    }
+
+    /// The target as a chain of those that wait knows it.
+    pub(crate) fn link(&self) -> Link {
+        match self {
+            Self::Local { core, mailbox } => Link::new(core, mailbox),
+            Self::Away { node, id, .. } => {
+                Link::Actor { actor_type: A::TYPE_ID, node: node.clone(), id: *id }
+            }
+            Self::Entity { key, .. } => Link::Entity(key.clone()),
         }
     }
 

@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     actor::mailbox::{Mailbox, Slot},
+    call::{self, current},
     cluster::{
         mark::TellMark,
         outbound,
@@ -85,7 +86,7 @@ impl<'a, A: RemoteActor, M: RemoteMessage> Told<'a, A, M> {
 impl<A: RemoteActor, M: RemoteMessage> Outgoing<A> for Told<'_, A, M> {
     fn fill(&mut self, mailbox: &Arc<Mailbox<A>>, slot: Slot<'_, A>) {
         if let Some(msg) = self.msg.take()
-            && let Some(rejected) = slot.fill((self.envelopes.tell)(msg))
+            && let Some(rejected) = slot.fill((self.envelopes.tell)(msg, current::travelling()))
         {
             rejected.end(mailbox, self.core.dead_letters());
         }
@@ -98,7 +99,9 @@ impl<A: RemoteActor, M: RemoteMessage> Outgoing<A> for Told<'_, A, M> {
         out: Vec<u8>,
     ) -> Result<Vec<u8>, EncodeError> {
         let msg = self.msg.as_ref().expect("a message is kept until it is sent");
-        let written = outbound::tell(self.to, version, msg, Extensions::default(), out);
+        let travels = call::Written::of(&current::travelling());
+        let extensions = Extensions::default().with(&travels);
+        let written = outbound::tell(self.to, version, msg, extensions, out);
         let (payload, carried) = written.map_err(EncodeError::Codec)?;
         self.carried = if carried.is_empty() { None } else { Some((peer.id.clone(), carried)) };
         Ok(payload)

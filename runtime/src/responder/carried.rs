@@ -12,6 +12,7 @@ use std::{
 };
 
 use crate::{
+    call::Travelling,
     cluster::{
         delegation::{self, CLAIMS_LIMIT, Claim, Claims, Delegation, WireClaim},
         frame::Frame,
@@ -89,6 +90,14 @@ impl<R> Hand<R> {
     /// Puts back what was taken.
     pub(super) fn put(&self, owed: Owed<R>) {
         *self.lock() = State::Held(owed);
+    }
+
+    /// What came along with the message that is to be answered.
+    pub(super) fn travels(&self) -> Travelling {
+        match &*self.lock() {
+            State::Held(owed) => owed.travels().clone(),
+            State::Away { .. } | State::Ended => None,
+        }
     }
 
     pub(super) fn is_gone(&self) -> bool {

@@ -14,6 +14,7 @@ use actix::Message;
 use super::{Responder, carried::Carried, leaving::Leaving};
 use crate::{
     actor::mailbox::{Mailbox, Slot},
+    call::{self, current},
     cluster::{
         delegation::{Claim, WireClaim},
         mark::TellMark,
@@ -73,6 +74,9 @@ where
     N: HandledBy<A> + Message<Result = M::Result>,
     M: RemoteMessage,
 {
+    if responder.waits_for(to) {
+        return Err(ForwardError { reason: RejectReason::Cycle, message: msg, responder });
+    }
     let mut forwarded = Forwarded::new(to, N::envelopes(), msg, responder);
     let sent = send_now::<A, N>(&to.place, &mut forwarded);
     forwarded.outcome(sent)
@@ -133,7 +137,7 @@ where
         let Some((msg, mut responder)) = self.unsent.take() else { return };
         let envelope = match responder.take() {
             Some(owed) => (self.envelopes.passed)(msg, owed),
-            None => (self.envelopes.tell)(msg),
+            None => (self.envelopes.tell)(msg, current::travelling()),
         };
         if let Some(rejected) = slot.fill(envelope) {
             rejected.end(mailbox, self.core.dead_letters());
@@ -149,6 +153,8 @@ where
         let Some((msg, responder)) = &self.unsent else { unreachable!("a message is sent once") };
         let (node, to) = (peer.id.clone(), (self.to, self.hash));
         let deadline = responder.deadline();
+        let travels = responder.hand.as_ref().map_or_else(current::travelling, |hand| hand.travels());
+        let travels = call::Written::of(&travels);
         let leaving = match responder.hand.as_ref().and_then(|hand| Some((hand, hand.take()?))) {
             Some((hand, owed)) => {
                 let leaving = Leaving::begin::<N>(self.core, version, to, owed);
@@ -162,7 +168,7 @@ where
         // Kept before the message's own code runs, so that whatever becomes of that, it is ended.
         let claim = leaving.as_ref().and_then(|leaving| leaving.claim().cloned());
         self.written = Some(Written { node, carried: Carried::default(), leaving });
-        let answers = (claim.as_ref(), deadline);
+        let answers = Answers { claim: claim.as_ref(), deadline, travels: &travels };
         let (payload, carried) =
             write(self.core, self.to, version, msg, answers, out).map_err(EncodeError::Codec)?;
         if let Some(written) = &mut self.written {
@@ -191,13 +197,21 @@ where
     }
 }
 
-/// Appends the payload of a message that answers an ask, until this deadline, to the empty `out`.
+/// What a message that answers an ask says of it.
+pub(crate) struct Answers<'a> {
+    pub(crate) claim: Option<&'a Claim>,
+    /// Until when it is awaited.
+    pub(crate) deadline: Option<Instant>,
+    pub(crate) travels: &'a call::Written,
+}
+
+/// Appends the payload of a message that answers an ask to the empty `out`.
 pub(crate) fn write<N: RemoteMessage>(
     core: &NodeCore,
     to: Address<'_>,
     version: WireId,
     msg: &N,
-    (claim, deadline): (Option<&Claim>, Option<Instant>),
+    Answers { claim, deadline, travels }: Answers<'_>,
     out: Vec<u8>,
 ) -> Result<(Vec<u8>, Carried), CodecError> {
     let now = core.clock().now();
@@ -206,6 +220,7 @@ pub(crate) fn write<N: RemoteMessage>(
         WireClaim::new(claim, time_left.unwrap_or(Duration::MAX)).put(Vec::new())
     });
     let extensions = Extensions { time_left, answers: &answers, ..Extensions::default() };
+    let extensions = extensions.with(travels);
     outbound::tell(to, version, msg, extensions, out)
 }
 
@@ -222,6 +237,10 @@ where
         let Some((msg, responder)) = unsent.take() else {
             panic!("a forward is not polled after it was ready")
         };
+        if responder.waits_for(target) {
+            let reason = RejectReason::Cycle;
+            return Poll::Ready(Err(ForwardError { reason, message: msg, responder }));
+        }
         let now = target.place.core().clock().now();
         let left = responder.deadline().map(|at| at.saturating_duration_since(now));
         let patience = left.unwrap_or(Duration::MAX).min(DEFAULT_TELL_TIMEOUT);

@@ -1,0 +1,149 @@
+//! What travels along with a message, and with all that is sent while it is handled: headers of the
+//! user's, and the chain of the actors that wait for it.
+//!
+//! ```text
+//!  edge ──ask {tenant}──> Order ──ask {tenant}──> Stock ──tell {tenant}──> Audit
+//!                         waits                   waits
+//!                         chain: -                chain: Order             chain: -
+//! ```
+//!
+//! A [`Call`] is current on a thread while a handler runs, and while a future that was begun there is
+//! polled. Invariant: where nothing travels, nothing is allocated, and no thread-local is written.
+
+pub(crate) mod chain;
+pub(crate) mod current;
+pub(crate) mod headers;
+mod scope;
+
+use std::{fmt, sync::Arc};
+
+pub use self::{
+    chain::{CallChain, CallLink},
+    headers::{HeaderError, Headers},
+    scope::Scope,
+};
+use self::{
+    chain::Chain,
+    current::{Current, Entered},
+};
+use crate::cluster::wire::PayloadError;
+
+/// What travels with a message; nothing, mostly.
+pub(crate) type Travelling = Option<Arc<Travels>>;
+
+/// What a message takes along.
+#[derive(Debug, Default)]
+pub(crate) struct Travels {
+    pub(crate) headers: Headers,
+    pub(crate) chain: Chain,
+}
+
+impl Travels {
+    /// `None` if there is nothing to take along.
+    pub(crate) fn of(headers: Headers, chain: Chain) -> Travelling {
+        if headers.is_empty() && chain.is_empty() {
+            return None;
+        }
+        Some(Arc::new(Self { headers, chain }))
+    }
+
+    /// What came along with a message of another node, as bytes; empty for nothing.
+    pub(crate) fn read(headers: &[u8], chain: &[u8]) -> Result<Travelling, PayloadError> {
+        if headers.is_empty() && chain.is_empty() {
+            return Ok(None);
+        }
+        Ok(Self::of(Headers::read(headers)?, Chain::read(chain)?))
+    }
+}
+
+/// What travels, as bytes; empty for nothing.
+#[derive(Default)]
+pub(crate) struct Written {
+    pub(crate) headers: Vec<u8>,
+    pub(crate) chain: Vec<u8>,
+}
+
+impl Written {
+    pub(crate) fn of(travelling: &Travelling) -> Self {
+        let Some(travels) = travelling else { return Self::default() };
+        Self { headers: travels.headers.to_bytes(), chain: travels.chain.to_bytes() }
+    }
+}
+
+/// The headers that go along with whatever is sent: a tenant, a trace, the name of a user.
+///
+/// [`Call::current`] is that of the message whose handler runs. What is sent from there takes its
+/// headers along by itself, on this node and to others: from the handler's turn, at whatever it awaits,
+/// and from futures, timers and pipes that it gave to its context. Where there is no message, at the
+/// edge of the system, a call is made and put around what is sent: [`scope`](Self::scope),
+/// [`run`](Self::run).
+///
+/// Not everything follows: a future that runs elsewhere (`tokio::spawn`, actix's `ResponseFuture`), and
+/// what is sent to an actix `Addr`, has no call, unless `scope` gives it one.
+///
+/// # Examples
+///
+/// ```
+/// # use actix_cluster::{AskError, Handles, ActorRef, RemoteActor, RemoteMessage, call::{Call, HeaderError}};
+/// # async fn example<A: Handles<M>, M: RemoteMessage>(
+/// #     account: ActorRef<A>, balance: M,
+/// # ) -> Result<(), Box<dyn std::error::Error>> where M::Error: std::error::Error + 'static, M: 'static {
+/// let call = Call::current().with("tenant", "acme")?;
+/// let balance = call.scope(account.ask(balance)).await?;
+/// // In the handler, and in those of all that it asks:
+/// let tenant = Call::current().header("tenant").map(str::to_owned);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Call {
+    headers: Headers,
+}
+
+impl Call {
+    /// That of the message whose handler runs; without headers where there is none.
+    pub fn current() -> Self {
+        Self { headers: current::headers() }
+    }
+
+    /// The value of a header.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.find(name)
+    }
+
+    /// All headers, sorted by their names.
+    pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.headers.iter()
+    }
+
+    /// The same with one header more, or with another value of it.
+    ///
+    /// # Errors
+    ///
+    /// [`HeaderError`]: there are 64 headers of 8 KiB in all at most.
+    pub fn with(self, name: &str, value: &str) -> Result<Self, HeaderError> {
+        Ok(Self { headers: self.headers.with(name, value)? })
+    }
+
+    /// Makes it current while `run` runs.
+    pub fn run<T>(&self, run: impl FnOnce() -> T) -> T {
+        let _entered = self.enter();
+        run()
+    }
+
+    /// Makes it current whenever `future` is polled.
+    pub fn scope<F: Future>(&self, future: F) -> Scope<F> {
+        Scope::new(self.clone(), future)
+    }
+
+    fn enter(&self) -> Entered {
+        Current::enter_headers(&self.headers)
+    }
+}
+
+impl fmt::Debug for Call {
+    /// The names of the headers; what they say may be a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.headers().map(|(name, _)| name)).finish()
+    }
+}
