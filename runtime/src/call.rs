@@ -17,14 +17,14 @@ mod scope;
 
 use std::{fmt, sync::Arc};
 
+use self::{
+    chain::Chain,
+    current::{Current, Entered},
+};
 pub use self::{
     chain::{CallChain, CallLink},
     headers::{HeaderError, Headers},
     scope::Scope,
-};
-use self::{
-    chain::Chain,
-    current::{Current, Entered},
 };
 use crate::cluster::wire::PayloadError;
 

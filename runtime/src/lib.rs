@@ -50,6 +50,7 @@ pub mod call;
 pub mod cluster;
 pub mod contract;
 pub mod handler;
+pub mod interceptor;
 pub mod message;
 pub mod node;
 pub mod reference;

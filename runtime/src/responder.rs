@@ -15,11 +15,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _, se
 use self::carried::Hand;
 pub use self::forward::{Forward, ForwardError};
 use crate::{
-    call::current,
+    call::{Travelling, current},
     handler::owed::Owed,
     message::{RemoteMessage, version},
     node::NodeCore,
-    reference::ActorRef,
+    reference::{ActorRef, RejectReason},
     remote_actor::{HandledBy, RemoteActor},
 };
 
@@ -167,6 +167,18 @@ impl<M: RemoteMessage> Responder<M> {
         let Some(hand) = &self.hand else { return false };
         let place = &actor.place;
         current::cycle(place.core(), &hand.travels(), || place.link()).is_some()
+    }
+
+    /// Lets a message that answers in its place depart, with what goes along.
+    fn depart<A: RemoteActor, N: RemoteMessage>(
+        &self,
+        to: &ActorRef<A>,
+    ) -> Result<Travelling, RejectReason> {
+        let travels = match &self.hand {
+            Some(hand) => hand.travels(),
+            None => current::travelling(),
+        };
+        to.place.core().interceptors().send::<A, N>(&to.place, self.hand.is_some(), travels)
     }
 
     fn take(&mut self) -> Option<Owed<M::Result>> {

@@ -4,9 +4,7 @@
 
 use std::{sync::Arc, sync::Mutex, time::Duration};
 
-use actix_cluster::{
-    Call, OrStash, RejectReason, SpawnError, UnknownReason, node::LocalThreads, prelude::*,
-};
+use actix_cluster::{Call, OrStash, SpawnError, node::LocalThreads, prelude::*};
 use serde::{Deserialize, Serialize};
 
 macro_rules! message {
@@ -122,7 +120,9 @@ impl RespondingHandler<Pass> for Post {
         }
         let (to, how) = steps.remove(0);
         let passed = match how {
-            How::Async => responder.try_forward(&to, Held(steps)).map_err(|it| (it.reason, it.responder)),
+            How::Async => {
+                responder.try_forward(&to, Held(steps)).map_err(|it| (it.reason, it.responder))
+            }
             _ => responder.try_forward(&to, Roam(steps)).map_err(|it| (it.reason, it.responder)),
         };
         if let Err((reason, responder)) = passed {
@@ -204,7 +204,9 @@ fn on_a_node(test: impl AsyncFnOnce(Node)) {
         .build()
         .expect("a runtime");
     tokio::task::LocalSet::new().block_on(&runtime, async {
-        let builder = Node::builder().threads(LocalThreads).entity(|_| Post { log: Log::default(), ready: true });
+        let builder = Node::builder()
+            .threads(LocalThreads)
+            .entity(|_| Post { log: Log::default(), ready: true });
         let node = builder.start().await.expect("a node");
         test(node.clone()).await;
         node.shutdown().await;
@@ -225,7 +227,12 @@ fn headers_follow_an_ask_through_all_that_it_asks() {
         let (a, b, c) = (post(&node).expect("a"), post(&node).expect("b"), post(&node).expect("c"));
         let entity = node.entity::<Post>("one");
         for how in [How::Async, How::Reentrant, How::Forward] {
-            let steps = vec![(a.clone(), how), (b.clone(), How::Async), (entity.clone(), How::Reentrant), (c.clone(), How::Async)];
+            let steps = vec![
+                (a.clone(), how),
+                (b.clone(), How::Async),
+                (entity.clone(), How::Reentrant),
+                (c.clone(), How::Async),
+            ];
             assert_eq!(acme().scope(go(steps.clone())).await, "acme");
             assert_eq!(go(steps).await, "nobody", "nothing is left of an earlier call");
         }
@@ -243,7 +250,8 @@ fn headers_follow_what_a_handler_leaves_behind() {
         pause(20).await;
         let mut found = lines(&log);
         found.sort();
-        let expected: Vec<String> = (1..=4).flat_map(|n| [format!("{n} acme"), format!("{n} nobody")]).collect();
+        let expected: Vec<String> =
+            (1..=4).flat_map(|n| [format!("{n} acme"), format!("{n} nobody")]).collect();
         assert_eq!(found, expected);
     });
 }
@@ -257,8 +265,8 @@ fn headers_stay_with_a_stashed_message() {
         let post = post.start().expect("spawned");
         acme().scope(post.tell(Note(1))).await.expect("room");
         let asked = tokio::task::spawn_local(acme().scope(post.ask(Note(2))));
-        post.tell(Note(3)).await.expect("room");
         pause(1).await;
+        post.tell(Note(3)).await.expect("room");
         post.ask(Ready).await.expect("answered");
         asked.await.expect("no panic").expect("answered");
         pause(1).await;
@@ -290,7 +298,8 @@ fn an_ask_that_could_only_deadlock_is_refused_at_once_and_names_who_waits() {
         // Itself; over another; an entity; one that waits in a future of its context.
         let steps = vec![(a.clone(), How::Async), (a.clone(), How::Async)];
         assert_eq!(go(steps).await, format!("cycle {0} {0}", target(&node, &a)));
-        let steps = vec![(a.clone(), How::Async), (b.clone(), How::Async), (a.clone(), How::Reentrant)];
+        let steps =
+            vec![(a.clone(), How::Async), (b.clone(), How::Async), (a.clone(), How::Reentrant)];
         let (ta, tb) = (target(&node, &a), target(&node, &b));
         assert_eq!(go(steps).await, format!("cycle {ta} {tb} {ta}"));
         let steps = vec![
@@ -320,7 +329,8 @@ fn target(node: &Node, post: &ActorRef<Post>) -> String {
 fn an_actor_that_goes_on_meanwhile_makes_no_cycle() {
     on_a_node(async |node| {
         let (a, b) = (post(&node).expect("a"), post(&node).expect("b"));
-        let steps = vec![(a.clone(), How::Reentrant), (b.clone(), How::Async), (a.clone(), How::Async)];
+        let steps =
+            vec![(a.clone(), How::Reentrant), (b.clone(), How::Async), (a.clone(), How::Async)];
         assert_eq!(go(steps).await, "nobody");
         // One that has been asked, and is asked again by somebody else at the same time.
         let one = go(vec![(a.clone(), How::Async), (b.clone(), How::Async)]);
@@ -333,10 +343,16 @@ fn an_actor_that_goes_on_meanwhile_makes_no_cycle() {
 fn a_forwarded_ask_keeps_its_chain() {
     on_a_node(async |node| {
         let (a, b) = (post(&node).expect("a"), post(&node).expect("b"));
-        let steps = vec![(a.clone(), How::Async), (b.clone(), How::Forward), (a.clone(), How::Async)];
+        let steps =
+            vec![(a.clone(), How::Async), (b.clone(), How::Forward), (a.clone(), How::Async)];
         assert_eq!(go(steps).await, "cycle", "the one that waits for the answer can't give it");
         let c = post(&node).expect("c");
-        let steps = vec![(a.clone(), How::Async), (b, How::Forward), (c, How::Async), (a.clone(), How::Async)];
+        let steps = vec![
+            (a.clone(), How::Async),
+            (b, How::Forward),
+            (c, How::Async),
+            (a.clone(), How::Async),
+        ];
         assert!(go(steps).await.starts_with("cycle "), "nor can it be asked by who is to give it");
     });
 }
@@ -362,7 +378,8 @@ fn an_ask_waits_no_longer_than_whoever_waits_for_its_asker() {
                 to.ask(Left).within(Duration::from_secs(60)).await.expect("answered")
             }
         }
-        let (asker, post) = (node.spawn(|_| Asker).start().expect("spawned"), post(&node).expect("a post"));
+        let (asker, post) =
+            (node.spawn(|_| Asker).start().expect("spawned"), post(&node).expect("a post"));
         let brief = Duration::from_millis(300);
         assert_eq!(asker.ask(AskLeft(post.clone())).within(brief).await.expect("answered"), 300);
         assert_eq!(asker.ask(RoamLeft(post.clone())).within(brief).await.expect("answered"), 300);

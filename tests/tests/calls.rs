@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use actix_cluster::{
-    Call, NodeBuilder,
+    Call, NodeBuilder, RejectReason,
+    interceptor::{Arrival, Interceptor, Refused},
     message::{decode, encode},
     prelude::*,
 };
@@ -221,7 +222,7 @@ fn an_ask_from_another_node_waits_no_longer_than_its_first_asker() {
         let country = Country::open(&World::new(3)).await;
         let asked = country.post(1).ask(AskLeft(country.post(2))).within(Duration::from_secs(1));
         let left = asked.await.expect("answered");
-        assert!((900..1_000).contains(&left), "{left} ms were left");
+        assert!((900..=1_000).contains(&left), "{left} ms were left");
         pause(1).await;
     });
 }
@@ -246,5 +247,48 @@ fn headers_follow_what_is_sent_on_to_an_entity_that_moved() {
         let ((), _third) = tokio::join!(tells, world.start(3, build));
         until("all has come", || log.lock().expect("a log").len() == 400).await;
         assert!(log.lock().expect("a log").iter().all(|line| line.ends_with(" acme")));
+    });
+}
+
+/// Says which node each message came from, and refuses those that a header names.
+struct Border(Shared<Vec<String>>);
+
+impl Interceptor for Border {
+    fn handling(&self, arrival: &Arrival<'_>) -> Result<(), Refused> {
+        let from = arrival.from().map_or_else(|| "here".to_owned(), |node| node.name.to_string());
+        self.0.lock().expect("a log").push(format!("{} from {from}", arrival.message()));
+        if arrival.header("tenant") == Some("nobody") { Err(Refused) } else { Ok(()) }
+    }
+}
+
+#[test]
+fn interceptors_see_what_comes_from_other_nodes_and_may_refuse_it() {
+    simulate(async {
+        let (log, seen) = (Shared::<Vec<String>>::default(), Shared::<Vec<String>>::default());
+        let world = World::new(6);
+        let build = |builder: NodeBuilder| {
+            let log = Shared::clone(&log);
+            let builder = builder.entity(move |_| Post(Shared::clone(&log)));
+            builder.interceptor(Border(Shared::clone(&seen)))
+        };
+        let (one, two) = (world.start(1, build).await, world.start(2, build).await);
+        one.sees(2).await;
+        let theirs = Shared::clone(&log);
+        let post = two.node.spawn(move |_| Post(Shared::clone(&theirs))).start().expect("spawned");
+        let bytes = encode(&post, Vec::new()).expect("a reference");
+        let post: ActorRef<Post> = one.node.scope(|| decode(&bytes)).expect("a reference");
+        let nobody = Call::default().with("tenant", "nobody").expect("within the limits");
+
+        let refused = nobody.scope(post.ask(Note(1))).await.expect_err("refused");
+        let reason = RejectReason::Refused;
+        assert!(matches!(refused, AskError::Rejected { reason: given, .. } if given == reason));
+        nobody.scope(post.tell(Note(2))).await.expect("room");
+        post.tell(Note(3)).await.expect("room");
+        post.ask(Note(4)).await.expect("what comes behind a refused message runs");
+        assert_eq!(*log.lock().expect("a log"), ["3 nobody", "4 nobody"]);
+        let from = one.node.id().name.to_string();
+        let all = vec![format!("test.Note from {from}"); 4];
+        assert_eq!(*seen.lock().expect("a log"), all);
+        until("the sender hears of it", || one.node.dead_letters().rejected(reason) == 1).await;
     });
 }

@@ -25,6 +25,7 @@ use crate::{
         wire::Extensions,
     },
     handler::mode::Mode,
+    interceptor,
     message::{RemoteMessage, WireId},
     node::{DeadLetters, NodeCore},
     reference::{RejectReason, UnknownReason},
@@ -109,9 +110,13 @@ where
     H: Mode<A, M>,
 {
     fn handle(self: Box<Self>, actor: &mut A, ctx: &mut ClusterContext<A>) {
+        let shown = match interceptor::show::<A, M>(ctx, &self.travels, || None) {
+            Ok(shown) => shown,
+            Err(reason) => return self.reject(reason, &ctx.mailbox(), ctx.core().dead_letters()),
+        };
         let Self { msg, travels, .. } = *self;
         let _entered = Current::enter(&travels);
-        H::told(msg, travels, actor, ctx);
+        H::told(msg, travels, shown, actor, ctx);
     }
 
     fn message(&self) -> Option<WireId> {
@@ -308,9 +313,13 @@ where
             asker.cell.reject(RejectReason::Expired);
             return;
         }
-        let Some(msg) = asker.cell.begin(ctx.panics()) else { return };
+        let shown = match interceptor::show::<A, M>(ctx, &asker.travels, || None) {
+            Ok(shown) => shown,
+            Err(reason) => return asker.cell.reject(reason),
+        };
+        let Some(msg) = asker.cell.begin(ctx.panics()) else { return shown.taken_back() };
         let _entered = Current::enter(&asker.travels);
-        H::asked(msg, asker, actor, ctx);
+        H::asked(msg, asker, shown, actor, ctx);
     }
 
     fn message(&self) -> Option<WireId> {

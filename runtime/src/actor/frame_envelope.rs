@@ -24,6 +24,7 @@ use crate::{
     call::current::Current,
     cluster::frame::Frame,
     handler::{ending::Ending, mode::Mode, owed::Owed},
+    interceptor::{self, Shown},
     message::{RemoteMessage, WireId, version},
     node::{DeadLetters, NodeCore, Sender},
     reference::{RejectReason, UnknownReason},
@@ -59,10 +60,13 @@ where
             carried::lend(&mut frame, |frame| version::decode::<M>(frame.message, frame.body()))
         };
         match decoded {
-            Ok(msg) => {
-                let _entered = Current::enter(&frame.travels);
-                H::framed(msg, frame, actor, ctx);
-            }
+            Ok(msg) => match interceptor::show::<A, M>(ctx, &frame.travels, || frame.node()) {
+                Ok(shown) => {
+                    let _entered = Current::enter(&frame.travels);
+                    H::framed(msg, frame, shown, actor, ctx);
+                }
+                Err(reason) => frame.reject(reason),
+            },
             Err(error) => {
                 tracing::warn!(
                     actor = A::NAME,
@@ -105,12 +109,16 @@ where
 {
     fn handle(self: Box<Self>, actor: &mut A, ctx: &mut ClusterContext<A>) {
         let Self { frame, msg } = *self;
-        match refusal(&frame, ctx) {
-            Some(reason) => frame.reject(reason),
-            None => {
+        let shown = match refusal(&frame, ctx) {
+            Some(reason) => Err(reason),
+            None => interceptor::show::<A, M>(ctx, &frame.travels, || frame.node()),
+        };
+        match shown {
+            Ok(shown) => {
                 let _entered = Current::enter(&frame.travels);
-                run(frame, msg, actor, ctx);
+                run(frame, msg, shown, actor, ctx);
             }
+            Err(reason) => frame.reject(reason),
         }
     }
 
@@ -143,8 +151,13 @@ fn refusal<A: RemoteActor>(frame: &Frame, ctx: &ClusterContext<A>) -> Option<Rej
 }
 
 /// Runs a frame's turn by actix's own handler, and answers it.
-pub(crate) fn run<A, M>(mut frame: Frame, msg: M, actor: &mut A, ctx: &mut ClusterContext<A>)
-where
+pub(crate) fn run<A, M>(
+    mut frame: Frame,
+    msg: M,
+    shown: Shown,
+    actor: &mut A,
+    ctx: &mut ClusterContext<A>,
+) where
     A: RemoteActor + Handler<M>,
     M: RemoteMessage,
 {
@@ -157,10 +170,12 @@ where
     actor.handle(msg, ctx).handle(ctx, reply);
     if let Some(GivenBack { message, .. }) = ctx.take_returned::<M>() {
         ctx.end_turn();
+        shown.taken_back();
         frame.take_back(turn);
         ctx.stash(Box::new(StashedFrame { frame, msg: message }));
         return;
     }
+    shown.ended();
     match result {
         Some(result) => answer::<A, M>(result, Owed::of_turn::<M>(&frame, turn), ctx),
         None => turn.finish(),

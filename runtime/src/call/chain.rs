@@ -229,11 +229,7 @@ pub(super) mod tests {
     #[test]
     fn a_link_is_one_actor_or_one_key() {
         assert_eq!(entity("k"), Link::Entity(EntityKey::sent(WireId(2), 0, "k")));
-        let others = [
-            entity("l"),
-            Link::Entity(EntityKey::sent(WireId(3), 7, "k")),
-            actor(4),
-        ];
+        let others = [entity("l"), Link::Entity(EntityKey::sent(WireId(3), 7, "k")), actor(4)];
         assert!(others.iter().all(|other| *other != entity("k")));
         assert_ne!(actor(4), actor(5));
     }

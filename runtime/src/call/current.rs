@@ -3,13 +3,7 @@
 //! Invariant: it is set while a message of an actor, or what one left behind, runs, and put back after
 //! that, however that ends. What has no call finds none, so nobody needs to clear it.
 
-use std::{
-    cell::RefCell,
-    future::Future,
-    pin::pin,
-    rc::Rc,
-    time::Instant,
-};
+use std::{cell::RefCell, future::Future, pin::pin, rc::Rc, time::Instant};
 
 use super::{
     Travelling, Travels,

@@ -37,11 +37,11 @@ impl Headers {
         self.0.iter().flat_map(|headers| headers.iter()).map(|(name, value)| (&**name, &**value))
     }
 
-    pub(super) fn find(&self, name: &str) -> Option<&str> {
+    pub(crate) fn find(&self, name: &str) -> Option<&str> {
         self.iter().find(|(found, _)| *found == name).map(|(_, value)| value)
     }
 
-    pub(super) fn with(&self, name: &str, value: &str) -> Result<Self, HeaderError> {
+    pub(crate) fn with(&self, name: &str, value: &str) -> Result<Self, HeaderError> {
         let others = self.iter().filter(|(other, _)| *other != name);
         Self::checked(others.chain([(name, value)]).collect())
     }
@@ -110,7 +110,8 @@ mod tests {
     use super::*;
 
     fn headers(count: usize, value: &str) -> Result<Headers, HeaderError> {
-        (0..count).try_fold(Headers::default(), |headers, n| headers.with(&format!("{n:02}"), value))
+        (0..count)
+            .try_fold(Headers::default(), |headers, n| headers.with(&format!("{n:02}"), value))
     }
 
     #[test]
@@ -143,15 +144,17 @@ mod tests {
 
     #[test]
     fn headers_beyond_the_limits_are_no_headers() {
-        let bytes = |headers: &[(&str, &str)]| {
-            postcard::to_extend(&headers, Vec::new()).expect("bytes")
-        };
+        let bytes =
+            |headers: &[(&str, &str)]| postcard::to_extend(&headers, Vec::new()).expect("bytes");
         let names: Vec<String> = (0..=COUNT_LIMIT).map(|n| n.to_string()).collect();
         let many: Vec<_> = names.iter().map(|name| (name.as_str(), "")).collect();
         let long = "a".repeat(BYTES_LIMIT);
-        for wrong in
-            [bytes(&many), bytes(&[("n", &long)]), bytes(&[("n", "a"), ("n", "b")]), bytes(&[("", "")])]
-        {
+        for wrong in [
+            bytes(&many),
+            bytes(&[("n", &long)]),
+            bytes(&[("n", "a"), ("n", "b")]),
+            bytes(&[("", "")]),
+        ] {
             assert_eq!(Headers::read(&wrong), Err(PayloadError::Malformed));
         }
         assert!(Headers::read(&bytes(&many[1..])).is_ok());

@@ -20,7 +20,7 @@ use crate::{
     actor::{mailbox::Remote, panic},
     call::{Travelling, Travels},
     message::WireId,
-    node::NodeCore,
+    node::{NodeCore, NodeId},
     reference::{RejectReason, UnknownReason},
 };
 
@@ -132,6 +132,14 @@ impl Frame {
             Some(Origin::There(session, _)) => {
                 Some(Remote { session: session.clone(), target: self.target })
             }
+            Some(Origin::Here(_)) | None => None,
+        }
+    }
+
+    /// The node that sent it, if another one did.
+    pub(crate) fn node(&self) -> Option<NodeId> {
+        match &self.origin {
+            Some(Origin::There(session, _)) => Some(node_id(session.peer())),
             Some(Origin::Here(_)) | None => None,
         }
     }

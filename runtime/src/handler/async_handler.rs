@@ -11,6 +11,7 @@ use crate::{
         loan::{Begun, Handling, Lent},
     },
     call::{chain::Link, current::awaiting},
+    interceptor::Shown,
     message::RemoteMessage,
     remote_actor::RemoteActor,
 };
@@ -80,10 +81,10 @@ where
     A: RemoteActor + AsyncHandler<M>,
     M: RemoteMessage,
 {
-    fn handle(msg: M, owed: Owed<M::Result>, _: &mut A, ctx: &mut ClusterContext<A>) {
+    fn handle(msg: M, owed: Owed<M::Result>, shown: Shown, _: &mut A, ctx: &mut ClusterContext<A>) {
         let own = Link::new(ctx.core(), &ctx.mailbox());
         let (travels, deadline) = (owed.travels().clone(), owed.deadline());
-        let ending = Ending::new::<M>(owed, ctx);
+        let ending = Ending::new::<M>(owed, ctx).shown(shown);
         let begin = move |mut lent: Lent<A>| -> Handling {
             let handling = async move {
                 let (actor, ctx) = lent.parts();

@@ -10,6 +10,7 @@ use std::{
 use super::owed::Owed;
 use crate::{
     actor::{ClusterContext, mailbox::Mailbox},
+    interceptor::Shown,
     message::RemoteMessage,
     node::{DeadLetters, NodeCore},
     reference::UnknownReason,
@@ -22,6 +23,8 @@ use crate::{
 pub(crate) struct Ending<A: RemoteActor, R> {
     /// There until it ends.
     owed: Option<Owed<R>>,
+    /// Told how the handler ends, if that is to be told.
+    shown: Option<Shown>,
     message: &'static str,
     core: Arc<NodeCore>,
     mailbox: Arc<Mailbox<A>>,
@@ -36,11 +39,18 @@ impl<A: RemoteActor, R> Ending<A, R> {
     ) -> Self {
         let (core, mailbox) = (Arc::clone(ctx.core()), ctx.mailbox());
         let panics = mailbox.panics();
-        Self { owed: Some(owed), message: M::NAME, core, mailbox, panics }
+        Self { owed: Some(owed), shown: None, message: M::NAME, core, mailbox, panics }
+    }
+
+    /// The same, of a handler whose end interceptors are told.
+    pub(super) fn shown(mut self, shown: Shown) -> Self {
+        self.shown = Some(shown);
+        self
     }
 
     /// The handler has ended.
     pub(crate) fn reply(&mut self, result: R) {
+        self.shown.take().into_iter().for_each(Shown::ended);
         if let Some(owed) = self.owed.take() {
             owed.reply(result);
         }
@@ -62,6 +72,7 @@ impl<A: RemoteActor, R> Ending<A, R> {
     }
 
     fn fail(&mut self, reason: UnknownReason) {
+        self.shown.take().into_iter().for_each(|shown| shown.failed(reason));
         let Some(owed) = self.owed.take() else { return };
         // A panic is reported where it is caught.
         let is_heard = owed.is_asked() && reason != UnknownReason::Cancelled;

@@ -156,6 +156,12 @@ impl<R> Owed<R> {
         &self.travels
     }
 
+    /// The same, with this to come along with the message that answers.
+    pub(crate) fn with_travels(mut self, travels: Travelling) -> Self {
+        self.travels = travels;
+        self
+    }
+
     pub(crate) fn encoding(&self) -> Encoding<R> {
         self.encoding
     }

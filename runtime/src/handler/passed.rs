@@ -6,6 +6,7 @@ use super::{mode::Mode, owed::Owed};
 use crate::{
     actor::{ClusterContext, envelope::Envelope, mailbox::Mailbox, panic},
     call::{self, current::Current},
+    interceptor,
     message::{RemoteMessage, WireId},
     node::{DeadLetters, NodeCore},
     reference::{RejectReason, UnknownReason},
@@ -43,8 +44,13 @@ where
             false if is_late => (RejectReason::Expired, UnknownReason::Deadline),
             false => {
                 let travels = owed.travels().clone();
-                let _entered = Current::enter(&travels);
-                return H::passed(msg, owed, actor, ctx);
+                match interceptor::show::<A, M>(ctx, &travels, || None) {
+                    Ok(shown) => {
+                        let _entered = Current::enter(&travels);
+                        return H::passed(msg, owed, shown, actor, ctx);
+                    }
+                    Err(reason) => (reason, UnknownReason::NoReply),
+                }
             }
         };
         let about = |letters: &DeadLetters| letters.about_mailbox(&ctx.mailbox(), Some(M::NAME));

@@ -11,6 +11,7 @@ use crate::{
         loan::{Begun, Home},
     },
     call::current::awaiting,
+    interceptor::Shown,
     message::RemoteMessage,
     remote_actor::RemoteActor,
 };
@@ -101,9 +102,9 @@ where
     A: RemoteActor + ReentrantHandler<M>,
     M: RemoteMessage,
 {
-    fn handle(msg: M, owed: Owed<M::Result>, _: &mut A, ctx: &mut ClusterContext<A>) {
+    fn handle(msg: M, owed: Owed<M::Result>, shown: Shown, _: &mut A, ctx: &mut ClusterContext<A>) {
         let (travels, deadline) = (owed.travels().clone(), owed.deadline());
-        let ending = Ending::new::<M>(owed, ctx);
+        let ending = Ending::new::<M>(owed, ctx).shown(shown);
         let this = This(ctx.home());
         // The actor itself goes on meanwhile: it can be asked.
         let handling = awaiting(travels, None, deadline, A::handle(this, msg));

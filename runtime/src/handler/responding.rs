@@ -4,7 +4,8 @@ use actix::Actor;
 
 use super::{mode::Mode, owed::Owed};
 use crate::{
-    actor::ClusterContext, message::RemoteMessage, remote_actor::RemoteActor, responder::Responder,
+    actor::ClusterContext, interceptor::Shown, message::RemoteMessage, remote_actor::RemoteActor,
+    responder::Responder,
 };
 
 /// Handles a message, and answers by its [`Responder`]: now, later, or from elsewhere.
@@ -32,13 +33,21 @@ where
     A: RemoteActor + RespondingHandler<M>,
     M: RemoteMessage,
 {
-    fn handle(msg: M, owed: Owed<M::Result>, actor: &mut A, ctx: &mut ClusterContext<A>) {
+    fn handle(
+        msg: M,
+        owed: Owed<M::Result>,
+        shown: Shown,
+        actor: &mut A,
+        ctx: &mut ClusterContext<A>,
+    ) {
         if owed.is_asked() {
             let responder = Responder::new(ctx.core(), owed);
-            return actor.handle(msg, responder, ctx);
+            actor.handle(msg, responder, ctx);
+            return shown.ended();
         }
         // If it panics, what is owed says so when it is dropped.
         actor.handle(msg, Responder::of_tell(), ctx);
+        shown.ended();
         owed.finish();
     }
 }

@@ -26,6 +26,7 @@ use crate::{
         panic,
     },
     cluster::{Birth, Cluster, ClusterConfig, JoinError, Plan, Validated},
+    interceptor::{Interceptor, Interceptors},
     remote_actor::{Collision, Entity, RemoteActor},
 };
 
@@ -42,6 +43,7 @@ pub struct NodeBuilder {
     kinds: Kinds,
     cluster: Option<ClusterConfig>,
     collision: Option<Collision>,
+    interceptors: Interceptors,
     panic_hook: PanicHook,
 }
 
@@ -64,6 +66,7 @@ impl Default for NodeBuilder {
             kinds: Kinds::default(),
             cluster: None,
             collision: None,
+            interceptors: Interceptors::default(),
             panic_hook: PanicHook::Extend,
         }
     }
@@ -158,6 +161,12 @@ impl NodeBuilder {
         self
     }
 
+    /// Adds an interceptor, which sees all that the node sends and handles.
+    pub fn interceptor(mut self, interceptor: impl Interceptor) -> Self {
+        self.interceptors.add(interceptor);
+        self
+    }
+
     /// Makes the node a member of a cluster. Without it, the node is alone.
     pub fn cluster(mut self, config: ClusterConfig) -> Self {
         self.cluster = Some(config);
@@ -248,7 +257,7 @@ impl NodeBuilder {
         let configured = self.cluster.as_ref().and_then(ClusterConfig::node_name);
         let name = self.name.unwrap_or_else(|| Arc::from(configured.unwrap_or("node")));
         let mut random = self.seed.map_or_else(Random::from_os, Random::from_seed);
-        let Self { clock, threads, blocked_after, kinds, .. } = self;
+        let Self { clock, threads, blocked_after, kinds, interceptors, .. } = self;
         let birth = match self.cluster {
             Some(config) => {
                 let lanes = lanes(count);
@@ -268,7 +277,15 @@ impl NodeBuilder {
             starting.0.push(arbiter.map_err(StartError::Thread)?);
         }
         let arbiters = starting.0.clone();
-        let core = Arc::new(NodeCore::new(Parts { id, kinds, cluster, clock, random, arbiters }));
+        let core = Arc::new(NodeCore::new(Parts {
+            id,
+            kinds,
+            cluster,
+            clock,
+            random,
+            arbiters,
+            interceptors,
+        }));
         watchdog::start(&core, &*threads, blocked_after).map_err(StartError::Thread)?;
         if let Some((take_core, joined)) = joining {
             let interrupted = |_| JoinError::Interrupted;

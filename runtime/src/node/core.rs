@@ -35,6 +35,7 @@ use crate::{
         wire::{Address, Head},
     },
     fixed_map::FixedMap,
+    interceptor::Interceptors,
     message::WireId,
     reference::RejectReason,
     remote_actor::{MessageTable, RemoteActor},
@@ -56,6 +57,7 @@ pub(crate) struct NodeCore {
     load_failures: Mutex<LoadFailures>,
     last_id: AtomicU64,
     dead_letters: DeadLetters,
+    interceptors: Interceptors,
     watches: Watches,
     sightings: Sightings,
     ended: watch::Sender<bool>,
@@ -69,6 +71,7 @@ pub(crate) struct Parts {
     pub(crate) clock: Clock,
     pub(crate) random: Random,
     pub(crate) arbiters: Vec<Arbiter>,
+    pub(crate) interceptors: Interceptors,
 }
 
 /// A mailbox whose actor type is known to its user alone.
@@ -180,7 +183,7 @@ impl Drop for Scope {
 
 impl NodeCore {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { id, kinds, cluster, clock, random, arbiters } = parts;
+        let Parts { id, kinds, cluster, clock, random, arbiters, interceptors } = parts;
         let dead_letters = DeadLetters::new(id.clone(), clock.clone(), Names::of(&kinds));
         Self {
             id,
@@ -194,6 +197,7 @@ impl NodeCore {
             load_failures: Mutex::new(LoadFailures::new(load_failures::LIMIT)),
             last_id: AtomicU64::new(0),
             dead_letters,
+            interceptors,
             watches: Watches::default(),
             sightings: Sightings::default(),
             ended: watch::Sender::new(false),
@@ -220,6 +224,10 @@ impl NodeCore {
 
     pub(crate) fn dead_letters(&self) -> &DeadLetters {
         &self.dead_letters
+    }
+
+    pub(crate) fn interceptors(&self) -> &Interceptors {
+        &self.interceptors
     }
 
     pub(crate) fn watches(&self) -> &Watches {

@@ -9,7 +9,10 @@ use std::{
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-use super::{Ask, MessageRef, Tell, TellError, route, tell::Told};
+use super::{
+    Ask, MessageRef, Tell, TellError, route,
+    tell::{self, Told},
+};
 use crate::{
     actor::{
         ActorId, ExitReason,
@@ -89,10 +92,12 @@ impl<A: RemoteActor> ActorRef<A> {
     ///
     /// [`TellError`], with the message: it did not run.
     pub fn try_tell<M: HandledBy<A>>(&self, msg: M) -> Result<(), TellError<M>> {
-        let (to, hash) = self.place.address();
-        let mut kept = Some(msg);
-        let core = self.place.core();
-        let mut told = Told::new(core, (to, hash), &mut kept, M::envelopes());
+        let travels = match tell::depart::<A, M>(&self.place) {
+            Ok(travels) => travels,
+            Err(reason) => return Err(TellError { reason, message: msg }),
+        };
+        let (mut kept, core) = (Some(msg), self.place.core());
+        let mut told = Told::new(core, self.place.address(), &mut kept, travels, M::envelopes());
         let sent = route::send_now::<A, M>(&self.place, &mut told);
         match (sent, kept) {
             (Err(reason), Some(message)) => Err(TellError { reason, message }),

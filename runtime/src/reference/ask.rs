@@ -55,6 +55,8 @@ pub struct Ask<A: RemoteActor, M: RemoteMessage> {
     deadline: Option<Instant>,
     stage: Stage<A, M>,
     wait: Wait<A>,
+    /// What goes along, once the node's interceptors have let it depart.
+    departed: Option<Travelling>,
     /// How often the target had moved when the message came.
     bounces: u32,
     /// The responders that went with the message to another node.
@@ -93,6 +95,7 @@ impl<A: RemoteActor, M: HandledBy<A>> Ask<A, M> {
             deadline: None,
             stage: Stage::Unsent(msg),
             wait: Wait::default(),
+            departed: None,
             bounces: 0,
             carried: Carried::default(),
             sleep: None,
@@ -118,7 +121,18 @@ impl<A: RemoteActor, M: RemoteMessage> Ask<A, M> {
             unreachable!("only an unsent message is sent")
         };
         let core = self.target.place.core();
-        let travels = current::asking();
+        let travels = match &self.departed {
+            Some(travels) => travels.clone(),
+            None => {
+                let place = &self.target.place;
+                match core.interceptors().send::<A, M>(place, true, current::asking()) {
+                    Ok(travels) => self.departed.insert(travels).clone(),
+                    Err(reason) => {
+                        return Poll::Ready(Some(Err(AskError::Rejected { reason, message: msg })));
+                    }
+                }
+            }
+        };
         if let Some(chain) = current::cycle(core, &travels, || self.target.place.link()) {
             return Poll::Ready(Some(Err(AskError::Cycle { chain, message: msg })));
         }

@@ -48,11 +48,13 @@ pub enum RejectReason {
     LoadFailed,
     /// The target waits for the answer of the very ask that was to be forwarded to it.
     Cycle,
+    /// An interceptor, of the sender's node or of the target's, turned it away.
+    Refused,
 }
 
 impl RejectReason {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Full,
         Self::Stopped,
         Self::Failed,
@@ -69,6 +71,7 @@ impl RejectReason {
         Self::Displaced,
         Self::LoadFailed,
         Self::Cycle,
+        Self::Refused,
     ];
 
     /// The reason that a peer sent as a number; numbers of later releases say the least.
@@ -79,11 +82,14 @@ impl RejectReason {
     /// What becomes of later messages for the same target, when one from another node is rejected.
     ///
     /// They are rejected too until the sender has seen it. Not so if the sender gave the message up
-    /// itself, for nobody repeats it in its order then; nor if it made room for a later one, which
-    /// is what the target wants; nor if the target has moved, for then all of them are sent on.
+    /// itself, or an interceptor refused it, for nobody repeats it in its order then; nor if it made
+    /// room for a later one, which is what the target wants; nor if the target has moved, for then all
+    /// of them are sent on.
     pub(crate) fn later(self) -> Later {
         match self {
-            Self::Expired | Self::Cancelled | Self::Moved | Self::Displaced => Later::Deliver,
+            Self::Expired | Self::Cancelled | Self::Moved | Self::Displaced | Self::Refused => {
+                Later::Deliver
+            }
             _ => Later::Reject(Self::EarlierRejected as u8),
         }
     }
@@ -107,6 +113,7 @@ impl RejectReason {
             Self::Displaced => "displaced",
             Self::LoadFailed => "load failed",
             Self::Cycle => "cycle",
+            Self::Refused => "refused",
         }
     }
 }
@@ -290,6 +297,7 @@ mod tests {
         assert_eq!(RejectReason::Displaced as u8, 13, "numbers that have been on the wire stay");
         assert_eq!(RejectReason::LoadFailed as u8, 14);
         assert_eq!(RejectReason::Cycle as u8, 15);
+        assert_eq!(RejectReason::Refused as u8, 16);
     }
 
     #[test]

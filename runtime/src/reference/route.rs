@@ -12,7 +12,8 @@ use std::{
 
 use actix_cluster_transport::{Class, SendError, Session, clock::Sleep, wait_list::Ticket};
 
-use super::{RejectReason, actor_ref::Place};
+use super::RejectReason;
+pub(crate) use super::actor_ref::Place;
 use crate::{
     actor::{
         ActorId,
@@ -24,7 +25,7 @@ use crate::{
         wire::Address,
     },
     message::{CodecError, RemoteMessage, WireId},
-    node::{DeadLetterTarget, NodeCore},
+    node::{DeadLetterTarget, EntityKey, NodeCore},
     remote_actor::RemoteActor,
 };
 
@@ -63,6 +64,15 @@ impl<A: RemoteActor> Place<A> {
                 Link::Actor { actor_type: A::TYPE_ID, node: node.clone(), id: *id }
             }
             Self::Entity { key, .. } => Link::Entity(key.clone()),
+        }
+    }
+
+    /// The target's key, if it is an entity.
+    pub(crate) fn key(&self) -> Option<&str> {
+        match self {
+            Self::Entity { key, .. } => Some(key.as_str()),
+            Self::Local { mailbox, .. } => mailbox.entity().map(EntityKey::as_str),
+            Self::Away { .. } => None,
         }
     }
 

@@ -10,12 +10,12 @@ use std::{
 };
 
 use super::{
-    ActorRef, TellError,
-    route::{EncodeError, Outgoing, Wait},
+    ActorRef, RejectReason, TellError,
+    route::{EncodeError, Outgoing, Place, Wait},
 };
 use crate::{
     actor::mailbox::{Mailbox, Slot},
-    call::{self, current},
+    call::{self, Travelling, current},
     cluster::{
         mark::TellMark,
         outbound,
@@ -44,12 +44,15 @@ pub struct Tell<A: RemoteActor, M: RemoteMessage> {
     envelopes: Envelopes<A, M>,
     timeout: Duration,
     wait: Wait<A>,
+    /// What goes along, once the node's interceptors have let it depart.
+    departed: Option<Travelling>,
 }
 
 impl<A: RemoteActor, M: HandledBy<A>> Tell<A, M> {
     pub(super) fn new(target: ActorRef<A>, msg: M) -> Self {
         let (msg, envelopes) = (Some(msg), M::envelopes());
-        Self { target, msg, envelopes, timeout: DEFAULT_TELL_TIMEOUT, wait: Wait::default() }
+        let (timeout, wait) = (DEFAULT_TELL_TIMEOUT, Wait::default());
+        Self { target, msg, envelopes, timeout, wait, departed: None }
     }
 }
 
@@ -67,6 +70,7 @@ pub(super) struct Told<'a, A: RemoteActor, M: RemoteMessage> {
     to: Address<'a>,
     hash: u64,
     msg: &'a mut Option<M>,
+    travels: Travelling,
     envelopes: Envelopes<A, M>,
     /// The responders in what was written, and to whom.
     carried: Option<(NodeId, Carried)>,
@@ -77,16 +81,24 @@ impl<'a, A: RemoteActor, M: RemoteMessage> Told<'a, A, M> {
         core: &'a Arc<NodeCore>,
         (to, hash): (Address<'a>, u64),
         msg: &'a mut Option<M>,
+        travels: Travelling,
         envelopes: Envelopes<A, M>,
     ) -> Self {
-        Self { core, to, hash, msg, envelopes, carried: None }
+        Self { core, to, hash, msg, travels, envelopes, carried: None }
     }
+}
+
+/// Lets a told message depart with what goes along.
+pub(super) fn depart<A: RemoteActor, M: RemoteMessage>(
+    place: &Place<A>,
+) -> Result<Travelling, RejectReason> {
+    place.core().interceptors().send::<A, M>(place, false, current::travelling())
 }
 
 impl<A: RemoteActor, M: RemoteMessage> Outgoing<A> for Told<'_, A, M> {
     fn fill(&mut self, mailbox: &Arc<Mailbox<A>>, slot: Slot<'_, A>) {
         if let Some(msg) = self.msg.take()
-            && let Some(rejected) = slot.fill((self.envelopes.tell)(msg, current::travelling()))
+            && let Some(rejected) = slot.fill((self.envelopes.tell)(msg, self.travels.take()))
         {
             rejected.end(mailbox, self.core.dead_letters());
         }
@@ -99,7 +111,7 @@ impl<A: RemoteActor, M: RemoteMessage> Outgoing<A> for Told<'_, A, M> {
         out: Vec<u8>,
     ) -> Result<Vec<u8>, EncodeError> {
         let msg = self.msg.as_ref().expect("a message is kept until it is sent");
-        let travels = call::Written::of(&current::travelling());
+        let travels = call::Written::of(&self.travels);
         let extensions = Extensions::default().with(&travels);
         let written = outbound::tell(self.to, version, msg, extensions, out);
         let (payload, carried) = written.map_err(EncodeError::Codec)?;
@@ -124,11 +136,20 @@ impl<A: RemoteActor, M: RemoteMessage> Future for Tell<A, M> {
     type Output = Result<(), TellError<M>>;
 
     fn poll(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { target, msg, envelopes, timeout, wait } = self.get_mut();
+        let Self { target, msg, envelopes, timeout, wait, departed } = self.get_mut();
         assert!(msg.is_some(), "a tell is not polled after it was ready");
-        let (to, hash) = target.place.address();
         let core = target.place.core();
-        let mut told = Told::new(core, (to, hash), msg, *envelopes);
+        let travels = match departed {
+            Some(travels) => travels.clone(),
+            None => match depart::<A, M>(&target.place) {
+                Ok(travels) => departed.insert(travels).clone(),
+                Err(reason) => {
+                    let message = msg.take().expect("a message is kept until it is sent");
+                    return Poll::Ready(Err(TellError { reason, message }));
+                }
+            },
+        };
+        let mut told = Told::new(core, target.place.address(), msg, travels, *envelopes);
         let sent = ready!(wait.poll_send::<M>(&target.place, *timeout, &mut told, task));
         let message = msg.take();
         Poll::Ready(match (sent, message) {

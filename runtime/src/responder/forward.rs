@@ -14,7 +14,7 @@ use actix::Message;
 use super::{Responder, carried::Carried, leaving::Leaving};
 use crate::{
     actor::mailbox::{Mailbox, Slot},
-    call::{self, current},
+    call::{self, Travelling},
     cluster::{
         delegation::{Claim, WireClaim},
         mark::TellMark,
@@ -39,6 +39,8 @@ pub struct Forward<A: RemoteActor, N: RemoteMessage, M: RemoteMessage> {
     /// There until it is ready.
     unsent: Option<(N, Responder<M>)>,
     wait: Wait<A>,
+    /// What goes along, once the node's interceptors have let it depart.
+    departed: Option<Travelling>,
 }
 
 /// An ask that was not forwarded: nothing was sent, and here is all that it takes to do something else.
@@ -58,8 +60,8 @@ where
     M: RemoteMessage,
 {
     pub(super) fn new(target: ActorRef<A>, msg: N, responder: Responder<M>) -> Self {
-        let envelopes = N::envelopes();
-        Self { target, envelopes, unsent: Some((msg, responder)), wait: Wait::default() }
+        let (envelopes, wait) = (N::envelopes(), Wait::default());
+        Self { target, envelopes, unsent: Some((msg, responder)), wait, departed: None }
     }
 }
 
@@ -77,7 +79,11 @@ where
     if responder.waits_for(to) {
         return Err(ForwardError { reason: RejectReason::Cycle, message: msg, responder });
     }
-    let mut forwarded = Forwarded::new(to, N::envelopes(), msg, responder);
+    let travels = match responder.depart::<A, N>(to) {
+        Ok(travels) => travels,
+        Err(reason) => return Err(ForwardError { reason, message: msg, responder }),
+    };
+    let mut forwarded = Forwarded::new(to, N::envelopes(), travels, (msg, responder));
     let sent = send_now::<A, N>(&to.place, &mut forwarded);
     forwarded.outcome(sent)
 }
@@ -88,6 +94,7 @@ struct Forwarded<'a, A: RemoteActor, N: RemoteMessage, M: RemoteMessage> {
     to: Address<'a>,
     hash: u64,
     envelopes: Envelopes<A, N>,
+    travels: Travelling,
     unsent: Option<(N, Responder<M>)>,
     /// What was written, and is not known to be sent.
     written: Option<Written<M::Result>>,
@@ -109,12 +116,12 @@ where
     fn new(
         target: &'a ActorRef<A>,
         envelopes: Envelopes<A, N>,
-        msg: N,
-        responder: Responder<M>,
+        travels: Travelling,
+        unsent: (N, Responder<M>),
     ) -> Self {
         let (to, hash) = target.place.address();
         let core = target.place.core();
-        Self { core, to, hash, envelopes, unsent: Some((msg, responder)), written: None }
+        Self { core, to, hash, envelopes, travels, unsent: Some(unsent), written: None }
     }
 
     fn outcome(self, sent: Result<(), RejectReason>) -> Result<(), ForwardError<N, M>> {
@@ -136,8 +143,8 @@ where
     fn fill(&mut self, mailbox: &Arc<Mailbox<A>>, slot: Slot<'_, A>) {
         let Some((msg, mut responder)) = self.unsent.take() else { return };
         let envelope = match responder.take() {
-            Some(owed) => (self.envelopes.passed)(msg, owed),
-            None => (self.envelopes.tell)(msg, current::travelling()),
+            Some(owed) => (self.envelopes.passed)(msg, owed.with_travels(self.travels.take())),
+            None => (self.envelopes.tell)(msg, self.travels.take()),
         };
         if let Some(rejected) = slot.fill(envelope) {
             rejected.end(mailbox, self.core.dead_letters());
@@ -153,8 +160,7 @@ where
         let Some((msg, responder)) = &self.unsent else { unreachable!("a message is sent once") };
         let (node, to) = (peer.id.clone(), (self.to, self.hash));
         let deadline = responder.deadline();
-        let travels = responder.hand.as_ref().map_or_else(current::travelling, |hand| hand.travels());
-        let travels = call::Written::of(&travels);
+        let travels = call::Written::of(&self.travels);
         let leaving = match responder.hand.as_ref().and_then(|hand| Some((hand, hand.take()?))) {
             Some((hand, owed)) => {
                 let leaving = Leaving::begin::<N>(self.core, version, to, owed);
@@ -233,7 +239,7 @@ where
     type Output = Result<(), ForwardError<N, M>>;
 
     fn poll(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { target, envelopes, unsent, wait } = self.get_mut();
+        let Self { target, envelopes, unsent, wait, departed } = self.get_mut();
         let Some((msg, responder)) = unsent.take() else {
             panic!("a forward is not polled after it was ready")
         };
@@ -241,10 +247,19 @@ where
             let reason = RejectReason::Cycle;
             return Poll::Ready(Err(ForwardError { reason, message: msg, responder }));
         }
+        let travels = match departed {
+            Some(travels) => travels.clone(),
+            None => match responder.depart::<A, N>(target) {
+                Ok(travels) => departed.insert(travels).clone(),
+                Err(reason) => {
+                    return Poll::Ready(Err(ForwardError { reason, message: msg, responder }));
+                }
+            },
+        };
         let now = target.place.core().clock().now();
         let left = responder.deadline().map(|at| at.saturating_duration_since(now));
         let patience = left.unwrap_or(Duration::MAX).min(DEFAULT_TELL_TIMEOUT);
-        let mut forwarded = Forwarded::new(target, *envelopes, msg, responder);
+        let mut forwarded = Forwarded::new(target, *envelopes, travels, (msg, responder));
         let sent = wait.poll_send::<N>(&target.place, patience, &mut forwarded, task);
         if sent.is_pending() {
             *unsent = forwarded.unsent.take();
