@@ -26,7 +26,10 @@ pub use self::{
     headers::{HeaderError, Headers},
     scope::Scope,
 };
-use crate::cluster::wire::PayloadError;
+use crate::{
+    cluster::wire::{Extensions, PayloadError},
+    stream::intake::{Awaiting, Intake},
+};
 
 /// What travels with a message; nothing, mostly.
 pub(crate) type Travelling = Option<Arc<Travels>>;
@@ -36,6 +39,8 @@ pub(crate) type Travelling = Option<Arc<Travels>>;
 pub(crate) struct Travels {
     pub(crate) headers: Headers,
     pub(crate) chain: Chain,
+    /// Who awaits the items that answer it.
+    pub(crate) items: Option<Awaiting>,
 }
 
 impl Travels {
@@ -44,15 +49,47 @@ impl Travels {
         if headers.is_empty() && chain.is_empty() {
             return None;
         }
-        Some(Arc::new(Self { headers, chain }))
+        Some(Arc::new(Self { headers, chain, items: None }))
+    }
+
+    /// The same, for an ask whose items are awaited.
+    pub(crate) fn for_items(travelling: &Travelling, items: Awaiting) -> Travelling {
+        let (headers, chain) = match travelling {
+            Some(travels) => (travels.headers.clone(), travels.chain.clone()),
+            None => Default::default(),
+        };
+        Some(Arc::new(Self { headers, chain, items: Some(items) }))
+    }
+
+    /// The same, for an answer without items.
+    pub(crate) fn without_items(travelling: Travelling) -> Travelling {
+        match travelling {
+            Some(travels) if travels.items.is_some() => {
+                Self::of(travels.headers.clone(), travels.chain.clone())
+            }
+            other => other,
+        }
+    }
+
+    /// Where its items arrive, if they are awaited on this node.
+    pub(crate) fn intake(&self) -> Option<Arc<dyn Intake>> {
+        match &self.items {
+            Some(Awaiting::Here(intake)) => Some(Arc::clone(intake)),
+            Some(Awaiting::There(_)) | None => None,
+        }
     }
 
     /// What came along with a message of another node, as bytes; empty for nothing.
-    pub(crate) fn read(headers: &[u8], chain: &[u8]) -> Result<Travelling, PayloadError> {
-        if headers.is_empty() && chain.is_empty() {
+    pub(crate) fn read(extensions: &Extensions<'_>) -> Result<Travelling, PayloadError> {
+        let Extensions { headers, chain, items, .. } = *extensions;
+        if headers.is_empty() && chain.is_empty() && items == 0 {
             return Ok(None);
         }
-        Ok(Self::of(Headers::read(headers)?, Chain::read(chain)?))
+        let travelling = Self::of(Headers::read(headers)?, Chain::read(chain)?);
+        match items {
+            0 => Ok(travelling),
+            window => Ok(Self::for_items(&travelling, Awaiting::There(window))),
+        }
     }
 }
 
@@ -61,12 +98,19 @@ impl Travels {
 pub(crate) struct Written {
     pub(crate) headers: Vec<u8>,
     pub(crate) chain: Vec<u8>,
+    /// For how many items there is room; 0 where none are awaited.
+    pub(crate) items: u32,
 }
 
 impl Written {
     pub(crate) fn of(travelling: &Travelling) -> Self {
         let Some(travels) = travelling else { return Self::default() };
-        Self { headers: travels.headers.to_bytes(), chain: travels.chain.to_bytes() }
+        let items = match &travels.items {
+            Some(Awaiting::Here(intake)) => intake.window(),
+            // Whoever sent it can't be reached through others.
+            Some(Awaiting::There(_)) | None => 0,
+        };
+        Self { headers: travels.headers.to_bytes(), chain: travels.chain.to_bytes(), items }
     }
 }
 

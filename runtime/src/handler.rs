@@ -9,8 +9,9 @@
 //! | `async Transfer` | [`AsyncHandler`] | does nothing else until the future ends |
 //! | `reentrant Audit` | [`ReentrantHandler`] | handles other messages at each await |
 //! | `responder Auction` | [`RespondingHandler`] | goes on; the answer may come later, and from elsewhere |
+//! | `stream History` | [`StreamingHandler`] | as with `reentrant`; many items answer |
 //!
-//! Callers see one `tell` and one `ask`.
+//! Callers see one `tell` and one `ask`, and `ask_stream` for what is answered by items.
 
 pub(crate) mod async_handler;
 pub(crate) mod ending;
@@ -20,6 +21,7 @@ mod passed;
 pub(crate) mod pipe;
 pub(crate) mod reentrant;
 pub(crate) mod responding;
+pub(crate) mod streaming;
 
 use actix::Handler;
 
@@ -27,6 +29,7 @@ pub use self::{
     async_handler::AsyncHandler,
     reentrant::{ReentrantHandler, This},
     responding::RespondingHandler,
+    streaming::StreamingHandler,
 };
 use self::{
     async_handler::Exclusive,
@@ -34,6 +37,7 @@ use self::{
     passed::Passed,
     reentrant::Reentrant,
     responding::Responding,
+    streaming::Streaming,
 };
 use crate::{
     actor::{
@@ -42,6 +46,7 @@ use crate::{
     },
     message::RemoteMessage,
     remote_actor::{Envelopes, RemoteActor},
+    stream::StreamMessage,
 };
 
 /// For the derive, which calls one of these for each entry of `handles(..)`.
@@ -63,6 +68,11 @@ pub fn reentrant<A: RemoteActor + ReentrantHandler<M>, M: RemoteMessage>() -> En
 #[doc(hidden)]
 pub fn responding<A: RemoteActor + RespondingHandler<M>, M: RemoteMessage>() -> Envelopes<A, M> {
     envelopes::<A, M, Responding>()
+}
+
+#[doc(hidden)]
+pub fn streaming<A: RemoteActor + StreamingHandler<M>, M: StreamMessage>() -> Envelopes<A, M> {
+    envelopes::<A, M, Streaming>()
 }
 
 fn envelopes<A: RemoteActor, M: RemoteMessage, H: Mode<A, M>>() -> Envelopes<A, M> {

@@ -56,6 +56,7 @@ pub mod node;
 pub mod reference;
 pub mod remote_actor;
 pub mod responder;
+pub mod stream;
 pub mod supervisor;
 pub mod watch;
 
@@ -104,7 +105,7 @@ pub use crate::{
     },
     call::{Call, CallChain, HeaderError},
     cluster::{ClusterConfig, ClusterConfigError, JoinError, Member, View},
-    handler::{AsyncHandler, ReentrantHandler, RespondingHandler, This},
+    handler::{AsyncHandler, ReentrantHandler, RespondingHandler, StreamingHandler, This},
     message::{CodecError, NewerReply, OlderReply, RemoteMessage, WireId},
     node::{
         DeadLetter, DeadLetterOutcome, DeadLetterSubscription, DeadLetterTarget, EntitySettings,
@@ -117,6 +118,7 @@ pub use crate::{
         Collision, Entity, EntityState, HandledBy, Handles, MessageTable, Placement, RemoteActor,
     },
     responder::{Forward, ForwardError, Responder},
+    stream::{ItemSink, ItemStream, SendItemError, StreamMessage},
     supervisor::{Strategy, Supervisor},
     watch::{Terminated, TerminatedReason, Watch, WatchCounts, WatchError, WatchId, Watched},
 };

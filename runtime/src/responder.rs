@@ -15,7 +15,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _, se
 use self::carried::Hand;
 pub use self::forward::{Forward, ForwardError};
 use crate::{
-    call::{Travelling, current},
+    call::{Travelling, Travels, current},
     handler::owed::Owed,
     message::{RemoteMessage, version},
     node::NodeCore,
@@ -175,7 +175,8 @@ impl<M: RemoteMessage> Responder<M> {
         to: &ActorRef<A>,
     ) -> Result<Travelling, RejectReason> {
         let travels = match &self.hand {
-            Some(hand) => hand.travels(),
+            // Items go straight to who asked, from who was asked.
+            Some(hand) => Travels::without_items(hand.travels()),
             None => current::travelling(),
         };
         to.place.core().interceptors().send::<A, N>(&to.place, self.hand.is_some(), travels)

@@ -22,11 +22,16 @@ pub(crate) enum Mode {
     Async,
     Reentrant,
     Responder,
+    Stream,
 }
 
 /// The words that stand before a message.
-const WORDS: [(&str, Mode); 3] =
-    [("async", Mode::Async), ("reentrant", Mode::Reentrant), ("responder", Mode::Responder)];
+const WORDS: [(&str, Mode); 4] = [
+    ("async", Mode::Async),
+    ("reentrant", Mode::Reentrant),
+    ("responder", Mode::Responder),
+    ("stream", Mode::Stream),
+];
 
 impl Mode {
     /// The function of `handler` that makes the message ready for such a handler.
@@ -36,6 +41,7 @@ impl Mode {
             Self::Async => "asynchronous",
             Self::Reentrant => "reentrant",
             Self::Responder => "responding",
+            Self::Stream => "streaming",
         }
     }
 
@@ -103,6 +109,7 @@ mod tests {
         check("async Transfer", Mode::Async, "Transfer");
         check("reentrant bank::Audit", Mode::Reentrant, "bank::Audit");
         check("responder super::Auction", Mode::Responder, "super::Auction");
+        check("stream History", Mode::Stream, "History");
     }
 
     #[test]

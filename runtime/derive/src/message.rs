@@ -2,7 +2,7 @@
 
 use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
-use syn::{Data, DeriveInput, LitStr, spanned::Spanned};
+use syn::{Data, DeriveInput, LitStr, Meta, Type, spanned::Spanned};
 
 use crate::{
     attribute::{self, Kind, Remote},
@@ -20,7 +20,7 @@ mod shape;
 const KIND: Kind = Kind {
     noun: "message",
     form: "#[remote(name = \"..\", version = 1)]",
-    keys: &["name", "version", "older"],
+    keys: &["name", "version", "older", "items"],
 };
 
 pub(crate) fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
@@ -32,6 +32,7 @@ struct Message {
     name: LitStr,
     version: u32,
     older: Option<Older>,
+    items: Option<Type>,
     rtype: Rtype,
 }
 
@@ -43,18 +44,29 @@ impl Message {
         let message = Remote::read(input, &KIND, &mut errors).and_then(|remote| {
             let (name, version) = (errors.ok(remote.name()), errors.ok(version(&remote)));
             let older = errors.ok(Older::read(&remote, version));
-            Some(Self { name: name?, version: version?, older: older?, rtype: rtype? })
+            let items = errors.ok(items(&remote));
+            let (name, version, older) = (name?, version?, older?);
+            Some(Self { name, version, older, items: items?, rtype: rtype? })
         });
         errors.finish(message)
     }
 
     fn implement(&self, input: &DeriveInput) -> TokenStream {
-        let Self { name, version, older, rtype } = self;
+        let Self { name, version, older, items, rtype } = self;
         let ident = &input.ident;
-        let shape = shape::of(input, rtype);
+        let shape = shape::of(input, rtype, items.as_ref());
         let outcome = outcome(rtype);
         let older_type = Older::implement_type(older.as_ref());
         let older = older.as_ref().map(|older| older.implement(ident, &rtype.whole));
+        let items = items.as_ref().map(|items| {
+            let span = Span::call_site().located_at(items.span());
+            quote_spanned! {span=>
+                #[automatically_derived]
+                impl ::actix_cluster::StreamMessage for #ident {
+                    type Item = #items;
+                }
+            }
+        });
         quote! {
             #[automatically_derived]
             impl ::actix_cluster::RemoteMessage for #ident {
@@ -65,6 +77,7 @@ impl Message {
                 #outcome
             }
             #older
+            #items
         }
     }
 }
@@ -128,6 +141,22 @@ fn check_kind(input: &DeriveInput) -> syn::Result<()> {
     Err(syn::Error::new_spanned(&input.generics.params, text))
 }
 
+/// What the message is answered by before its result, if that is stated.
+fn items(remote: &Remote<'_>) -> syn::Result<Option<Type>> {
+    let Some(meta) = remote.key("items") else { return Ok(None) };
+    if remote.key("older").is_some() {
+        let text = "a message with items has no older version yet: give the newer one another name";
+        return Err(syn::Error::new_spanned(meta, text));
+    }
+    match meta {
+        Meta::List(list) => syn::parse2(list.tokens.clone()).map(Some),
+        other => {
+            let text = "write the items' type in parentheses: `items(Row)`";
+            Err(syn::Error::new_spanned(other, text))
+        }
+    }
+}
+
 fn version(remote: &Remote<'_>) -> syn::Result<u32> {
     let meta = remote.mandatory("version", "`version = 1`, and one more with each new shape")?;
     attribute::number(meta, "version", "a version")
@@ -177,6 +206,16 @@ mod tests {
             r#"#[rtype(result = "Result<u8>")] #[remote(name = "", size = 1)] struct B<T>(T);"#,
             &["not generic", "both types in full", "unknown key", "not empty", "its `version`"],
         );
+    }
+
+    #[test]
+    fn items_are_one_type() {
+        let message = |keys| format!("#[remote(name = \"a\", version = 2, {keys})] struct B;");
+        let read_items = |keys| read(&message(keys)).map(|message| message.items.is_some());
+        assert_eq!((read_items("items(Vec<u8>)"), read_items("")), (Ok(true), Ok(false)));
+        refused(&message("items = Row"), &["`items(Row)`"]);
+        refused(&message("items()"), &["expected one of"]);
+        refused(&message("older(A), items(Row)"), &["no older version yet"]);
     }
 
     #[test]

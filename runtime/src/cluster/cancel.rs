@@ -11,13 +11,14 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
 
 use actix_cluster_transport::{Class, PeerId};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::{peer_id, pending::Correlation, routing::Route};
 use crate::{
@@ -25,6 +26,7 @@ use crate::{
     fixed_map::FixedMap,
     node::{NodeCore, NodeId},
     reference::RejectReason,
+    stream,
 };
 
 /// How many cancels wait for the turns of their asks; for one more the oldest is forgotten.
@@ -52,11 +54,14 @@ struct State {
     watched: FixedMap<AskKey, Arc<Flag>>,
 }
 
-/// Says that an ask was cancelled.
-#[derive(Default)]
-struct Flag {
+/// Says that an ask was cancelled, and for how many of its items its asker has room.
+pub(crate) struct Flag {
     raised: AtomicBool,
     waker: Mutex<Option<Waker>>,
+    /// Closed once it is raised.
+    room: Semaphore,
+    /// How many items were sent.
+    sent: AtomicU64,
 }
 
 impl Cancels {
@@ -78,6 +83,23 @@ impl Cancels {
         self.early.store(state.early.len(), Ordering::Release);
     }
 
+    /// A node's incarnation is over: nobody there awaits anything.
+    pub(crate) fn cancel_all_of(&self, peer: &PeerId) {
+        let state = self.lock();
+        let theirs = state.watched.iter().filter(|((asker, _), _)| asker == peer);
+        let flags: Vec<_> = theirs.map(|(_, flag)| Arc::clone(flag)).collect();
+        drop(state);
+        flags.iter().for_each(|flag| flag.raise());
+    }
+
+    /// The asker of an ask has room for so many more of the items that answer it.
+    pub(crate) fn credit(&self, ask: &AskKey, items: u32) {
+        let flag = self.lock().watched.get(ask).map(Arc::clone);
+        if let Some(flag) = flag {
+            flag.credit(items);
+        }
+    }
+
     /// Whether an ask whose turn has come was cancelled before.
     pub(crate) fn take(&self, now: impl FnOnce() -> Instant, ask: impl FnOnce() -> AskKey) -> bool {
         if self.early.load(Ordering::Acquire) == 0 {
@@ -96,6 +118,7 @@ impl Cancels {
         let mut state = self.lock();
         if state.early.remove(&ask).is_some() {
             flag.raised.store(true, Ordering::Release);
+            flag.room.close();
         }
         state.watched.insert(ask.clone(), Arc::clone(&flag));
         drop(state);
@@ -132,7 +155,11 @@ pub(crate) struct Watch {
 
 impl Watch {
     pub(crate) fn is_cancelled(&self) -> bool {
-        self.flag.raised.load(Ordering::Acquire)
+        self.flag.is_raised()
+    }
+
+    pub(crate) fn flag(&self) -> Arc<Flag> {
+        Arc::clone(&self.flag)
     }
 
     /// Ready once it is cancelled.
@@ -160,8 +187,34 @@ impl Drop for Watch {
 }
 
 impl Flag {
+    pub(crate) fn is_raised(&self) -> bool {
+        self.raised.load(Ordering::Acquire)
+    }
+
+    /// There is room for so many more items, up to the limit of a window: who grants more does so in
+    /// vain.
+    pub(crate) fn credit(&self, items: u32) {
+        let most = stream::WINDOW_LIMIT as usize - self.room.available_permits();
+        self.room.add_permits(most.min(items as usize));
+    }
+
+    /// How many items were sent.
+    pub(crate) fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn note_sent(&self) {
+        self.sent.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Waits for room for one item; `None` once nobody awaits any.
+    pub(crate) async fn room(&self) -> Option<SemaphorePermit<'_>> {
+        self.room.acquire().await.ok()
+    }
+
     fn raise(&self) {
         self.raised.store(true, Ordering::Release);
+        self.room.close();
         let waker = self.lock().take();
         wake(waker);
     }
@@ -191,6 +244,13 @@ pub(crate) fn send(
     peer.session.cancel(correlation, RejectReason::Cancelled as u8);
     // As an answer: it takes the target's lane, and never waits behind a target that is full.
     let _ = peer.session.try_send(Class::Answer, target, 0, cancel);
+}
+
+impl Default for Flag {
+    fn default() -> Self {
+        let (raised, waker) = (AtomicBool::new(false), Mutex::default());
+        Self { raised, waker, room: Semaphore::const_new(0), sent: AtomicU64::new(0) }
+    }
 }
 
 impl fmt::Debug for Cancels {
@@ -248,6 +308,35 @@ mod tests {
         drop(watch);
         assert!(cancels.lock().watched.is_empty());
         assert_eq!(cancels.lock().early.len(), 0, "a cancel that was heard is not kept");
+    }
+
+    #[test]
+    fn the_end_of_an_askers_node_cancels_its_asks_and_no_others() {
+        let cancels = Arc::new(Cancels::default());
+        let other = (PeerId { incarnation: 2, ..ask(1).0 }, 1);
+        let (gone, stays) = (cancels.watch(ask(1)), cancels.watch(other));
+        cancels.cancel_all_of(&ask(1).0);
+        assert!(gone.is_cancelled() && !stays.is_cancelled());
+    }
+
+    #[test]
+    fn room_for_items_is_granted_within_a_windows_limit_and_ends_with_the_ask() {
+        let cancels = Arc::new(Cancels::default());
+        let watch = cancels.watch(ask(1));
+        let flag = watch.flag();
+        let mut room = Box::pin(flag.room());
+        let mut task = Context::from_waker(Waker::noop());
+        assert!(room.as_mut().poll(&mut task).is_pending());
+        cancels.credit(&ask(2), 1);
+        assert!(room.as_mut().poll(&mut task).is_pending(), "of another ask");
+        cancels.credit(&ask(1), 1);
+        assert!(matches!(room.as_mut().poll(&mut task), Poll::Ready(Some(_))));
+        cancels.credit(&ask(1), u32::MAX);
+        cancels.credit(&ask(1), u32::MAX);
+        assert_eq!(flag.room.available_permits(), stream::WINDOW_LIMIT as usize);
+        cancels.cancel(now(), ask(1));
+        let mut room = Box::pin(flag.room());
+        assert!(matches!(room.as_mut().poll(&mut task), Poll::Ready(None)));
     }
 
     #[test]

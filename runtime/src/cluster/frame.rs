@@ -94,7 +94,7 @@ impl Frame {
             Ok(claims) => claims,
             Err(error) => return Err((origin, error)),
         };
-        let travels = match Travels::read(extensions.headers, extensions.chain) {
+        let travels = match Travels::read(&extensions) {
             Ok(travels) => travels,
             Err(error) => return Err((origin, error)),
         };
@@ -280,7 +280,7 @@ impl Origin {
 
 /// Replies longer than this, in bytes, are shared with the session instead of copied, if it sends
 /// them as bulk.
-const SHARE_OVER: usize = 16 * 1024;
+pub(crate) const SHARE_OVER: usize = 16 * 1024;
 
 impl Turn {
     /// The turn of a message that somebody else has handed over: its answer is owed here.
@@ -299,6 +299,16 @@ impl Turn {
         match (&self.origin, &self.asker) {
             (Some(Origin::There(session, _)), Some(Asker::Sender(correlation))) => {
                 Some((session.peer().clone(), *correlation))
+            }
+            _ => None,
+        }
+    }
+
+    /// The way to its asker and the ask as that knows it, if its sender awaits the result.
+    pub(crate) fn link(&self) -> Option<(Session, Correlation)> {
+        match (&self.origin, &self.asker) {
+            (Some(Origin::There(session, _)), Some(Asker::Sender(correlation))) => {
+                Some((session.clone(), *correlation))
             }
             _ => None,
         }
@@ -345,7 +355,8 @@ impl Turn {
     }
 
     /// The handler's result, encoded by `encode` behind the head that it is given.
-    pub(crate) fn reply<E>(self, encode: impl FnOnce(Vec<u8>) -> Result<Vec<u8>, E>) {
+    /// It comes behind so many items.
+    pub(crate) fn reply<E>(self, items: u64, encode: impl FnOnce(Vec<u8>) -> Result<Vec<u8>, E>) {
         let correlation = match &self.asker {
             Some(Asker::Sender(correlation)) => *correlation,
             Some(Asker::Other(delegation)) => {
@@ -354,7 +365,11 @@ impl Turn {
             }
             Some(Asker::Teller { .. }) | None => return,
         };
-        let head = Head::Reply { correlation }.put(Vec::with_capacity(64));
+        let head = match items {
+            0 => Head::Reply { correlation },
+            items => Head::ReplyAfter { correlation, items },
+        };
+        let head = head.put(Vec::with_capacity(64));
         let sent = match (encode(head), &self.origin) {
             (Ok(reply), Some(Origin::There(session, _))) => {
                 let sent = if reply.len() > SHARE_OVER {

@@ -159,6 +159,16 @@ fn answer(core: &Arc<NodeCore>, cluster: &Cluster, from: &PeerId, target: u64, p
         Ok((Head::Cancel { correlation, .. }, _)) => {
             cluster.cancels.cancel(core.clock().now(), (from.clone(), correlation));
         }
+        Ok((Head::Item { correlation, number }, body)) => {
+            cluster.pending.item(from, correlation, number, payload.slice_ref(body));
+        }
+        Ok((Head::ReplyAfter { correlation, items }, body)) => {
+            let body = payload.slice_ref(body);
+            cluster.pending.answer_after(from, correlation, items, body);
+        }
+        Ok((Head::Credit { correlation, items }, _)) => {
+            cluster.cancels.credit(&(from.clone(), correlation), items);
+        }
         Ok((Head::Delegated { correlation, hops, name, incarnation }, _)) => {
             let node = NodeId { name: name.into(), incarnation };
             delegation::follow_here(core, correlation, hops, &node);

@@ -8,7 +8,7 @@
 use std::{
     fmt,
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
@@ -21,6 +21,7 @@ use crate::{
     fixed_map::FixedMap,
     node::NodeId,
     reference::{RejectReason, UnknownReason},
+    stream::intake::Intake,
 };
 
 /// How many asks of one node may await other nodes; one more is rejected as
@@ -52,13 +53,21 @@ pub(crate) struct Pending {
     limit: usize,
 }
 
-#[derive(Debug)]
 struct Waiting {
     /// Who owes the answer.
     node: NodeId,
     /// How often it has changed hands.
     hops: u32,
     asker: Asker,
+    /// What is to come before the answer, if anything is.
+    items: Option<Box<Coming>>,
+}
+
+/// The items of an ask.
+struct Coming {
+    intake: Arc<dyn Intake>,
+    /// The reply, which has overtaken some of so many items.
+    reply: Option<(u64, Bytes)>,
 }
 
 /// Who takes an answer.
@@ -67,6 +76,23 @@ enum Asker {
     Away(oneshot::Sender<Answer>),
     /// Somebody who asked this node, which has left the answer to another.
     Here(Box<dyn FnOnce(Answer) + Send>),
+}
+
+impl Waiting {
+    fn is_of(&self, peer: &PeerId) -> bool {
+        *self.node.name == *peer.name.as_str() && self.node.incarnation == peer.incarnation
+    }
+}
+
+impl fmt::Debug for Waiting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { node, hops, asker, .. } = self;
+        f.debug_struct("Waiting")
+            .field("node", node)
+            .field("hops", hops)
+            .field("asker", asker)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Asker {
@@ -94,13 +120,18 @@ impl Pending {
         }
     }
 
-    /// Expects an answer from a node. `None` when too many are expected already.
-    pub(crate) fn expect(&self, node: &NodeId) -> Option<(Correlation, oneshot::Receiver<Answer>)> {
+    /// Expects an answer from a node, and items before it if there is somewhere for them to arrive.
+    /// `None` when too many are expected already.
+    pub(crate) fn expect(
+        &self,
+        node: &NodeId,
+        items: Option<Arc<dyn Intake>>,
+    ) -> Option<(Correlation, oneshot::Receiver<Answer>)> {
         if !self.has_room() {
             return None;
         }
         let (answer, receiver) = oneshot::channel();
-        Some((self.insert(node, Asker::Away(answer)), receiver))
+        Some((self.insert(node, Asker::Away(answer), items), receiver))
     }
 
     /// Expects the answer to an ask of this node that `local`, this node, leaves to others: `take` is
@@ -118,7 +149,7 @@ impl Pending {
         if !self.has_room() {
             return Err(asker);
         }
-        Ok(self.insert(local, Asker::Here(Box::new(move |answer| take(asker, answer)))))
+        Ok(self.insert(local, Asker::Here(Box::new(move |answer| take(asker, answer))), None))
     }
 
     /// Whether there is room for one more, which is taken then.
@@ -130,9 +161,10 @@ impl Pending {
         has_room
     }
 
-    fn insert(&self, node: &NodeId, asker: Asker) -> Correlation {
+    fn insert(&self, node: &NodeId, asker: Asker, items: Option<Arc<dyn Intake>>) -> Correlation {
+        let items = items.map(|intake| Box::new(Coming { intake, reply: None }));
         let correlation = self.last.fetch_add(1, Ordering::Relaxed) + 1;
-        let waiting = Waiting { node: node.clone(), hops: 0, asker };
+        let waiting = Waiting { node: node.clone(), hops: 0, asker, items };
         self.part(correlation).insert(correlation, waiting);
         correlation
     }
@@ -142,14 +174,56 @@ impl Pending {
         self.take(correlation).map(|waiting| waiting.node)
     }
 
+    /// Who owes the answer, if it is expected still.
+    pub(crate) fn owed_by(&self, correlation: Correlation) -> Option<NodeId> {
+        self.part(correlation).get(&correlation).map(|waiting| waiting.node.clone())
+    }
+
+    /// An item came from a peer. One that nobody expects, or expects of another node, is dropped; one
+    /// for which there is no room, since the peer sends more than it may, ends the ask.
+    pub(crate) fn item(&self, from: &PeerId, correlation: Correlation, number: u64, item: Bytes) {
+        let mut part = self.part(correlation);
+        let expected = part.get_mut(&correlation).filter(|waiting| waiting.is_of(from));
+        let Some(Coming { intake, reply }) = expected.and_then(|it| it.items.as_deref_mut()) else {
+            return;
+        };
+        let answer = if intake.take(number, item) {
+            let is_last = reply.as_ref().is_some_and(|(items, _)| !intake.lacks(*items));
+            reply.take_if(|_| is_last).map(|(_, reply)| Answer::Reply(reply))
+        } else {
+            Some(Answer::Unknown(UnknownReason::BadReply))
+        };
+        drop(part);
+        if let Some(answer) = answer {
+            self.answer(from, correlation, answer);
+        }
+    }
+
+    /// A reply came from a peer, which counts once so many items have come.
+    pub(crate) fn answer_after(
+        &self,
+        from: &PeerId,
+        correlation: Correlation,
+        items: u64,
+        reply: Bytes,
+    ) {
+        let mut part = self.part(correlation);
+        let expected = part.get_mut(&correlation).filter(|waiting| waiting.is_of(from));
+        if let Some(coming) = expected.and_then(|waiting| waiting.items.as_deref_mut())
+            && coming.intake.lacks(items)
+        {
+            coming.reply = Some((items, reply));
+            return;
+        }
+        drop(part);
+        self.answer(from, correlation, Answer::Reply(reply));
+    }
+
     /// An answer came from a peer. One that nobody expects any more, or expects of another node, is
     /// dropped.
     pub(crate) fn answer(&self, from: &PeerId, correlation: Correlation, answer: Answer) {
         let mut part = self.part(correlation);
-        let is_expected = part.get(&correlation).is_some_and(|waiting| {
-            *waiting.node.name == *from.name.as_str()
-                && waiting.node.incarnation == from.incarnation
-        });
+        let is_expected = part.get(&correlation).is_some_and(|waiting| waiting.is_of(from));
         let waiting = if is_expected { part.remove(&correlation) } else { None };
         drop(part);
         if let Some(waiting) = waiting {
@@ -226,7 +300,7 @@ mod tests {
     #[test]
     fn an_ask_ends_once() {
         let pending = Pending::new(8);
-        let (first, mut answer) = pending.expect(&node("a", 1)).expect("room");
+        let (first, mut answer) = pending.expect(&node("a", 1), None).expect("room");
         for other in [peer("b", 1), peer("a", 2)] {
             pending.answer(&other, first, Answer::Unknown(UnknownReason::BadReply));
         }
@@ -240,9 +314,9 @@ mod tests {
     #[test]
     fn the_end_of_an_incarnation_ends_its_asks_and_no_others() {
         let pending = Pending::new(8);
-        let (_, mut gone) = pending.expect(&node("a", 1)).expect("room");
-        let (_, mut later_run) = pending.expect(&node("a", 2)).expect("room");
-        let (_, mut other) = pending.expect(&node("b", 1)).expect("room");
+        let (_, mut gone) = pending.expect(&node("a", 1), None).expect("room");
+        let (_, mut later_run) = pending.expect(&node("a", 2), None).expect("room");
+        let (_, mut other) = pending.expect(&node("b", 1), None).expect("room");
         pending.fail_all_of(&node("a", 1));
         assert_eq!(gone.try_recv(), Ok(Answer::Unknown(UnknownReason::NodeDown)));
         assert!(later_run.try_recv().is_err() && other.try_recv().is_err());
@@ -252,7 +326,7 @@ mod tests {
     #[test]
     fn an_ask_follows_whoever_owes_its_answer_last() {
         let pending = Pending::new(8);
-        let (first, mut answer) = pending.expect(&node("a", 1)).expect("room");
+        let (first, mut answer) = pending.expect(&node("a", 1), None).expect("room");
         pending.follow(first, 2, &node("c", 1));
         pending.follow(first, 1, &node("b", 1));
         for gone in ["a", "b"] {
@@ -268,7 +342,7 @@ mod tests {
     #[test]
     fn an_answer_may_come_before_it_is_known_that_it_was_left_to_another() {
         let pending = Pending::new(8);
-        let (first, mut answer) = pending.expect(&node("a", 1)).expect("room");
+        let (first, mut answer) = pending.expect(&node("a", 1), None).expect("room");
         pending.answer_delegated(first, Answer::Reply(Bytes::from_static(b"7")));
         pending.follow(first, 1, &node("b", 1));
         assert_eq!(answer.try_recv(), Ok(Answer::Reply(Bytes::from_static(b"7"))));
@@ -278,10 +352,53 @@ mod tests {
     #[test]
     fn the_table_is_bounded() {
         let pending = Pending::new(2);
-        let (first, _answer) = pending.expect(&node("a", 1)).expect("room");
-        let _second = pending.expect(&node("a", 1)).expect("room");
-        assert!(pending.expect(&node("a", 1)).is_none());
+        let (first, _answer) = pending.expect(&node("a", 1), None).expect("room");
+        let _second = pending.expect(&node("a", 1), None).expect("room");
+        assert!(pending.expect(&node("a", 1), None).is_none());
         pending.forget(first);
-        assert!(pending.expect(&node("a", 1)).is_some());
+        assert!(pending.expect(&node("a", 1), None).is_some());
+    }
+
+    type Items = tokio::sync::mpsc::Receiver<crate::stream::intake::Arrived<u8>>;
+
+    fn a_stream(pending: &Pending) -> (Correlation, oneshot::Receiver<Answer>, Items) {
+        let (sender, items) = tokio::sync::mpsc::channel(2);
+        let inlet = Arc::new(crate::stream::intake::Inlet::<u8>::new(sender));
+        let (ask, answer) = pending.expect(&node("a", 1), Some(inlet)).expect("room");
+        (ask, answer, items)
+    }
+
+    #[test]
+    fn items_come_from_who_owes_the_answer_and_too_many_end_the_ask() {
+        let pending = Pending::new(8);
+        let (ask, mut answer, mut items) = a_stream(&pending);
+        for other in [peer("b", 1), peer("a", 2)] {
+            pending.item(&other, ask, 0, Bytes::new());
+        }
+        assert!(items.try_recv().is_err());
+        assert_eq!(pending.owed_by(ask), Some(node("a", 1)));
+        pending.item(&peer("a", 1), ask, 0, Bytes::new());
+        pending.item(&peer("a", 1), ask, 1, Bytes::new());
+        assert!(answer.try_recv().is_err());
+        pending.item(&peer("a", 1), ask, 2, Bytes::new());
+        assert_eq!(answer.try_recv(), Ok(Answer::Unknown(UnknownReason::BadReply)));
+        assert!(items.try_recv().is_ok() && items.try_recv().is_ok() && items.try_recv().is_err());
+        assert_eq!(pending.owed_by(ask), None);
+    }
+
+    #[test]
+    fn a_reply_waits_for_the_items_that_it_has_overtaken() {
+        let pending = Pending::new(8);
+        let (ask, mut answer, _items) = a_stream(&pending);
+        let reply = Bytes::from_static(b"7");
+        pending.item(&peer("a", 1), ask, 1, Bytes::new());
+        pending.answer_after(&peer("a", 1), ask, 2, reply.clone());
+        assert!(answer.try_recv().is_err());
+        pending.item(&peer("a", 1), ask, 0, Bytes::new());
+        assert_eq!(answer.try_recv(), Ok(Answer::Reply(reply.clone())));
+        let (ask, mut answer, _items) = a_stream(&pending);
+        pending.answer_after(&peer("a", 1), ask, 1, reply);
+        pending.fail_all_of(&node("a", 1));
+        assert_eq!(answer.try_recv(), Ok(Answer::Unknown(UnknownReason::NodeDown)));
     }
 }

@@ -69,6 +69,12 @@ pub(crate) enum Head<'a> {
     DelegatedReply { correlation: u64 },
     /// No result will come, says a node that was not asked.
     DelegatedUnknown { correlation: u64, reason: u8 },
+    /// One of the items that answer an ask, counted from 0.
+    Item { correlation: u64, number: u64 },
+    /// The asker has room for so many more items.
+    Credit { correlation: u64, items: u32 },
+    /// The result, behind so many items.
+    ReplyAfter { correlation: u64, items: u64 },
 }
 
 /// A target on the node that receives the frame. Frozen.
@@ -113,6 +119,8 @@ pub(crate) struct Extensions<'a> {
     pub(crate) headers: &'a [u8],
     /// The actors that wait for its answer; empty for none.
     pub(crate) chain: &'a [u8],
+    /// For how many of the items that answer it there is room; 0 where none are awaited.
+    pub(crate) items: u32,
 }
 
 /// What a tag stands for. The lowest bit of a tag is set if a receiver that does not know it must
@@ -125,6 +133,7 @@ mod tag {
     pub(super) const ANSWERS: u64 = 9 << 1 | CRITICAL;
     pub(super) const CARRIES: u64 = 10 << 1 | CRITICAL;
     pub(super) const CHAIN: u64 = 11 << 1;
+    pub(super) const ITEMS: u64 = 12 << 1 | CRITICAL;
     pub(super) const CRITICAL: u64 = 1;
 }
 
@@ -187,7 +196,7 @@ pub(crate) fn unknown_tell(reason: u8, told: &[u8]) -> Vec<u8> {
 impl<'a> Extensions<'a> {
     /// The same with what travels along.
     pub(crate) fn with(self, travels: &'a call::Written) -> Self {
-        Self { headers: &travels.headers, chain: &travels.chain, ..self }
+        Self { headers: &travels.headers, chain: &travels.chain, items: travels.items, ..self }
     }
 
     /// The bytes of the extensions, written into `buffer`.
@@ -200,6 +209,9 @@ impl<'a> Extensions<'a> {
         }
         if self.bounces > 0 {
             at = put(numbers, at, tag::BOUNCES, self.bounces.into());
+        }
+        if self.items > 0 {
+            at = put(numbers, at, tag::ITEMS, self.items.into());
         }
         let values = [
             (tag::ANSWERS, self.answers),
@@ -241,6 +253,9 @@ impl<'a> Extensions<'a> {
                 tag::CARRIES => extensions.carries = value,
                 tag::HEADERS => extensions.headers = value,
                 tag::CHAIN => extensions.chain = value,
+                tag::ITEMS => {
+                    extensions.items = u32::try_from(number(value)?).unwrap_or(u32::MAX);
+                }
                 unknown if unknown & tag::CRITICAL != 0 => {
                     return Err(PayloadError::Critical(unknown));
                 }
@@ -263,7 +278,7 @@ fn put(buffer: &mut [u8; NUMBERS_LONGEST], at: usize, tag: u64, value: u64) -> u
     let mut number = [0; 10];
     let number = postcard::to_slice(&value, &mut number).expect("ten bytes hold any number");
     let written = postcard::to_slice(&(tag, &*number), &mut buffer[at..])
-        .expect("two extensions fit into the buffer");
+        .expect("three extensions fit into the buffer");
     at + written.len()
 }
 
@@ -284,7 +299,7 @@ mod tests {
     fn golden_bytes_hold_both_ways() {
         let actor = Address::Actor { actor_type: 1, id: 300 };
         let entity = Address::Entity { actor_type: 2, key: "k" };
-        let golden: [(Head<'_>, &[u8]); 12] = [
+        let golden: [(Head<'_>, &[u8]); 15] = [
             (Head::Tell { to: entity, message: 3, extensions: &[] }, &[0, 1, 2, 1, b'k', 3, 0]),
             (
                 Head::Ask { to: actor, message: 3, correlation: 4, extensions: &[2, 1, 5] },
@@ -303,6 +318,9 @@ mod tests {
             ),
             (Head::DelegatedReply { correlation: 4 }, &[10, 4]),
             (Head::DelegatedUnknown { correlation: 4, reason: 1 }, &[11, 4, 1]),
+            (Head::Item { correlation: 4, number: 300 }, &[12, 4, 0xac, 2]),
+            (Head::Credit { correlation: 4, items: 300 }, &[13, 4, 0xac, 2]),
+            (Head::ReplyAfter { correlation: 4, items: 300 }, &[14, 4, 0xac, 2]),
         ];
         let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/wire.md");
         let page = std::fs::read_to_string(page).expect("the page on the wire");
@@ -349,9 +367,15 @@ mod tests {
         assert_eq!(bytes, [2, 2, 0xac, 2, 14, 1, 2, 19, 2, 7, 8, 21, 1, 9, 12, 1, 5, 22, 1, 6]);
         assert_eq!(Extensions::decode(bytes), Ok(extensions));
         let time_left = Some(Duration::MAX);
-        let longest = Extensions { time_left, bounces: u32::MAX, ..Extensions::default() };
+        let (bounces, items) = (u32::MAX, u32::MAX);
+        let longest = Extensions { time_left, bounces, items, ..Extensions::default() };
         let mut buffer = ExtensionBuffer::default();
         assert!(Extensions::decode(longest.encode(&mut buffer)).is_ok());
+        let items = Extensions { items: 64, ..Extensions::default() };
+        let mut buffer = ExtensionBuffer::default();
+        let bytes = items.encode(&mut buffer);
+        assert_eq!(bytes, [25, 1, 64]);
+        assert_eq!(Extensions::decode(bytes), Ok(items));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::{
     time::Instant,
 };
 
+use actix_cluster_transport::Session;
 use tokio::sync::oneshot;
 
 pub(crate) use self::encoding::Encoding;
@@ -19,7 +20,7 @@ use crate::{
     actor::envelope::{AskCell, LocalAsker},
     call::Travelling,
     cluster::{
-        cancel::Watch,
+        cancel::{Flag, Watch},
         delegation::{Carried, Claim, Delegation},
         frame::{Frame, Turn},
         pending::{Answer, Correlation},
@@ -166,13 +167,20 @@ impl<R> Owed<R> {
         self.encoding
     }
 
+    /// The way to an asker on another node, who is to get items.
+    pub(crate) fn link(&self) -> Option<(Session, Correlation, Arc<Flag>)> {
+        let Some(To::There(turn, Some(watch))) = &self.to else { return None };
+        turn.link().map(|(session, correlation)| (session, correlation, watch.flag()))
+    }
+
     /// The message was handled, with this result.
     pub(crate) fn reply(mut self, result: R) {
         match self.to.take() {
             // Whoever has gone away misses nothing.
             Some(To::Here(reply, _)) => drop(reply.send(result)),
-            Some(To::There(turn, _)) if turn.is_asked() => {
-                turn.reply(|out| self.encoding.encode(result, out));
+            Some(To::There(turn, watch)) if turn.is_asked() => {
+                let items = watch.map_or(0, |watch| watch.flag().sent());
+                turn.reply(items, |out| self.encoding.encode(result, out));
             }
             Some(To::There(turn, _)) => turn.finish(),
             Some(To::Teller) | None => {}

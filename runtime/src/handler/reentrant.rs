@@ -71,6 +71,13 @@ pub trait ReentrantHandler<M: Message>: Actor {
 pub struct This<A: Actor>(Rc<Home<A>>);
 
 impl<A: Actor> This<A> {
+    pub(super) fn new(ctx: &ClusterContext<A>) -> Self
+    where
+        A: RemoteActor,
+    {
+        Self(ctx.home())
+    }
+
     /// Uses the actor and its context. Nothing else of the actor runs meanwhile.
     ///
     /// # Panics
@@ -105,7 +112,7 @@ where
     fn handle(msg: M, owed: Owed<M::Result>, shown: Shown, _: &mut A, ctx: &mut ClusterContext<A>) {
         let (travels, deadline) = (owed.travels().clone(), owed.deadline());
         let ending = Ending::new::<M>(owed, ctx).shown(shown);
-        let this = This(ctx.home());
+        let this = This::new(ctx);
         // The actor itself goes on meanwhile: it can be asked.
         let handling = awaiting(travels, None, deadline, A::handle(this, msg));
         ctx.begin(Begun::Reentrant(Box::pin(ending.of(handling))));

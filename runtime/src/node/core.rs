@@ -10,7 +10,7 @@ use std::{
     },
 };
 
-use actix_cluster_transport::{Clock, Random};
+use actix_cluster_transport::{Class, Clock, Random, SendError};
 
 use tokio::sync::{oneshot, watch};
 
@@ -39,6 +39,7 @@ use crate::{
     message::WireId,
     reference::RejectReason,
     remote_actor::{MessageTable, RemoteActor},
+    stream::intake::Intake,
     watch::{TerminatedReason, Watchable, Watches},
 };
 
@@ -299,8 +300,20 @@ impl NodeCore {
     pub(crate) fn expect_answer(
         &self,
         node: &NodeId,
+        items: Option<Arc<dyn Intake>>,
     ) -> Option<(Correlation, oneshot::Receiver<Answer>)> {
-        self.cluster.as_ref()?.pending.expect(node)
+        self.cluster.as_ref()?.pending.expect(node, items)
+    }
+
+    /// Tells whoever answers an ask, on this target, that there is room for more items. False if it
+    /// has to be told again.
+    pub(crate) fn credit(&self, target: u64, correlation: Correlation, items: u32) -> bool {
+        let Some(cluster) = &self.cluster else { return true };
+        let Some(node) = cluster.pending.owed_by(correlation) else { return true };
+        let Route::There(peer) = self.route_to_node(&node) else { return false };
+        let credit = Head::Credit { correlation, items }.put(Vec::new());
+        // As an answer: it never waits behind a target that is full.
+        peer.session.try_send(Class::Answer, target, 0, &credit) != Err(SendError::Full)
     }
 
     /// Nobody waits for the answer any more. Returns who still owed it, if somebody did.

@@ -21,6 +21,7 @@ use crate::{
     message::WireId,
     node::{EntityKey, Node, NodeCore, NodeId},
     remote_actor::{HandledBy, RemoteActor},
+    stream::{ItemStream, StreamMessage},
     watch::Watched,
 };
 
@@ -126,6 +127,26 @@ impl<A: RemoteActor> ActorRef<A> {
     /// ```
     pub fn ask<M: HandledBy<A>>(&self, msg: M) -> Ask<A, M> {
         Ask::new(self.clone(), msg)
+    }
+
+    /// Sends `msg` and reads the items that answer it, and then its reply.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use actix_cluster::{ActorRef, AskError, HandledBy, RemoteActor, StreamMessage};
+    /// # async fn example<A: RemoteActor, M: StreamMessage + HandledBy<A>>(
+    /// #     account: ActorRef<A>, history: M,
+    /// # ) -> Result<(), AskError<M>> {
+    /// let mut entries = account.ask_stream(history);
+    /// while let Some(entry) = entries.next().await.transpose()? {
+    ///     drop(entry);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn ask_stream<M: StreamMessage + HandledBy<A>>(&self, msg: M) -> ItemStream<A, M> {
+        ItemStream::new(self.clone(), msg)
     }
 
     /// The same actor, for callers that only send `M`.

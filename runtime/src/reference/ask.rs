@@ -22,7 +22,7 @@ use crate::{
         envelope::{AskCell, AskEnd, LocalAsker},
         mailbox::{Mailbox, Slot},
     },
-    call::{self, Travelling, current},
+    call::{self, Travelling, Travels, current},
     cluster::{
         outbound,
         pending::{Answer, Correlation},
@@ -34,6 +34,7 @@ use crate::{
     node::{NodeCore, NodeId, Sender},
     remote_actor::{Envelopes, HandledBy, RemoteActor},
     responder::carried::Carried,
+    stream::intake::{Awaiting, Intake},
 };
 
 /// How long an ask waits for its reply unless told otherwise.
@@ -57,6 +58,8 @@ pub struct Ask<A: RemoteActor, M: RemoteMessage> {
     wait: Wait<A>,
     /// What goes along, once the node's interceptors have let it depart.
     departed: Option<Travelling>,
+    /// Where the items arrive that come before the reply, if any are awaited.
+    items: Option<Arc<dyn Intake>>,
     /// How often the target had moved when the message came.
     bounces: u32,
     /// The responders that went with the message to another node.
@@ -87,7 +90,7 @@ struct Expected {
 type Outcome<M> = Result<<M as RemoteMessage>::Reply, AskError<M>>;
 
 impl<A: RemoteActor, M: HandledBy<A>> Ask<A, M> {
-    pub(super) fn new(target: ActorRef<A>, msg: M) -> Self {
+    pub(crate) fn new(target: ActorRef<A>, msg: M) -> Self {
         Self {
             target,
             envelopes: M::envelopes(),
@@ -96,6 +99,7 @@ impl<A: RemoteActor, M: HandledBy<A>> Ask<A, M> {
             stage: Stage::Unsent(msg),
             wait: Wait::default(),
             departed: None,
+            items: None,
             bounces: 0,
             carried: Carried::default(),
             sleep: None,
@@ -104,6 +108,29 @@ impl<A: RemoteActor, M: HandledBy<A>> Ask<A, M> {
 }
 
 impl<A: RemoteActor, M: RemoteMessage> Ask<A, M> {
+    /// The same, with items that arrive here before the reply.
+    pub(crate) fn with_items(mut self, items: Arc<dyn Intake>) -> Self {
+        self.items = Some(items);
+        self
+    }
+
+    /// Waits for `timeout` from now on.
+    pub(crate) fn wait_anew(&mut self, timeout: Duration) {
+        self.deadline = Some(current::until(self.core().clock().after(timeout)));
+        self.sleep = None;
+    }
+
+    /// Tells whoever sends items that there is room for more. False if it has to be told again.
+    pub(crate) fn credit(&self, items: u32) -> bool {
+        let Stage::There(_, expected) = &self.stage else { return true };
+        let (_, target) = self.target.place.address();
+        self.core().credit(target, expected.correlation, items)
+    }
+
+    pub(crate) fn core(&self) -> &Arc<NodeCore> {
+        self.target.place.core()
+    }
+
     /// Waits for the reply for at most `timeout`, counted from the first poll. Default 5 s.
     ///
     /// The wait for room is part of it, and is itself at most 5 s.
@@ -126,7 +153,15 @@ impl<A: RemoteActor, M: RemoteMessage> Ask<A, M> {
             None => {
                 let place = &self.target.place;
                 match core.interceptors().send::<A, M>(place, true, current::asking()) {
-                    Ok(travels) => self.departed.insert(travels).clone(),
+                    Ok(travels) => {
+                        let travels = match &self.items {
+                            Some(items) => {
+                                Travels::for_items(&travels, Awaiting::Here(Arc::clone(items)))
+                            }
+                            None => travels,
+                        };
+                        self.departed.insert(travels).clone()
+                    }
                     Err(reason) => {
                         return Poll::Ready(Some(Err(AskError::Rejected { reason, message: msg })));
                     }
@@ -338,7 +373,10 @@ impl<A: RemoteActor, M: RemoteMessage> Outgoing<A> for Asked<'_, A, M> {
         out: Vec<u8>,
     ) -> Result<Vec<u8>, EncodeError> {
         let At::Unsent(msg) = &self.at else { unreachable!("a message is sent once") };
-        let (correlation, answer) = self.core.expect_answer(&peer.id).ok_or(EncodeError::Full)?;
+        let (correlation, answer) = {
+            let items = self.travels.as_ref().and_then(|travels| travels.intake());
+            self.core.expect_answer(&peer.id, items).ok_or(EncodeError::Full)?
+        };
         self.expected = Some(Expected { correlation, answer, version });
         let left = self.deadline.saturating_duration_since(self.core.clock().now());
         let travels = call::Written::of(&self.travels);

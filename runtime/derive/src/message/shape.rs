@@ -6,11 +6,12 @@
 //! ```text
 //! struct(i64)->Result<i64,BankError>
 //! struct{id:u64,#[serde(skip)]hint:String}->()
+//! struct->u32+Row
 //! #[serde(rename_all="snake_case")]enum{Open,Move(i8,i8),Close{why:String}}->bool
 //! ```
 
 use syn::{
-    Attribute, Data, DeriveInput, Field, Fields, Meta, Token, Variant, ext::IdentExt,
+    Attribute, Data, DeriveInput, Field, Fields, Meta, Token, Type, Variant, ext::IdentExt,
     punctuated::Punctuated,
 };
 
@@ -20,7 +21,7 @@ use crate::{
 };
 
 /// The text of a message's shape.
-pub(crate) fn of(input: &DeriveInput, rtype: &Rtype) -> String {
+pub(crate) fn of(input: &DeriveInput, rtype: &Rtype, items: Option<&Type>) -> String {
     let serde = serde(&input.attrs);
     let data = match &input.data {
         Data::Struct(data) => format!("struct{}", fields(&data.fields)),
@@ -32,7 +33,8 @@ pub(crate) fn of(input: &DeriveInput, rtype: &Rtype) -> String {
         Some(types) => format!("Result<{},{}>", of_type(&types.reply), of_type(&types.error)),
         None => of_type(&rtype.whole),
     };
-    format!("{serde}{data}->{result}")
+    let items = items.map_or_else(String::new, |items| format!("+{}", of_type(items)));
+    format!("{serde}{data}->{result}{items}")
 }
 
 fn variant(variant: &Variant) -> String {
@@ -89,7 +91,7 @@ mod tests {
     fn shape(message: &str) -> String {
         let input: DeriveInput = syn::parse_str(message).expect("a struct or an enum");
         let Ok(rtype) = Rtype::read(&input.attrs) else { panic!("a readable rtype") };
-        of(&input, &rtype)
+        of(&input, &rtype, None)
     }
 
     #[test]

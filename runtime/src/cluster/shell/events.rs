@@ -103,6 +103,7 @@ impl Events for Shell {
         self.cluster.routing.remove_peer(session);
         inbound::lost(&self.core, &self.cluster, session.peer(), unsettled);
         self.cluster.pending.fail_all_of(&node_id(session.peer()));
+        self.cluster.cancels.cancel_all_of(session.peer());
         watch::session_ended(&self.core, session);
     }
 

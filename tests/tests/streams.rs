@@ -1,0 +1,227 @@
+//! Asks that are answered by items from another node.
+
+use actix_cluster::{
+    ItemSink, NodeBuilder, StreamingHandler, UnknownReason,
+    message::{decode, encode},
+    prelude::*,
+};
+use actix_cluster_tests::{Shared, SimulatedNode, World, ip, pause, simulate, until};
+use serde::{Deserialize, Serialize};
+
+macro_rules! message {
+    ($name:literal, $message:item, $result:literal $(, $items:ty)?) => {
+        #[derive(Debug, Message, RemoteMessage, Serialize, Deserialize)]
+        #[rtype(result = $result)]
+        #[remote(name = $name, version = 1 $(, items($items))?)]
+        $message
+    };
+}
+
+// So many items, of which every one of this number is of so many bytes.
+message!(
+    "test.Send",
+    struct Send {
+        items: u32,
+        every: u32,
+        bytes: usize,
+    },
+    "u32",
+    Parcel
+);
+message!("test.Sent", struct Sent;, "u32");
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Parcel(u32, Vec<u8>);
+
+type Log = Shared<Vec<String>>;
+
+#[derive(RemoteActor)]
+#[remote(name = "test.Depot", handles(stream Send, Sent), placement = Eventual, state = volatile)]
+struct Depot {
+    sent: u32,
+    log: Log,
+}
+
+impl Actor for Depot {
+    type Context = ClusterContext<Self>;
+}
+
+struct Ended(Log, &'static str);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.lock().expect("a log").push(self.1.to_owned());
+    }
+}
+
+impl StreamingHandler<Send> for Depot {
+    async fn handle(this: This<Self>, send: Send, mut items: ItemSink<Parcel>) -> u32 {
+        let mut ended = Ended(this.with(|depot, _| Shared::clone(&depot.log)), "dropped");
+        for n in 0..send.items {
+            let bytes = if n % send.every == 0 { send.bytes } else { 8 };
+            if items.send(Parcel(n, vec![n as u8; bytes])).await.is_err() {
+                ended.1 = "gone";
+                return n;
+            }
+            this.with(|depot, _| depot.sent = n + 1);
+        }
+        ended.1 = "ended";
+        send.items
+    }
+}
+
+impl Handler<Sent> for Depot {
+    type Result = u32;
+    fn handle(&mut self, _: Sent, _: &mut Self::Context) -> u32 {
+        self.sent
+    }
+}
+
+/// Two nodes, and a depot on the second as the first one knows it.
+struct Road {
+    world: World,
+    here: SimulatedNode,
+    there: SimulatedNode,
+    depot: ActorRef<Depot>,
+    log: Log,
+}
+
+impl Road {
+    async fn open(seed: u64) -> Self {
+        let (world, log) = (World::new(seed), Log::default());
+        let build = |builder: NodeBuilder| {
+            let log = Shared::clone(&log);
+            builder.entity(move |_| Depot { sent: 0, log: Shared::clone(&log) })
+        };
+        let (here, there) = (world.start(1, build).await, world.start(2, build).await);
+        here.sees(2).await;
+        there.sees(2).await;
+        let theirs = Shared::clone(&log);
+        let depot = there.node.spawn(move |_| Depot { sent: 0, log: Shared::clone(&theirs) });
+        let bytes = encode(&depot.start().expect("spawned"), Vec::new()).expect("a reference");
+        let depot = here.node.scope(|| decode(&bytes)).expect("a reference");
+        Self { world, here, there, depot, log }
+    }
+
+    fn logged(&self, what: &str) -> bool {
+        self.log.lock().expect("a log").iter().any(|line| line == what)
+    }
+}
+
+fn send(items: u32) -> Send {
+    Send { items, every: u32::MAX, bytes: 8 }
+}
+
+#[test]
+fn items_of_another_node_come_in_order_and_before_the_result() {
+    simulate(async {
+        let road = Road::open(1).await;
+        // Some of them too long for the lane: they have a stream of their own.
+        let message = Send { items: 500, every: 50, bytes: 200_000 };
+        let mut items = road.depot.ask_stream(message);
+        for n in 0..500 {
+            let Parcel(number, bytes) = items.next().await.expect("an item").expect("no error");
+            assert_eq!((number, bytes.len()), (n, if n % 50 == 0 { 200_000 } else { 8 }));
+            assert!(bytes.iter().all(|byte| *byte == n as u8));
+        }
+        assert!(items.next().await.is_none());
+        assert_eq!(items.reply(), Some(500));
+    });
+}
+
+#[test]
+fn a_handler_on_another_node_is_no_further_ahead_than_the_window() {
+    simulate(async {
+        let road = Road::open(2).await;
+        let mut items = road.depot.ask_stream(send(1_000)).window(10);
+        for taken in 1..100 {
+            items.next().await.expect("an item").expect("no error");
+            if taken % 9 == 0 {
+                pause(100).await;
+                let sent = road.depot.ask(Sent).await.expect("answered");
+                assert!((taken + 5..=taken + 10).contains(&sent), "{sent} sent, {taken} taken");
+            }
+        }
+    });
+}
+
+#[test]
+fn items_survive_a_cut_of_the_way() {
+    simulate(async {
+        let road = Road::open(3).await;
+        let mut items = road.depot.ask_stream(send(300)).window(4);
+        for n in 0..300 {
+            let Parcel(number, _) = items.next().await.expect("an item").expect("no error");
+            assert_eq!(number, n);
+            if n % 60 == 30 {
+                road.world.network.partition(ip(1), ip(2));
+                pause(300).await;
+                road.world.network.heal(ip(1), ip(2));
+            }
+        }
+        assert!(items.next().await.is_none());
+        assert!(road.logged("ended"));
+    });
+}
+
+#[test]
+fn a_reader_that_has_gone_ends_the_handler_on_another_node() {
+    simulate(async {
+        let road = Road::open(4).await;
+        let mut items = road.depot.ask_stream(send(1_000));
+        items.next().await.expect("an item").expect("no error");
+        drop(items);
+        until("the handler has ended", || road.logged("gone")).await;
+        assert_eq!(road.depot.ask(Sent).await.expect("it goes on"), 64);
+    });
+}
+
+#[test]
+fn the_end_of_a_readers_node_ends_the_handler() {
+    simulate(async {
+        let Road { here, there, depot, log, .. } = Road::open(5).await;
+        let mut items = depot.ask_stream(send(1_000));
+        items.next().await.expect("an item").expect("no error");
+        here.kill().await;
+        there.sees(1).await;
+        until("the handler has ended", || !log.lock().expect("a log").is_empty()).await;
+        assert_eq!(*log.lock().expect("a log"), ["gone"]);
+    });
+}
+
+#[test]
+fn the_end_of_a_handlers_node_ends_the_stream_behind_what_has_come() {
+    simulate(async {
+        let Road { here, there, depot, .. } = Road::open(6).await;
+        let mut items = depot.ask_stream(send(1_000));
+        items.next().await.expect("an item").expect("no error");
+        pause(100).await;
+        there.kill().await;
+        here.sees(1).await;
+        for n in 1..64 {
+            let Parcel(number, _) = items.next().await.expect("an item").expect("no error");
+            assert_eq!(number, n);
+        }
+        let end = items.next().await.expect("an end").expect_err("an error");
+        assert!(matches!(end, AskError::Unknown(UnknownReason::NodeDown)), "{end}");
+        assert!(items.next().await.is_none());
+    });
+}
+
+#[test]
+fn an_entity_streams_from_wherever_it_is() {
+    simulate(async {
+        let road = Road::open(7).await;
+        for key in 0..8 {
+            let entity = road.here.node.entity::<Depot>(&format!("k{key}"));
+            let mut items = entity.ask_stream(send(100));
+            let mut count = 0;
+            while let Some(item) = items.next().await {
+                assert_eq!(item.expect("no error").0, count);
+                count += 1;
+            }
+            assert_eq!((count, items.reply()), (100, Some(100)));
+        }
+        assert!(road.there.node.dead_letters().total() == 0);
+    });
+}
