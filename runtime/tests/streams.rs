@@ -103,6 +103,7 @@ impl StreamingHandler<Tenant> for Counter {
 
 impl StreamingHandler<Relay> for Counter {
     async fn handle(_: This<Self>, Relay(other): Relay, _: ItemSink<u32>) -> u32 {
+        other.tell(count(5, 0)).await.expect("room");
         other.ask(count(5, 0)).await.expect("answered")
     }
 }
@@ -246,6 +247,10 @@ fn nobody_reads_what_was_told_or_asked_without_a_stream() {
 fn a_readers_time_runs_only_while_it_waits() {
     with_a_counter(async |counter, _| {
         let wait = Duration::from_millis(50);
+        let mut items = counter.ask_stream(count(12, 40)).window(2).within(wait);
+        for n in 0..3 {
+            assert_eq!(items.next().await.expect("an item").expect("no error"), n);
+        }
         let mut items = counter.ask_stream(count(12, 40)).window(2).within(wait);
         for n in 0..6 {
             assert_eq!(items.next().await.expect("an item").expect("no error"), n);

@@ -5,7 +5,7 @@ use std::{
     future::poll_fn,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -161,7 +161,7 @@ impl<A: RemoteActor, M: StreamMessage + HandledBy<A>> Asked<A, M> {
             match Pin::new(ask).poll(task) {
                 Poll::Ready(end) => (self.end, self.ask) = (Some(end), None),
                 Poll::Pending => {
-                    self.tell_taken(1, task);
+                    self.tell_taken(window, task);
                     return Poll::Pending;
                 }
             }
@@ -179,7 +179,7 @@ impl<A: RemoteActor, M: StreamMessage + HandledBy<A>> Asked<A, M> {
             Arrived::There(bytes) => bytes,
         };
         self.taken += 1;
-        self.tell_taken(window.div_ceil(2), &mut Context::from_waker(std::task::Waker::noop()));
+        self.tell_taken(window, &mut Context::from_waker(Waker::noop()));
         let decoded = {
             let _scope = NodeCore::enter(&self.core);
             message::decode(&bytes)
@@ -193,10 +193,11 @@ impl<A: RemoteActor, M: StreamMessage + HandledBy<A>> Asked<A, M> {
         })
     }
 
-    /// Tells the producer of the room that has come to be, if that is worth it.
-    fn tell_taken(&mut self, least: u32, task: &mut Context<'_>) {
+    /// Tells the producer of the room that has come to be, once that is half of a window: it has as much
+    /// left then.
+    fn tell_taken(&mut self, window: u32, task: &mut Context<'_>) {
         let Some(ask) = &self.ask else { return };
-        if self.taken < least {
+        if self.taken < window.div_ceil(2) {
             return;
         }
         if ask.credit(self.taken) {
