@@ -12,9 +12,12 @@ pub(crate) const COUNT_LIMIT: usize = 64;
 /// How many bytes its names and values may have in all.
 pub(crate) const BYTES_LIMIT: usize = 8 * 1024;
 
+/// A name and a value.
+type Header = (Box<str>, Box<str>);
+
 /// The headers of a [`Call`](super::Call).
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Headers(Option<Arc<[(Box<str>, Box<str>)]>>);
+pub struct Headers(Option<Arc<[Header]>>);
 
 /// A header that a call can't take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
