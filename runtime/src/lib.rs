@@ -57,6 +57,7 @@ pub mod reference;
 pub mod remote_actor;
 pub mod responder;
 pub mod stream;
+pub mod router;
 pub mod supervisor;
 pub mod watch;
 
@@ -93,6 +94,11 @@ mod mailboxes_chapter {}
 #[doc = include_str!("../../docs/timers.md")]
 mod timers_chapter {}
 
+/// As above.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/routers.md")]
+mod routers_chapter {}
+
 pub use actix_cluster_derive::{RemoteActor, RemoteMessage};
 /// The transport, as far as a node's settings name it.
 pub use actix_cluster_transport as transport;
@@ -119,6 +125,7 @@ pub use crate::{
     },
     responder::{Forward, ForwardError, Responder},
     stream::{ItemSink, ItemStream, SendItemError, StreamMessage},
+    router::{Resize, Router, Routing, RoutingKey},
     supervisor::{Strategy, Supervisor},
     watch::{Terminated, TerminatedReason, Watch, WatchCounts, WatchError, WatchId, Watched},
 };

@@ -39,6 +39,7 @@ use crate::{
     cluster::{Member, View},
     reference::ActorRef,
     remote_actor::{Entity, RemoteActor},
+    router::{Router, RouterBuilder, Routing},
     supervisor::SupervisorBuilder,
     watch::WatchCounts,
 };
@@ -213,6 +214,39 @@ impl Node {
     /// ```
     pub fn spawn_supervisor(&self) -> SupervisorBuilder {
         SupervisorBuilder::new(Arc::clone(&self.0), None)
+    }
+
+    /// Begins to start a pool of actors, and a [`Router`] to them. `factory` makes the instances of all
+    /// of them.
+    ///
+    /// # Examples
+    ///
+    /// See [`Router`].
+    pub fn spawn_router<A, F>(&self, factory: F) -> RouterBuilder<A>
+    where
+        A: RemoteActor,
+        F: Fn(&mut ClusterContext<A>) -> A + Send + Sync + 'static,
+    {
+        RouterBuilder::new(Arc::clone(&self.0), factory)
+    }
+
+    /// A [`Router`] to actors that exist already, on this node and others; entities too. The first 1,024
+    /// of them. It starts none, and stops none.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use actix_cluster::{Router, Routing, prelude::*};
+    /// # fn example<A: RemoteActor>(node: &Node, replicas: Vec<ActorRef<A>>) {
+    /// let replicas: Router<A> = node.router(Routing::Random, replicas);
+    /// # }
+    /// ```
+    pub fn router<A: RemoteActor>(
+        &self,
+        routing: Routing,
+        actors: impl IntoIterator<Item = ActorRef<A>>,
+    ) -> Router<A> {
+        Router::of(Arc::clone(&self.0), routing, actors)
     }
 
     /// A reference to the entity of this key, wherever it lives. No look-up, no wait: the first

@@ -210,6 +210,12 @@ impl<A: Actor> Mailbox<A> {
         self.lock().closed.is_some()
     }
 
+    /// How many messages were accepted and are not finished.
+    pub(crate) fn unfinished(&self) -> usize {
+        let Load { waiting, taken } = self.lock().load();
+        waiting + taken
+    }
+
     /// Counts a sweep; returns how many have passed since a message came.
     pub(crate) fn count_sweep(&self) -> u32 {
         self.idle_sweeps.fetch_add(1, Ordering::Relaxed).saturating_add(1)

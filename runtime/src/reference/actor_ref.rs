@@ -209,6 +209,29 @@ impl<A: RemoteActor> ActorRef<A> {
         self.place.core()
     }
 
+    /// Whether it is known here that the actor has ended, or is about to.
+    pub(crate) fn has_ended_here(&self) -> bool {
+        match &self.place {
+            Place::Local { mailbox, .. } => mailbox.is_closed(),
+            Place::Away { .. } | Place::Entity { .. } => false,
+        }
+    }
+
+    /// How many messages its mailbox has accepted that are not finished; `None` if it is not known here.
+    pub(crate) fn unfinished(&self) -> Option<usize> {
+        match &self.place {
+            Place::Local { mailbox, .. } => Some(mailbox.unfinished()),
+            Place::Away { .. } | Place::Entity { .. } => None,
+        }
+    }
+
+    /// Has the actor end once it has nothing more to do.
+    pub(crate) fn passivate(&self) {
+        if let Place::Local { mailbox, .. } = &self.place {
+            mailbox.signal_passivate();
+        }
+    }
+
     /// What the reference refers to, to be watched, and the mailbox if it leads to one.
     pub(crate) fn watched(&self) -> (Watched, Option<Arc<Mailbox<A>>>) {
         match &self.place {
