@@ -118,6 +118,36 @@ fn two_that_are_refused_declare_it_down_and_one_does_not() {
 }
 
 #[test]
+fn others_are_asked_once_for_each_refusal() {
+    let mut world = World::new(&["a", "c"]);
+    world.pass(700, &["a"]);
+    assert_eq!(world.refuse("c"), [testify("c", "a", true)]);
+    let later = world.pass(500, &["a"]);
+    assert!(!later.contains(&testify("c", "a", true)), "{later:?}");
+}
+
+#[test]
+fn a_broken_connection_makes_its_member_quiet_at_once() {
+    let mut world = World::new(&["a", "b"]);
+    world.pass(200, &["a", "b"]);
+    world.links.lose(world.now, &id("b"));
+    assert_eq!(world.links.look_at(), Some(world.now));
+    assert!(!world.links.lives(world.now, &id("b")) && world.links.lives(world.now, &id("a")));
+    assert_eq!(world.links.look(world.now, 1)[..2], [probe("b"), Errand::Ping(id("b"))]);
+}
+
+#[test]
+fn a_refusal_of_what_was_asked_before_the_last_word_is_none() {
+    let mut world = World::new(&["a", "b", "c"]);
+    assert!(world.pass(700, &["a", "b"]).contains(&probe("c")));
+    world.pass(100, &["a", "b", "c"]);
+    assert_eq!(world.refuse("c"), [], "it has been heard since it was probed");
+    world.testify("a", "c", false);
+    let errands = world.pass(600, &["a", "b"]);
+    assert!(!errands.contains(&Errand::Down(id("c"))), "{errands:?}");
+}
+
+#[test]
 fn who_is_asked_looks_for_itself_and_answers() {
     let mut world = World::new(&["a", "c"]);
     world.pass(700, &["a"]);
@@ -127,6 +157,29 @@ fn who_is_asked_looks_for_itself_and_answers() {
     let mut world = World::new(&["a", "c"]);
     let looks = [probe("c"), Errand::Ping(id("c"))];
     assert_eq!(world.testify("a", "c", true), looks, "even before it is quiet");
+}
+
+#[test]
+fn who_is_asked_too_soon_after_a_look_looks_later_though_the_member_lives() {
+    let mut world = World::new(&["a", "c"]);
+    assert!(world.pass(700, &["a"]).contains(&probe("c")));
+    world.links.handle_port(world.now, &id("c"), false, 1);
+    world.pass(100, &["a", "c"]);
+    assert_eq!(world.testify("a", "c", true), [], "it was probed a moment ago");
+    assert_eq!(world.pass(100, &["a", "c"]), [probe("c")]);
+}
+
+#[test]
+fn a_later_incarnation_has_a_link_of_its_own() {
+    let mut world = World::new(&["c"]);
+    world.pass(600, &[]);
+    let later = NodeId { incarnation: 2, ..id("c") };
+    let addr = SocketAddr::from(([10, 0, 0, 1], 1));
+    world.links.follow(world.now, "me", &[Member { id: later.clone(), addr, weight: 1 }]);
+    let activity = Some(Activity { link: 1, datagrams: 1 });
+    assert!(!world.links.see(world.now, &id("c"), activity), "nothing is known of the earlier one");
+    assert_eq!(world.pass(600, &[]), [], "it is heard from now on");
+    assert!(world.pass(100, &[]).contains(&Errand::Probe(later)));
 }
 
 #[test]
