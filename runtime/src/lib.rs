@@ -99,6 +99,11 @@ mod timers_chapter {}
 #[doc = include_str!("../../docs/routers.md")]
 mod routers_chapter {}
 
+/// As above.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/names.md")]
+mod names_chapter {}
+
 pub use actix_cluster_derive::{RemoteActor, RemoteMessage};
 /// The transport, as far as a node's settings name it.
 pub use actix_cluster_transport as transport;
@@ -115,7 +120,8 @@ pub use crate::{
     message::{CodecError, NewerReply, OlderReply, RemoteMessage, WireId},
     node::{
         DeadLetter, DeadLetterOutcome, DeadLetterSubscription, DeadLetterTarget, EntitySettings,
-        Node, NodeBuilder, NodeId, SpawnBuilder, SpawnError, StartError,
+        Node, NodeBuilder, NodeId, RegisterError, SpawnBuilder, SpawnError, StartError,
+        WhereisError,
     },
     reference::{
         ActorRef, Ask, AskError, MessageRef, RejectReason, Tell, TellError, UnknownReason,

@@ -7,6 +7,7 @@ mod dead_letters;
 mod entities;
 mod kinds;
 mod load_failures;
+mod local_names;
 mod passivation;
 mod spawn;
 mod threads;
@@ -30,6 +31,7 @@ pub use self::{
         DeadLetter, DeadLetterCounts, DeadLetterOutcome, DeadLetterSubscription, DeadLetterTarget,
     },
     kinds::EntitySettings,
+    local_names::{RegisterError, WhereisError},
     spawn::{SpawnBuilder, SpawnError},
     threads::{LocalThreads, OsThreads, ThreadMain, Threads},
     watchdog::{BlockedTurn, BlockedTurns},
@@ -247,6 +249,50 @@ impl Node {
         actors: impl IntoIterator<Item = ActorRef<A>>,
     ) -> Router<A> {
         Router::of(Arc::clone(&self.0), routing, actors)
+    }
+
+    /// Gives an actor of this node a name, by which whatever runs on the node finds it
+    /// ([`whereis`](Self::whereis)). It keeps the name when it is restarted, and loses it when it has
+    /// ended for good. It may have several.
+    ///
+    /// Other nodes know nothing of it: what they are to find is an entity.
+    ///
+    /// # Errors
+    ///
+    /// [`RegisterError`]: nothing has changed. An actor that has the name already keeps it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use actix_cluster::prelude::*;
+    /// # fn example<Cache: RemoteActor>(
+    /// #     node: &Node, cache: &ActorRef<Cache>,
+    /// # ) -> Result<(), Box<dyn std::error::Error>> {
+    /// node.register("cache", cache)?;
+    /// let found: ActorRef<Cache> = node.whereis("cache")?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn register<A: RemoteActor>(
+        &self,
+        name: &str,
+        actor: &ActorRef<A>,
+    ) -> Result<(), RegisterError> {
+        self.0.local_names().register(&self.0, name, actor)
+    }
+
+    /// The actor that was given this name on this node.
+    ///
+    /// # Errors
+    ///
+    /// [`WhereisError`].
+    pub fn whereis<A: RemoteActor>(&self, name: &str) -> Result<ActorRef<A>, WhereisError> {
+        self.0.local_names().find(&self.0, name)
+    }
+
+    /// Takes a name back from its actor, which goes on. Returns whether an actor had it.
+    pub fn unregister(&self, name: &str) -> bool {
+        self.0.local_names().unregister(name)
     }
 
     /// A reference to the entity of this key, wherever it lives. No look-up, no wait: the first

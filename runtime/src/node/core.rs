@@ -20,6 +20,7 @@ use super::{
     entities::{Entities, EntityKey},
     kinds::Kinds,
     load_failures::{self, LoadFailures},
+    local_names::LocalNames,
     watchdog::Sightings,
 };
 use crate::{
@@ -55,6 +56,7 @@ pub(crate) struct NodeCore {
     arbiters: Vec<Arbiter>,
     actors: Vec<Mutex<FixedMap<u64, Arc<dyn AnyMailbox>>>>,
     entities: Entities,
+    local_names: LocalNames,
     load_failures: Mutex<LoadFailures>,
     last_id: AtomicU64,
     dead_letters: DeadLetters,
@@ -81,6 +83,10 @@ pub(crate) trait AnyMailbox: Send + Sync {
     fn signal(&self, signal: Signal);
     fn signal_idle(&self);
     fn count_sweep(&self) -> u32;
+    /// Whether it accepts no messages any more; of one that references lead to.
+    fn is_closed(&self) -> bool {
+        false
+    }
     /// Itself, if it is one that references lead to.
     fn watchable(self: Arc<Self>) -> Option<Arc<dyn Watchable>>;
     /// The name of the actor's type.
@@ -110,6 +116,10 @@ impl<A: RemoteActor> AnyMailbox for Mailbox<A> {
 
     fn count_sweep(&self) -> u32 {
         Mailbox::count_sweep(self)
+    }
+
+    fn is_closed(&self) -> bool {
+        Mailbox::is_closed(self)
     }
 
     fn watchable(self: Arc<Self>) -> Option<Arc<dyn Watchable>> {
@@ -155,6 +165,10 @@ impl<A: RemoteActor> AnyMailbox for Supervised<A> {
         self.0.count_sweep()
     }
 
+    fn is_closed(&self) -> bool {
+        self.0.is_closed()
+    }
+
     fn watchable(self: Arc<Self>) -> Option<Arc<dyn Watchable>> {
         Some(Arc::clone(&self.0) as Arc<dyn Watchable>)
     }
@@ -195,6 +209,7 @@ impl NodeCore {
             arbiters,
             actors: (0..TABLE_PARTS).map(|_| Mutex::default()).collect(),
             entities: Entities::default(),
+            local_names: LocalNames::default(),
             load_failures: Mutex::new(LoadFailures::new(load_failures::LIMIT)),
             last_id: AtomicU64::new(0),
             dead_letters,
@@ -255,6 +270,10 @@ impl NodeCore {
 
     pub(crate) fn entities(&self) -> &Entities {
         &self.entities
+    }
+
+    pub(super) fn local_names(&self) -> &LocalNames {
+        &self.local_names
     }
 
     pub(crate) fn load_failures(&self) -> MutexGuard<'_, LoadFailures> {
@@ -345,6 +364,7 @@ impl NodeCore {
     pub(crate) fn remove(&self, id: ActorId) {
         let removed = self.part(id).remove(&id.0);
         drop(removed);
+        self.local_names.forget(id);
     }
 
     /// The mailbox of whichever actor has this number.

@@ -209,6 +209,19 @@ impl<A: RemoteActor> ActorRef<A> {
         self.place.core()
     }
 
+    /// The number of an actor of this very node, or of one that was.
+    pub(crate) fn id_on(&self, node: &Arc<NodeCore>) -> Option<ActorId> {
+        match &self.place {
+            Place::Local { core, mailbox } if Arc::ptr_eq(core, node) => Some(mailbox.id()),
+            Place::Away { core, node: theirs, id }
+                if Arc::ptr_eq(core, node) && *theirs == *node.id() =>
+            {
+                Some(*id)
+            }
+            Place::Local { .. } | Place::Away { .. } | Place::Entity { .. } => None,
+        }
+    }
+
     /// Whether it is known here that the actor has ended, or is about to.
     pub(crate) fn has_ended_here(&self) -> bool {
         match &self.place {
