@@ -104,6 +104,11 @@ mod routers_chapter {}
 #[doc = include_str!("../../docs/names.md")]
 mod names_chapter {}
 
+/// As above.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/blocking.md")]
+mod blocking_chapter {}
+
 pub use actix_cluster_derive::{RemoteActor, RemoteMessage};
 /// The transport, as far as a node's settings name it.
 pub use actix_cluster_transport as transport;
@@ -119,9 +124,9 @@ pub use crate::{
     handler::{AsyncHandler, ReentrantHandler, RespondingHandler, StreamingHandler, This},
     message::{CodecError, NewerReply, OlderReply, RemoteMessage, WireId},
     node::{
-        DeadLetter, DeadLetterOutcome, DeadLetterSubscription, DeadLetterTarget, EntitySettings,
-        Node, NodeBuilder, NodeId, RegisterError, SpawnBuilder, SpawnError, StartError,
-        WhereisError,
+        Blocking, BlockingError, DeadLetter, DeadLetterOutcome, DeadLetterSubscription,
+        DeadLetterTarget, EntitySettings, Node, NodeBuilder, NodeId, RegisterError, SpawnBuilder,
+        SpawnError, StartError, WhereisError,
     },
     reference::{
         ActorRef, Ask, AskError, MessageRef, RejectReason, Tell, TellError, UnknownReason,

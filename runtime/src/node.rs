@@ -1,6 +1,7 @@
 //! Nodes: one running member of an actor system, with its arbiters and the actors on them.
 
 mod arbiter;
+mod blocking;
 mod builder;
 mod core;
 mod dead_letters;
@@ -8,6 +9,7 @@ mod entities;
 mod kinds;
 mod load_failures;
 mod local_names;
+mod own_threads;
 mod passivation;
 mod spawn;
 mod threads;
@@ -23,9 +25,10 @@ pub(crate) use self::{
     core::{AnyMailbox, NodeCore},
     dead_letters::{DeadLetters, Names, Sender},
     entities::EntityKey,
-    spawn::Launch,
+    spawn::{Launch, RunsOn},
 };
 pub use self::{
+    blocking::{Blocking, BlockingError},
     builder::{NodeBuilder, StartError},
     dead_letters::{
         DeadLetter, DeadLetterCounts, DeadLetterOutcome, DeadLetterSubscription, DeadLetterTarget,
@@ -249,6 +252,36 @@ impl Node {
         actors: impl IntoIterator<Item = ActorRef<A>>,
     ) -> Router<A> {
         Router::of(Arc::clone(&self.0), routing, actors)
+    }
+
+    /// Runs work that blocks, or computes for long, on a thread that runs no actor, and gives its result.
+    /// On an arbiter all other actors would wait for it.
+    ///
+    /// It begins at once if a thread is free, or may be made
+    /// ([`NodeBuilder::blocking_threads`]); at most 4,096 wait for one, in order. Await it in an
+    /// [`AsyncHandler`](crate::AsyncHandler), or give it to
+    /// [`pipe_to_self`](ClusterContext::pipe_to_self). What has begun can't be stopped:
+    /// [`shutdown`](Self::shutdown) waits for it. For many such messages of one kind, actors on threads of
+    /// their own are the better way ([`SpawnBuilder::own_thread`]).
+    ///
+    /// # Errors
+    ///
+    /// The future's [`BlockingError`], which says whether it ran.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # async fn example(node: &actix_cluster::Node) -> Result<(), Box<dyn std::error::Error>> {
+    /// let text = node.spawn_blocking(|| std::fs::read_to_string("orders.csv")).await??;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn spawn_blocking<T, F>(&self, work: F) -> Blocking<T>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> T + Send + 'static,
+    {
+        self.0.blocking().spawn(work)
     }
 
     /// Gives an actor of this node a name, by which whatever runs on the node finds it

@@ -125,6 +125,11 @@ impl Arbiter {
         wake(waker);
     }
 
+    /// Whether the arbiter has ended, or its thread is gone.
+    pub(crate) fn has_ended(&self) -> bool {
+        *self.ended.borrow() || self.ended.has_changed().is_err()
+    }
+
     /// Waits until the arbiter has ended.
     pub(crate) async fn ended(&self) {
         let mut ended = self.ended.clone();

@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use super::{
     EntitySettings, Node, NodeCore, NodeId,
     arbiter::Arbiter,
+    blocking,
     core::Parts,
     kinds::{Hosting, Kinds},
     passivation,
@@ -39,6 +40,7 @@ pub struct NodeBuilder {
     clock: Clock,
     seed: Option<u64>,
     threads: Arc<dyn Threads>,
+    blocking_threads: NonZeroUsize,
     blocked_after: Duration,
     kinds: Kinds,
     cluster: Option<ClusterConfig>,
@@ -62,6 +64,7 @@ impl Default for NodeBuilder {
             clock: Clock::default(),
             seed: None,
             threads: Arc::new(OsThreads),
+            blocking_threads: blocking::DEFAULT_THREADS,
             blocked_after: watchdog::DEFAULT_THRESHOLD,
             kinds: Kinds::default(),
             cluster: None,
@@ -197,6 +200,15 @@ impl NodeBuilder {
         self
     }
 
+    /// How many threads [`Node::spawn_blocking`] has at most. Default 64.
+    ///
+    /// They are made when there is work for one more, and kept until the node ends. Too few, and work
+    /// waits for other work; too many take memory, and the cores from the arbiters.
+    pub fn blocking_threads(mut self, count: NonZeroUsize) -> Self {
+        self.blocking_threads = count;
+        self
+    }
+
     /// Leaves the process's panic hook alone. By default the first node of a process puts one in
     /// front of it, which notes where an actor panicked and then calls the one it found; panics
     /// outside of actors pass through it unseen.
@@ -257,7 +269,7 @@ impl NodeBuilder {
         let configured = self.cluster.as_ref().and_then(ClusterConfig::node_name);
         let name = self.name.unwrap_or_else(|| Arc::from(configured.unwrap_or("node")));
         let mut random = self.seed.map_or_else(Random::from_os, Random::from_seed);
-        let Self { clock, threads, blocked_after, kinds, interceptors, .. } = self;
+        let Self { clock, threads, blocking_threads, blocked_after, kinds, interceptors, .. } = self;
         let birth = match self.cluster {
             Some(config) => {
                 let lanes = lanes(count);
@@ -277,7 +289,7 @@ impl NodeBuilder {
             starting.0.push(arbiter.map_err(StartError::Thread)?);
         }
         let arbiters = starting.0.clone();
-        let core = Arc::new(NodeCore::new(Parts {
+        let parts = Parts {
             id,
             kinds,
             cluster,
@@ -285,7 +297,10 @@ impl NodeBuilder {
             random,
             arbiters,
             interceptors,
-        }));
+            threads: Arc::clone(&threads),
+            blocking_threads,
+        };
+        let core = Arc::new(NodeCore::new(parts));
         watchdog::start(&core, &*threads, blocked_after).map_err(StartError::Thread)?;
         if let Some((take_core, joined)) = joining {
             let interrupted = |_| JoinError::Interrupted;

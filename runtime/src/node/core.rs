@@ -4,6 +4,7 @@ use std::{
     any::Any,
     cell::RefCell,
     fmt,
+    num::NonZeroUsize,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -17,10 +18,13 @@ use tokio::sync::{oneshot, watch};
 use super::{
     DeadLetters, Names, NodeId,
     arbiter::Arbiter,
+    blocking::BlockingPool,
     entities::{Entities, EntityKey},
     kinds::Kinds,
     load_failures::{self, LoadFailures},
     local_names::LocalNames,
+    own_threads::OwnThreads,
+    threads::Threads,
     watchdog::Sightings,
 };
 use crate::{
@@ -54,6 +58,8 @@ pub(crate) struct NodeCore {
     clock: Clock,
     random: Mutex<Random>,
     arbiters: Vec<Arbiter>,
+    own_threads: OwnThreads,
+    blocking: Arc<BlockingPool>,
     actors: Vec<Mutex<FixedMap<u64, Arc<dyn AnyMailbox>>>>,
     entities: Entities,
     local_names: LocalNames,
@@ -75,6 +81,8 @@ pub(crate) struct Parts {
     pub(crate) random: Random,
     pub(crate) arbiters: Vec<Arbiter>,
     pub(crate) interceptors: Interceptors,
+    pub(crate) threads: Arc<dyn Threads>,
+    pub(crate) blocking_threads: NonZeroUsize,
 }
 
 /// A mailbox whose actor type is known to its user alone.
@@ -198,7 +206,9 @@ impl Drop for Scope {
 
 impl NodeCore {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { id, kinds, cluster, clock, random, arbiters, interceptors } = parts;
+        let Parts { id, kinds, cluster, clock, random, arbiters, interceptors, threads, .. } = parts;
+        let blocking =
+            BlockingPool::new(Arc::clone(&threads), Arc::clone(&id.name), parts.blocking_threads);
         let dead_letters = DeadLetters::new(id.clone(), clock.clone(), Names::of(&kinds));
         Self {
             id,
@@ -207,6 +217,8 @@ impl NodeCore {
             clock,
             random: Mutex::new(random),
             arbiters,
+            own_threads: OwnThreads::new(threads),
+            blocking: Arc::new(blocking),
             actors: (0..TABLE_PARTS).map(|_| Mutex::default()).collect(),
             entities: Entities::default(),
             local_names: LocalNames::default(),
@@ -262,6 +274,15 @@ impl NodeCore {
 
     pub(crate) fn arbiters(&self) -> &[Arbiter] {
         &self.arbiters
+    }
+
+    /// The threads for work that blocks.
+    pub(super) fn blocking(&self) -> &Arc<BlockingPool> {
+        &self.blocking
+    }
+
+    pub(super) fn own_threads(&self) -> &OwnThreads {
+        &self.own_threads
     }
 
     pub(crate) fn kinds(&self) -> &Kinds {
@@ -425,8 +446,9 @@ impl NodeCore {
         let _ = self.ended.subscribe().wait_for(|ended| *ended).await;
     }
 
-    /// Ends all actors, and then the arbiters.
+    /// Ends all actors, and then the threads that ran them.
     pub(crate) async fn end_actors(&self) {
+        self.own_threads.close();
         for arbiter in &self.arbiters {
             arbiter.close();
         }
@@ -439,6 +461,9 @@ impl NodeCore {
         for arbiter in &self.arbiters {
             arbiter.ended().await;
         }
+        self.own_threads.ended().await;
+        self.blocking.close();
+        self.blocking.ended().await;
     }
 
     fn part(&self, id: ActorId) -> MutexGuard<'_, FixedMap<u64, Arc<dyn AnyMailbox>>> {

@@ -15,7 +15,7 @@ use super::{
     NodeCore,
     arbiter::Residents,
     core::AnyMailbox,
-    spawn::{Launch, SpawnError},
+    spawn::{Launch, RunsOn, SpawnError},
 };
 use crate::{
     actor::{
@@ -203,7 +203,7 @@ impl NodeCore {
             factory: Box::new(move |_| factory(made_from.as_str())),
             supervision: Supervision::Own(RestartTracker::new(settings.restart)),
             bound,
-            arbiter: Some((key.hash() % self.arbiters().len() as u64) as usize),
+            runs_on: RunsOn::Arbiter((key.hash() % self.arbiters().len() as u64) as usize),
             entity: Some(key.clone()),
             on_exit: None,
         };

@@ -30,7 +30,7 @@ pub struct SpawnBuilder<A: RemoteActor> {
     factory: Factory<A>,
     policy: RestartPolicy,
     bound: Bound,
-    arbiter: Option<usize>,
+    runs_on: RunsOn,
     on_exit: Option<OnExit>,
 }
 
@@ -41,7 +41,7 @@ impl<A: RemoteActor> SpawnBuilder<A> {
             factory,
             policy: RestartPolicy::default(),
             bound: Bound::of::<A>(),
-            arbiter: None,
+            runs_on: RunsOn::Next,
             on_exit: None,
         }
     }
@@ -71,7 +71,17 @@ impl<A: RemoteActor> SpawnBuilder<A> {
 
     /// The arbiter to run on, by number, modulo how many there are. Default: one after the other.
     pub fn arbiter(mut self, number: usize) -> Self {
-        self.arbiter = Some(number);
+        self.runs_on = RunsOn::Arbiter(number);
+        self
+    }
+
+    /// Runs the actor on a thread of its own, which starts with it and ends with it. For handlers that
+    /// compute for long or block: on an arbiter all its other actors would wait.
+    ///
+    /// All else is as it is for any actor. No watchdog looks at such a thread, since it keeps nobody
+    /// waiting but the actor's own senders. A node has at most 256.
+    pub fn own_thread(mut self) -> Self {
+        self.runs_on = RunsOn::OwnThread;
         self
     }
 
@@ -88,13 +98,24 @@ impl<A: RemoteActor> SpawnBuilder<A> {
     ///
     /// [`SpawnError`]: the node takes no actor now, or none any more.
     pub fn start(self) -> Result<ActorRef<A>, SpawnError> {
-        let Self { core, factory, policy, bound, arbiter, on_exit } = self;
+        let Self { core, factory, policy, bound, runs_on, on_exit } = self;
         let supervision = Supervision::Own(RestartTracker::new(policy));
-        let launch = Launch { factory, supervision, bound, arbiter, entity: None, on_exit };
+        let launch = Launch { factory, supervision, bound, runs_on, entity: None, on_exit };
         let mailbox = launch.prepare(&core);
         launch.start(&core, &mailbox, None)?;
         Ok(ActorRef::local(core, mailbox))
     }
+}
+
+/// The thread that an actor runs on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum RunsOn {
+    /// That of the next arbiter.
+    Next,
+    /// That of the arbiter with this number, modulo how many there are.
+    Arbiter(usize),
+    /// One of its own.
+    OwnThread,
 }
 
 /// All that it takes to begin an actor's life.
@@ -102,7 +123,7 @@ pub(crate) struct Launch<A: RemoteActor> {
     pub(crate) factory: Factory<A>,
     pub(crate) supervision: Supervision,
     pub(crate) bound: Bound,
-    pub(crate) arbiter: Option<usize>,
+    pub(crate) runs_on: RunsOn,
     pub(crate) entity: Option<EntityKey>,
     pub(crate) on_exit: Option<OnExit>,
 }
@@ -121,9 +142,13 @@ impl<A: RemoteActor> Launch<A> {
         mailbox: &Arc<Mailbox<A>>,
         here: Option<&Residents>,
     ) -> Result<(), SpawnError> {
-        let Self { factory, supervision, arbiter, entity, on_exit, .. } = self;
+        let Self { factory, supervision, runs_on, entity, on_exit, .. } = self;
         let id = mailbox.id();
-        let number = arbiter.unwrap_or(id.0 as usize) % core.arbiters().len();
+        let number = match runs_on {
+            RunsOn::Next => Some(id.0 as usize % core.arbiters().len()),
+            RunsOn::Arbiter(number) => Some(number % core.arbiters().len()),
+            RunsOn::OwnThread => None,
+        };
         match &supervision {
             Supervision::Own(_) => core.insert(id, Arc::clone(mailbox) as Arc<dyn AnyMailbox>),
             Supervision::By { .. } => core.insert(id, Arc::new(Supervised(Arc::clone(mailbox)))),
@@ -146,15 +171,24 @@ impl<A: RemoteActor> Launch<A> {
             let ctx = ClusterContext::new(inbox, theirs, residents.turns());
             spawn_local(Activation::new(ctx, factory, supervision, report));
         };
-        if let Some(residents) = here.filter(|residents| residents.arbiter() == number) {
+        if let Some(residents) = here.filter(|residents| Some(residents.arbiter()) == number) {
             begin(residents);
             return Ok(());
         }
-        core.arbiters()[number].submit(Box::new(begin)).map_err(|refusal| {
+        let started = match number {
+            Some(number) => {
+                core.arbiters()[number].submit(Box::new(begin)).map_err(SpawnError::from)
+            }
+            None => {
+                let name = format!("{}-actor-{}", core.id().name, id.0);
+                core.own_threads().start(name, Box::new(begin))
+            }
+        };
+        started.inspect_err(|error| {
             core.remove(id);
-            let (error, reason) = match refusal {
-                JobRefusal::Busy => (SpawnError::Busy, RejectReason::Full),
-                JobRefusal::Closed => (SpawnError::NodeStopped, RejectReason::NodeStopped),
+            let reason = match error {
+                SpawnError::NodeStopped => RejectReason::NodeStopped,
+                _ => RejectReason::Full,
             };
             for envelope in mailbox.close(reason) {
                 Rejected { envelope, reason }.end(mailbox, core.dead_letters());
@@ -162,7 +196,6 @@ impl<A: RemoteActor> Launch<A> {
             // Of an entity somebody may have found it in the meantime.
             mailbox.record_exit(ExitReason::NodeStopped);
             watch::actor_ended(core, mailbox, &ExitReason::NodeStopped);
-            error
         })
     }
 }
@@ -200,6 +233,22 @@ pub enum SpawnError {
     },
     /// The supervisor has ended, or is about to.
     SupervisorEnded,
+    /// As many actors of the node have a thread of their own as may; start it once one of them has ended.
+    TooManyThreads {
+        /// How many that is.
+        limit: usize,
+    },
+    /// The operating system gave no thread; the log says why.
+    NoThread,
+}
+
+impl From<JobRefusal> for SpawnError {
+    fn from(refusal: JobRefusal) -> Self {
+        match refusal {
+            JobRefusal::Busy => Self::Busy,
+            JobRefusal::Closed => Self::NodeStopped,
+        }
+    }
 }
 
 impl fmt::Display for SpawnError {
@@ -211,6 +260,10 @@ impl fmt::Display for SpawnError {
                 write!(f, "the supervisor has {limit} children already")
             }
             Self::SupervisorEnded => f.write_str("the supervisor has ended"),
+            Self::TooManyThreads { limit } => {
+                write!(f, "{limit} actors of the node have a thread of their own already")
+            }
+            Self::NoThread => f.write_str("a thread could not be made"),
         }
     }
 }

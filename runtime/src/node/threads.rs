@@ -44,7 +44,9 @@ impl Threads for OsThreads {
 }
 
 /// A `LocalSet` for each on the thread of the caller, inside the `LocalSet` that runs there: for
-/// simulations and tests, with paused time if they like.
+/// simulations and tests, with paused time if they like. What makes a node start a thread
+/// ([`Node::spawn_blocking`](super::Node::spawn_blocking), an actor on a thread of its own) is to be called
+/// inside of it too.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LocalThreads;
 

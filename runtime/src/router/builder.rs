@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     actor::{ClusterContext, Overflow, RestartPolicy, bound::Bound},
-    node::{NodeCore, SpawnError},
+    node::{NodeCore, RunsOn, SpawnError},
     remote_actor::RemoteActor,
 };
 
@@ -27,6 +27,7 @@ pub struct RouterBuilder<A: RemoteActor> {
     policy: RestartPolicy,
     bound: Bound,
     resize: Option<Resize>,
+    runs_on: RunsOn,
 }
 
 impl<A: RemoteActor> RouterBuilder<A> {
@@ -43,6 +44,7 @@ impl<A: RemoteActor> RouterBuilder<A> {
             policy: RestartPolicy::default(),
             bound: Bound::of::<A>(),
             resize: None,
+            runs_on: RunsOn::Next,
         }
     }
 
@@ -62,6 +64,14 @@ impl<A: RemoteActor> RouterBuilder<A> {
     /// Has the pool grow and shrink with its load. Default: it keeps its size.
     pub fn resize(mut self, resize: Resize) -> Self {
         self.resize = Some(resize);
+        self
+    }
+
+    /// Gives each routee a thread of its own, as
+    /// [`SpawnBuilder::own_thread`](crate::SpawnBuilder::own_thread) does: for handlers that compute for
+    /// long, or block. A node has at most 256 such threads.
+    pub fn own_threads(mut self) -> Self {
+        self.runs_on = RunsOn::OwnThread;
         self
     }
 
@@ -90,13 +100,13 @@ impl<A: RemoteActor> RouterBuilder<A> {
     ///
     /// [`SpawnError`]: not all could be started, and those that were end.
     pub fn start(self) -> Result<Router<A>, SpawnError> {
-        let Self { core, make, routees, routing, policy, bound, resize } = self;
+        let Self { core, make, routees, routing, policy, bound, resize, runs_on } = self;
         let router = Router(Arc::new(Shared {
             core,
             routing,
             table: ArcSwap::from_pointee(Vec::new()),
             turn: AtomicUsize::new(0),
-            pool: Some(Pool::new(make, policy, bound, resize)),
+            pool: Some(Pool::new(make, policy, bound, resize, runs_on)),
         }));
         router.resize(routees)?;
         Ok(router)

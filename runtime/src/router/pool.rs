@@ -1,7 +1,8 @@
 //! The routees that a router has started: how they are replaced, and how many there are.
 //!
 //! Nothing runs for a pool by itself. Whoever routes a message looks whether there is something to mend, and
-//! one of those who look at a time does it: starting an actor takes no longer than sending to one.
+//! one of those who look at a time does it: starting an actor takes no longer than sending to one, unless it
+//! needs a thread of its own.
 
 use std::{
     sync::{
@@ -17,7 +18,7 @@ use crate::{
         ClusterContext, RestartPolicy, activation::Supervision, bound::Bound, loading,
         restart::RestartTracker,
     },
-    node::{Launch, SpawnError},
+    node::{Launch, RunsOn, SpawnError},
     reference::ActorRef,
     remote_actor::RemoteActor,
 };
@@ -33,6 +34,7 @@ pub(super) struct Pool<A: RemoteActor> {
     pub(super) policy: RestartPolicy,
     pub(super) bound: Bound,
     pub(super) resize: Option<Resize>,
+    pub(super) runs_on: RunsOn,
     /// Whether a routee has ended that is to be replaced.
     is_short: AtomicBool,
     state: Mutex<State>,
@@ -52,10 +54,11 @@ impl<A: RemoteActor> Pool<A> {
         policy: RestartPolicy,
         bound: Bound,
         resize: Option<Resize>,
+        runs_on: RunsOn,
     ) -> Self {
         let state = State { size: 0, replaced: None, looked: None, has_stopped: false };
         let (is_short, state) = (AtomicBool::new(false), Mutex::new(state));
-        Self { make, policy, bound, resize, is_short, state }
+        Self { make, policy, bound, resize, runs_on, is_short, state }
     }
 
     /// Does what is due, unless somebody else is at it.
@@ -175,7 +178,7 @@ impl<A: RemoteActor> Pool<A> {
             factory: loading::at_once(move |ctx: &mut ClusterContext<A>| make(ctx)),
             supervision: Supervision::Own(RestartTracker::new(self.policy.clone())),
             bound: self.bound,
-            arbiter: None,
+            runs_on: self.runs_on,
             entity: None,
             on_exit: Some(Box::new(ended)),
         };

@@ -19,7 +19,7 @@ use crate::{
         loading::Factory,
         mailbox::{Mailbox, Signal},
     },
-    node::{AnyMailbox, JobRefusal, Launch, NodeCore, Residents, SpawnError},
+    node::{AnyMailbox, JobRefusal, Launch, NodeCore, Residents, RunsOn, SpawnError},
     reference::ActorRef,
     remote_actor::RemoteActor,
     watch::Watchable,
@@ -172,7 +172,7 @@ pub struct ChildBuilder<A: RemoteActor> {
     factory: Factory<A>,
     rules: ChildRules,
     bound: Bound,
-    arbiter: Option<usize>,
+    runs_on: RunsOn,
     on_exit: Option<OnExit>,
 }
 
@@ -180,7 +180,7 @@ impl<A: RemoteActor> ChildBuilder<A> {
     pub(crate) fn new(core: Arc<NodeCore>, supervisor: Arc<Inbox>, factory: Factory<A>) -> Self {
         let rules = ChildRules { restart: Restart::default(), stop_within: DEFAULT_STOP_WITHIN };
         let bound = Bound::of::<A>();
-        Self { core, supervisor, factory, rules, bound, arbiter: None, on_exit: None }
+        Self { core, supervisor, factory, rules, bound, runs_on: RunsOn::Next, on_exit: None }
     }
 
     /// After which ends the child is started again. Default [`Restart::Transient`].
@@ -222,7 +222,14 @@ impl<A: RemoteActor> ChildBuilder<A> {
 
     /// The arbiter to run on, by number, modulo how many there are. Default: one after the other.
     pub fn arbiter(mut self, number: usize) -> Self {
-        self.arbiter = Some(number);
+        self.runs_on = RunsOn::Arbiter(number);
+        self
+    }
+
+    /// Runs the child on a thread of its own, as
+    /// [`SpawnBuilder::own_thread`](crate::SpawnBuilder::own_thread) does.
+    pub fn own_thread(mut self) -> Self {
+        self.runs_on = RunsOn::OwnThread;
         self
     }
 
@@ -241,13 +248,13 @@ impl<A: RemoteActor> ChildBuilder<A> {
     /// [`SpawnError`]: the supervisor has too many children, or has ended; the node takes no actor
     /// now, or none any more.
     pub fn start(self) -> Result<ActorRef<A>, SpawnError> {
-        let Self { core, supervisor, factory, rules, bound, arbiter, on_exit } = self;
+        let Self { core, supervisor, factory, rules, bound, runs_on, on_exit } = self;
         // The link has the number of the mailbox, and the launch has the link.
         let mailbox = Arc::new(Mailbox::new(core.next_id(), bound, None));
         let signals = Arc::clone(&mailbox) as Arc<dyn Signals>;
         launch_child(&supervisor, mailbox.id(), rules, signals, |link| {
             let supervision = Supervision::By { link, begun: 0 };
-            let launch = Launch { factory, supervision, bound, arbiter, entity: None, on_exit };
+            let launch = Launch { factory, supervision, bound, runs_on, entity: None, on_exit };
             launch.start(&core, &mailbox, None)
         })?;
         Ok(ActorRef::local(core, mailbox))
