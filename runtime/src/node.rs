@@ -14,6 +14,7 @@ mod passivation;
 mod spawn;
 mod threads;
 mod watchdog;
+mod workers;
 
 use std::{error::Error, fmt, net::SocketAddr, sync::Arc};
 
@@ -326,6 +327,26 @@ impl Node {
     /// Takes a name back from its actor, which goes on. Returns whether an actor had it.
     pub fn unregister(&self, name: &str) -> bool {
         self.0.local_names().unregister(name)
+    }
+
+    /// The stateless workers of a type on this node ([`NodeBuilder::workers`]): a pool that grows and
+    /// shrinks with its load. Without any, messages are given back as
+    /// [`NoSuchActor`](crate::RejectReason::NoSuchActor).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use actix_cluster::{AskError, Handles, RemoteMessage, Resize, prelude::*};
+    /// # async fn example<Painter: Handles<Paint> + Default, Paint: RemoteMessage>(
+    /// #     node: &Node, paint: Paint,
+    /// # ) -> Result<(), AskError<Paint>> {
+    /// node.workers::<Painter>().ask(paint).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn workers<A: RemoteActor>(&self) -> Router<A> {
+        let found = self.0.workers().find::<A>();
+        found.unwrap_or_else(|| self.router(Routing::default(), []))
     }
 
     /// A reference to the entity of this key, wherever it lives. No look-up, no wait: the first

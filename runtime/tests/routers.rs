@@ -15,8 +15,8 @@ use std::{
 };
 
 use actix_cluster::{
-    RejectReason, Resize, RestartPolicy, Router, Routing, RoutingKey, node::LocalThreads,
-    prelude::*,
+    NodeBuilder, RejectReason, Resize, RestartPolicy, Router, Routing, RoutingKey,
+    node::LocalThreads, prelude::*,
 };
 use serde::{Deserialize, Serialize};
 use tokio::task::LocalSet;
@@ -115,11 +115,18 @@ impl Factory {
 
 /// Runs a test on a node of one thread.
 fn on_a_node<F: Future<Output = ()>>(test: impl FnOnce(Node, Factory) -> F) {
+    on_a_node_of(Node::builder(), test);
+}
+
+fn on_a_node_of<F: Future<Output = ()>>(
+    builder: NodeBuilder,
+    test: impl FnOnce(Node, Factory) -> F,
+) {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_time().start_paused(true).build().expect("a runtime");
     LocalSet::new().block_on(&runtime, async {
         let arbiters = NonZeroUsize::new(2).expect("not zero");
-        let node = Node::builder().arbiters(arbiters).threads(LocalThreads).start();
+        let node = builder.arbiters(arbiters).threads(LocalThreads).start();
         let node = node.await.expect("a node");
         test(node.clone(), Factory::default()).await;
         node.shutdown().await;
@@ -504,6 +511,39 @@ fn a_pool_grows_and_shrinks_with_its_load_within_its_bounds() {
             pass(100).await;
         }
         assert_eq!((router.len(), node.actor_count()), (1, 1));
+    });
+}
+
+#[test]
+fn workers_are_found_by_their_type_and_grow_by_load_on_their_node() {
+    let workers = Factory::default();
+    let resize = Resize { routees: 1..=3, busy: 1, ..Resize::default() };
+    let builder = Node::builder().workers(resize, workers.make());
+    on_a_node_of(builder, |node, _| async move {
+        assert_eq!((node.workers::<Worker>().len(), node.actor_count()), (1, 1));
+        for _ in 0..20 {
+            let _full = node.workers::<Worker>().try_tell(Work { takes: 1_000, key: 0 });
+            pass(50).await;
+        }
+        let routees = node.workers::<Worker>().routees();
+        assert_eq!((routees.len(), node.actor_count()), (3, 3));
+        assert!(routees.iter().all(|routee| routee.node_id() == Some(node.id())));
+        pass(60_000).await;
+        for _ in 0..10 {
+            node.workers::<Worker>().ask(NOW).await.expect("an answer");
+            pass(100).await;
+        }
+        assert_eq!(node.actor_count(), 1);
+        node.shutdown().await;
+        assert_eq!((node.actor_count(), node.workers::<Worker>().len()), (0, 0));
+    });
+}
+
+#[test]
+fn workers_that_a_node_does_not_have_give_messages_back() {
+    on_a_node(|node, _| async move {
+        let error = node.workers::<Worker>().tell(NOW).await.expect_err("there are none");
+        assert_eq!(error.reason, RejectReason::NoSuchActor);
     });
 }
 

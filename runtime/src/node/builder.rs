@@ -20,15 +20,18 @@ use super::{
     passivation,
     threads::{OsThreads, Threads},
     watchdog,
+    workers::WorkerPlans,
 };
 use crate::{
     actor::{
+        ClusterContext,
         loading::{self, Made},
         panic,
     },
     cluster::{Birth, Cluster, ClusterConfig, JoinError, Plan, Validated},
     interceptor::{Interceptor, Interceptors},
     remote_actor::{Collision, Entity, RemoteActor},
+    router::Resize,
 };
 
 /// A node about to be started; made by [`Node::builder`].
@@ -43,6 +46,7 @@ pub struct NodeBuilder {
     blocking_threads: NonZeroUsize,
     blocked_after: Duration,
     kinds: Kinds,
+    workers: WorkerPlans,
     cluster: Option<ClusterConfig>,
     collision: Option<Collision>,
     interceptors: Interceptors,
@@ -67,6 +71,7 @@ impl Default for NodeBuilder {
             blocking_threads: blocking::DEFAULT_THREADS,
             blocked_after: watchdog::DEFAULT_THRESHOLD,
             kinds: Kinds::default(),
+            workers: WorkerPlans::default(),
             cluster: None,
             collision: None,
             interceptors: Interceptors::default(),
@@ -155,6 +160,31 @@ impl NodeBuilder {
     {
         let factory = move |key: &str| Made::Loading(loading::load(factory(key.to_owned())));
         self.register::<A>(Some(Hosting { factory: Arc::new(factory), settings }))
+    }
+
+    /// Has the node run stateless workers of a type: actors any of which will do, and which are found by
+    /// their type ([`Node::workers`]). As many as the load asks for, within [`Resize`]; always on this node,
+    /// so that to reach one costs no way over the network. The least loaded one gets the message.
+    ///
+    /// The last call for a type counts.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use actix_cluster::{Resize, prelude::*};
+    /// # fn example<Painter: RemoteActor + Default>() {
+    /// let most = std::thread::available_parallelism().map_or(4, |cores| cores.get());
+    /// let resize = Resize { routees: 1..=most, ..Resize::default() };
+    /// let builder = Node::builder().workers(resize, |_| Painter::default());
+    /// # }
+    /// ```
+    pub fn workers<A, F>(mut self, resize: Resize, factory: F) -> Self
+    where
+        A: RemoteActor,
+        F: Fn(&mut ClusterContext<A>) -> A + Send + Sync + 'static,
+    {
+        self.workers.add(resize, factory);
+        self.actor::<A>()
     }
 
     fn register<A: RemoteActor>(mut self, hosting: Option<Hosting<A>>) -> Self {
@@ -269,7 +299,7 @@ impl NodeBuilder {
         let configured = self.cluster.as_ref().and_then(ClusterConfig::node_name);
         let name = self.name.unwrap_or_else(|| Arc::from(configured.unwrap_or("node")));
         let mut random = self.seed.map_or_else(Random::from_os, Random::from_seed);
-        let Self { clock, threads, blocking_threads, blocked_after, kinds, interceptors, .. } = self;
+        let Self { clock, threads, blocking_threads, blocked_after, kinds, workers, interceptors, .. } = self;
         let birth = match self.cluster {
             Some(config) => {
                 let lanes = lanes(count);
@@ -307,6 +337,7 @@ impl NodeBuilder {
             take_core.send(Arc::clone(&core)).map_err(|_| JoinError::Interrupted)?;
             joined.await.map_err(interrupted)??;
         }
+        core.workers().start(&core, workers);
         passivation::start(&core);
         starting.0.clear();
         Ok(Node::from_core(core))

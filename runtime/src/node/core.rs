@@ -26,6 +26,7 @@ use super::{
     own_threads::OwnThreads,
     threads::Threads,
     watchdog::Sightings,
+    workers::Workers,
 };
 use crate::{
     actor::{
@@ -60,6 +61,7 @@ pub(crate) struct NodeCore {
     arbiters: Vec<Arbiter>,
     own_threads: OwnThreads,
     blocking: Arc<BlockingPool>,
+    workers: Workers,
     actors: Vec<Mutex<FixedMap<u64, Arc<dyn AnyMailbox>>>>,
     entities: Entities,
     local_names: LocalNames,
@@ -219,6 +221,7 @@ impl NodeCore {
             arbiters,
             own_threads: OwnThreads::new(threads),
             blocking: Arc::new(blocking),
+            workers: Workers::default(),
             actors: (0..TABLE_PARTS).map(|_| Mutex::default()).collect(),
             entities: Entities::default(),
             local_names: LocalNames::default(),
@@ -274,6 +277,10 @@ impl NodeCore {
 
     pub(crate) fn arbiters(&self) -> &[Arbiter] {
         &self.arbiters
+    }
+
+    pub(super) fn workers(&self) -> &Workers {
+        &self.workers
     }
 
     /// The threads for work that blocks.
@@ -464,6 +471,7 @@ impl NodeCore {
         self.own_threads.ended().await;
         self.blocking.close();
         self.blocking.ended().await;
+        self.workers.clear();
     }
 
     fn part(&self, id: ActorId) -> MutexGuard<'_, FixedMap<u64, Arc<dyn AnyMailbox>>> {

@@ -100,6 +100,16 @@ impl<A: RemoteActor> RouterBuilder<A> {
     ///
     /// [`SpawnError`]: not all could be started, and those that were end.
     pub fn start(self) -> Result<Router<A>, SpawnError> {
+        let (router, started) = self.begin();
+        started.map(|()| router)
+    }
+
+    /// As [`start`](Self::start); what can't be started now is tried again with later messages.
+    pub(crate) fn start_now_or_later(self) -> Router<A> {
+        self.begin().0
+    }
+
+    fn begin(self) -> (Router<A>, Result<(), SpawnError>) {
         let Self { core, make, routees, routing, policy, bound, resize, runs_on } = self;
         let router = Router(Arc::new(Shared {
             core,
@@ -108,8 +118,8 @@ impl<A: RemoteActor> RouterBuilder<A> {
             turn: AtomicUsize::new(0),
             pool: Some(Pool::new(make, policy, bound, resize, runs_on)),
         }));
-        router.resize(routees)?;
-        Ok(router)
+        let started = router.resize(routees);
+        (router, started)
     }
 }
 
