@@ -32,15 +32,18 @@ pub(crate) mod wire;
 use std::{
     fmt,
     net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use actix_cluster_transport::{Rotator, StatsReader};
 use tokio::sync::{Notify, watch};
 
+pub(crate) use self::manifest::Manifest;
 use self::{
     cancel::Cancels,
-    manifest::Manifest,
     pending::Pending,
     redirect::{GiveUp, Redirects},
     routing::Routing,
@@ -52,7 +55,7 @@ pub(crate) use self::{
 pub use self::{
     config::{ClusterConfig, ClusterConfigError},
     join::JoinError,
-    membership::{Member, View},
+    membership::{Member, Profile, View},
 };
 use crate::{
     node::{DeadLetters, NodeId},
@@ -75,6 +78,8 @@ pub(crate) struct Cluster {
     /// Once the transport is open.
     rotator: OnceLock<Rotator>,
     stats: OnceLock<StatsReader>,
+    /// Whether the node was asked to give up all that it owns.
+    draining: AtomicBool,
 }
 
 /// How far a node is with its shutdown.
@@ -93,10 +98,7 @@ pub(crate) enum Phase {
 }
 
 impl Cluster {
-    pub(crate) fn new(
-        local: Member,
-        messages: impl Iterator<Item = crate::message::MessageFacts>,
-    ) -> Self {
+    pub(crate) fn new(local: Member, manifest: Manifest) -> Self {
         let (id, addr) = (local.id.clone(), local.addr);
         let view = Arc::new(View { version: 0, members: vec![local] });
         Self {
@@ -104,7 +106,7 @@ impl Cluster {
             pending: Pending::new(pending::LIMIT),
             cancels: Arc::default(),
             addr,
-            manifest: Manifest::new(messages),
+            manifest,
             redirects: Mutex::new(Redirects::new(redirect::LIMIT)),
             errands: Mutex::default(),
             wake: Notify::new(),
@@ -112,7 +114,18 @@ impl Cluster {
             view_changed: watch::Sender::new(0),
             rotator: OnceLock::new(),
             stats: OnceLock::new(),
+            draining: AtomicBool::new(false),
         }
+    }
+
+    /// Has the node give up all that it owns.
+    pub(crate) fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+        self.wake.notify_one();
+    }
+
+    fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
     }
 
     /// Keeps a tell that came back, to be sent on. Returns whether it is kept.

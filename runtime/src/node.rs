@@ -475,6 +475,21 @@ impl Node {
         self.0.cluster()?.stats()?.read().await
     }
 
+    /// Has the node own nothing any more, while it stays a member: its entities move to the others,
+    /// whose members see it [draining](crate::Profile::is_draining). Resolves once the node owns no
+    /// shard and no entity is active on it; it then sends to entities as one of weight 0 does.
+    ///
+    /// It can't be taken back in this run of the node. If all nodes drain, or have no weight, they go
+    /// on as before, and this resolves no sooner than another comes, or the node has shut down.
+    /// Without a cluster it resolves at once, and changes nothing.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves the node draining.
+    pub async fn drain(&self) {
+        self.0.drain().await;
+    }
+
     /// Waits until the node has shut down: by [`shutdown`](Self::shutdown), or by itself, because
     /// the others have declared it down.
     ///

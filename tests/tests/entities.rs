@@ -572,6 +572,56 @@ fn a_node_without_weight_owns_nothing_and_reaches_everything() {
 }
 
 #[test]
+fn a_draining_node_gives_its_entities_up_and_stays_a_member() {
+    simulate(async {
+        let (world, log) = (World::new(16), Log::default());
+        let [a, b, c] = three(&world, &log).await;
+        for key in keys(60) {
+            a.node.entity::<Counter>(&key).ask(Sum).await.expect("it answers");
+        }
+        assert!(b.node.entity_count() > 0);
+        b.node.drain().await;
+        assert_eq!(b.node.entity_count(), 0);
+        for key in keys(60) {
+            let standing = b.node.entity::<Counter>(&key).ask(Sum).await.expect("it answers");
+            assert_ne!(standing.node, "n2");
+        }
+        for node in [&a, &c] {
+            until("it is seen to drain", || {
+                node.node.members().iter().any(|member| member.profile.is_draining)
+            })
+            .await;
+            assert_eq!(node.node.members().len(), 3);
+        }
+        a.node.drain().await;
+        for key in keys(60) {
+            let standing = b.node.entity::<Counter>(&key).ask(Sum).await.expect("it answers");
+            assert_eq!(standing.node, "n3");
+        }
+    });
+}
+
+#[test]
+fn members_see_what_each_says_of_itself() {
+    simulate(async {
+        let world = World::new(17);
+        let first = world.start(1, |builder| builder).await;
+        let config = world.config_of(2).roles(["worker", "api"]).zone("east").weight(3);
+        let second = world.start(2, |builder| builder.cluster(config)).await;
+        for node in [&first, &second] {
+            node.sees(2).await;
+            let view = node.node.view().expect("a cluster");
+            let profile = &view.find("n2").expect("a member").profile;
+            assert!(profile.has_role("api") && profile.has_role("worker"));
+            assert_eq!((profile.zone.as_deref(), profile.weight), (Some("east"), 3));
+            let other = &view.find("n1").expect("a member").profile;
+            assert_eq!((other.zone.as_deref(), other.weight, other.roles.len()), (None, 1, 0));
+            assert_eq!(profile.manifest_hash, other.manifest_hash, "they know the same messages");
+        }
+    });
+}
+
+#[test]
 fn a_sender_waits_until_somebody_owns_its_target() {
     simulate(async {
         let (world, log) = (World::new(14), Log::default());

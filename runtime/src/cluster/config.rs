@@ -23,6 +23,8 @@ use actix_cluster_transport::{
     tls::CredentialsError,
 };
 
+use super::membership::{BrokenProfile, LABEL_RULE, Profile};
+
 /// How a node takes part in a cluster.
 ///
 /// Made for production by [`from_env`](Self::from_env) or [`new`](Self::new), and for development
@@ -56,6 +58,8 @@ pub struct ClusterConfig {
     bind: SocketAddr,
     advertise: Option<SocketAddr>,
     seeds: Vec<SocketAddr>,
+    roles: Vec<Arc<str>>,
+    zone: Option<Arc<str>>,
     weight: u32,
     join_timeout: Duration,
     quic: QuicConfig,
@@ -164,6 +168,8 @@ impl ClusterConfig {
     /// | `ACTIX_CLUSTER_KEY` | the path of the private key, as PEM |
     /// | `ACTIX_CLUSTER_ROOTS` | the path of the trusted roots, as PEM |
     /// | `ACTIX_CLUSTER_REVOKED` | optional: the path of revocation lists, as PEM |
+    /// | `ACTIX_CLUSTER_ROLES` | optional, separated by commas: see [`roles`](Self::roles) |
+    /// | `ACTIX_CLUSTER_ZONE` | optional: see [`zone`](Self::zone) |
     /// | `ACTIX_CLUSTER_WEIGHT` | optional: see [`weight`](Self::weight) |
     ///
     /// A variable that is empty counts as missing, but for the seeds. No value leads to a
@@ -217,15 +223,19 @@ impl ClusterConfig {
         let advertise =
             set(ADVERTISE).map(|value| parsed(ADVERTISE, &value, "an ip:port")).transpose()?;
         let seeds = seeds_of(&seeds)?;
+        let roles = set(ROLES).unwrap_or_default();
+        let roles: Vec<&str> = roles.split(',').map(str::trim).filter(|r| !r.is_empty()).collect();
+        let zone = set(ZONE).map(|zone| zone.trim().into());
         let weight = set(WEIGHT).map(|value| parsed(WEIGHT, &value, WEIGHT_RULE)).transpose()?;
         let mut files = CredentialFiles::new(chain, key, roots);
         if let Some(lists) = set(REVOKED) {
             files = files.revoked(lists);
         }
         let credentials = files.load().map_err(ClusterConfigError::Credentials)?;
-        let config = Self::assemble(cluster, Identity::Given(credentials), bind).seeds(seeds);
+        let config = Self::assemble(cluster, Identity::Given(credentials), bind);
+        let config = config.seeds(seeds).roles(roles);
         let weight = weight.unwrap_or(config.weight);
-        Ok(Self { node: Some(node), advertise, weight, ..config })
+        Ok(Self { node: Some(node), advertise, zone, weight, ..config })
     }
 
     fn assemble(cluster: ClusterName, identity: Identity, bind: SocketAddr) -> Self {
@@ -236,6 +246,8 @@ impl ClusterConfig {
             bind,
             advertise: None,
             seeds: Vec::new(),
+            roles: Vec::new(),
+            zone: None,
             weight: 1,
             join_timeout: Duration::from_secs(30),
             quic: QuicConfig::default(),
@@ -270,6 +282,34 @@ impl ClusterConfig {
     /// Adds several seeds, as [`seed`](Self::seed) does.
     pub fn seeds(mut self, addrs: impl IntoIterator<Item = SocketAddr>) -> Self {
         self.seeds.extend(addrs);
+        self
+    }
+
+    /// Adds to what the node is there for, such as `api` or `worker`: at most 32 roles of 1 to 64
+    /// letters, digits, dots, hyphens and underscores. None by default.
+    ///
+    /// All members see it, by [`Member::profile`](crate::Member::profile).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use actix_cluster::ClusterConfig;
+    ///
+    /// let config = ClusterConfig::dev("shop")?.roles(["api", "worker"]).zone("eu-central-1a");
+    /// # let _ = config;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn roles<'a>(mut self, roles: impl IntoIterator<Item = &'a str>) -> Self {
+        self.roles.extend(roles.into_iter().map(Arc::from));
+        self.roles.sort_unstable();
+        self.roles.dedup();
+        self
+    }
+
+    /// Where the node runs: what fails together, such as a data centre or a rack. It is named by the
+    /// same rule as a [role](Self::roles). None by default.
+    pub fn zone(mut self, zone: &str) -> Self {
+        self.zone = Some(zone.into());
         self
     }
 
@@ -328,7 +368,8 @@ impl ClusterConfig {
         let node = NodeName::new(node).map_err(ClusterConfigError::Name)?;
         let is_dev = matches!(self.identity, Identity::Development(_));
         self.check_addrs(is_dev)?;
-        check("weight", self.weight <= WEIGHT_LIMIT, &self.weight, WEIGHT_RULE)?;
+        let profile = self.profile();
+        check_profile(&profile)?;
         check(
             "join_timeout",
             JOIN_TIMEOUTS.contains(&self.join_timeout),
@@ -348,11 +389,24 @@ impl ClusterConfig {
             transport,
             advertise: self.advertise,
             seeds: self.seeds.clone(),
-            weight: self.weight,
+            profile,
             join_timeout: self.join_timeout,
             network: self.network.clone(),
             is_dev,
         })
+    }
+
+    /// What the node says of itself. What it says at the handshake is not known yet.
+    fn profile(&self) -> Profile {
+        Profile {
+            version: 1,
+            roles: self.roles.clone(),
+            zone: self.zone.clone(),
+            weight: self.weight,
+            release: env!("CARGO_PKG_VERSION").into(),
+            manifest_hash: 0,
+            is_draining: false,
+        }
     }
 
     fn check_addrs(&self, is_dev: bool) -> Result<(), ClusterConfigError> {
@@ -384,6 +438,8 @@ const CERTIFICATE: &str = "ACTIX_CLUSTER_CERTIFICATE";
 const KEY: &str = "ACTIX_CLUSTER_KEY";
 const ROOTS: &str = "ACTIX_CLUSTER_ROOTS";
 const REVOKED: &str = "ACTIX_CLUSTER_REVOKED";
+const ROLES: &str = "ACTIX_CLUSTER_ROLES";
+const ZONE: &str = "ACTIX_CLUSTER_ZONE";
 const WEIGHT: &str = "ACTIX_CLUSTER_WEIGHT";
 
 const DEVELOPMENT_BIND: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
@@ -391,12 +447,25 @@ const PRODUCTION_BIND: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECI
 
 /// The most seeds: each is dialled while the node joins.
 const SEEDS_LIMIT: usize = 64;
-const WEIGHT_LIMIT: u32 = 1_000;
+const ROLES_RULE: &str = "at most 32";
 const WEIGHT_RULE: &str = "a whole number from 0 to 1000";
 const JOIN_TIMEOUTS: std::ops::RangeInclusive<Duration> =
     Duration::from_secs(1)..=Duration::from_secs(3_600);
 const LOOPBACK_RULE: &str =
     "a loopback address in development; across hosts use ClusterConfig::new or from_env";
+
+fn check_profile(profile: &Profile) -> Result<(), ClusterConfigError> {
+    let Err(broken) = profile.check() else { return Ok(()) };
+    match broken {
+        BrokenProfile::TooManyRoles(count) => {
+            check("roles", false, &format_args!("{count} roles"), ROLES_RULE)
+        }
+        BrokenProfile::Role(role) => check("role", false, &role, LABEL_RULE),
+        BrokenProfile::Zone(zone) => check("zone", false, &zone, LABEL_RULE),
+        BrokenProfile::Weight(weight) => check("weight", false, &weight, WEIGHT_RULE),
+        BrokenProfile::Release(release) => check("release", false, &release, LABEL_RULE),
+    }
+}
 
 fn is_loopback(addr: SocketAddr) -> bool {
     addr.ip().to_canonical().is_loopback()
@@ -437,7 +506,8 @@ pub(crate) struct Validated {
     /// Where peers reach the node; the bound address if `None`.
     pub(crate) advertise: Option<SocketAddr>,
     pub(crate) seeds: Vec<SocketAddr>,
-    pub(crate) weight: u32,
+    /// What the node says of itself.
+    pub(crate) profile: Profile,
     pub(crate) join_timeout: Duration,
     pub(crate) network: Arc<dyn Network>,
     /// Whether a development authority vouches for the node, which is worth a warning.

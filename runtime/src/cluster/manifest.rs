@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use actix_cluster_transport::Refusal;
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::placement::{KEY_HASH, PLACEMENT_VERSION, SHARDS};
 use crate::message::{MessageFacts, WireId};
@@ -62,6 +63,11 @@ impl Manifest {
 
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         postcard::to_stdvec(self).expect("a manifest has no value that serde refuses")
+    }
+
+    /// What nodes with equal manifests have in common.
+    pub(crate) fn hash(&self) -> u64 {
+        xxh3_64(&self.to_bytes())
     }
 
     /// Reads a peer's manifest and compares it with this one.

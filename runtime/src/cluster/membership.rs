@@ -1,20 +1,25 @@
 //! Membership: which nodes this node believes to be alive, and who told it so.
 //!
 //! Owns the [`View`] and the means by which it changes. Invariants: a view is sorted by name, holds
-//! a name at most once, and holds this node; its version rises by one whenever the set changes; a
+//! a name at most once, and holds this node; its version rises by one whenever it changes; a
 //! node that was seen [`Down`](MembershipEvent::Down) never comes back under the same incarnation.
 //! Knows no socket, clock, actor or placement: callers pass `now` and carry out what is polled.
 
 #[cfg(test)]
 mod tests;
 
+mod profile;
 mod swim;
 
 use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 use actix_cluster_transport::Activity;
 
-pub(crate) use self::swim::Swim;
+pub use self::profile::Profile;
+pub(crate) use self::{
+    profile::{BrokenProfile, LABEL_RULE},
+    swim::Swim,
+};
 use crate::node::NodeId;
 
 /// The state machine that finds members and notices when they are gone.
@@ -50,13 +55,13 @@ pub(crate) trait Membership {
     /// port; silence is no refusal. To be called once for each that was polled.
     fn handle_port(&mut self, now: Instant, id: &NodeId, is_refused: bool);
 
-    /// Takes in what a member says of another one's port. What is malformed, or of nobody that is a
-    /// member, changes nothing.
-    fn handle_testimony(&mut self, now: Instant, from: &NodeId, testimony: &[u8]);
+    /// Takes in what a node says beside gossip: of a member's port, or of profiles. What is
+    /// malformed, or of nobody that is a member, changes nothing.
+    fn handle_note(&mut self, now: Instant, from: &NodeId, note: &[u8]);
 
     /// The next member whose host is to be asked whether anybody holds the member's port. A bounded
     /// number is asked at a time.
-    fn poll_port(&mut self) -> Option<Member>;
+    fn poll_port(&mut self) -> Option<Contact>;
 
     /// Fires all timers that are due.
     fn handle_timeout(&mut self, now: Instant);
@@ -66,9 +71,9 @@ pub(crate) trait Membership {
 
     /// The next packet, best effort, and to whom: a peer with another incarnation must not get it.
     ///
-    /// The weight is 0 where it is not known yet, which is so for a seed. A receiver that is gone
-    /// is likely: those that are down are tried again, lest a healed partition stay one.
-    fn poll_packet(&mut self) -> Option<(Member, Packet)>;
+    /// A receiver that is gone is likely: those that are down are tried again, lest a healed
+    /// partition stay one.
+    fn poll_packet(&mut self) -> Option<(Contact, Packet)>;
 
     /// What happened, in order. The view already holds the outcome of all that is yet to be polled.
     fn poll_event(&mut self) -> Option<MembershipEvent>;
@@ -77,7 +82,13 @@ pub(crate) trait Membership {
     /// seed of an earlier one.
     ///
     /// Asks again and again for as long as no other member is seen.
-    fn announce(&mut self, now: Instant, seed: SeedTarget);
+    fn announce(&mut self, now: Instant, seed: Contact);
+
+    /// What this node says of itself.
+    fn profile(&self) -> &Profile;
+
+    /// Changes what this node says of itself, and has the others know; the version is counted here.
+    fn set_profile(&mut self, now: Instant, profile: Profile);
 
     /// Tells some members that this node leaves, and is silent from then on.
     ///
@@ -96,8 +107,15 @@ pub struct Member {
     pub id: NodeId,
     /// Where its transport listens.
     pub addr: SocketAddr,
-    /// Its share of what is placed over the nodes, relative to the others'.
-    pub weight: u32,
+    /// What it says of itself. It may change while the node runs.
+    pub profile: Arc<Profile>,
+}
+
+impl Member {
+    /// Who it is, and where it is reached.
+    pub(crate) fn contact(&self) -> Contact {
+        Contact { id: self.id.clone(), addr: self.addr }
+    }
 }
 
 /// The versioned set of members that a node believes to be alive, itself included.
@@ -105,7 +123,7 @@ pub struct Member {
 /// Versions are this node's own: those of two nodes do not compare.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct View {
-    /// How often the set has changed.
+    /// How often the set, or what a member says of itself, has changed.
     pub version: u64,
     /// The members, sorted by name; suspects are among them until they are down.
     pub members: Vec<Member>,
@@ -124,9 +142,9 @@ impl View {
     }
 }
 
-/// A node through which to join: as much of it as the handshake tells.
+/// A node and where it is reached: as much of it as the handshake tells, and gossip.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct SeedTarget {
+pub(crate) struct Contact {
     /// The node, and which run of it.
     pub(crate) id: NodeId,
     /// Where it was reached.
@@ -138,8 +156,8 @@ pub(crate) struct SeedTarget {
 pub(crate) enum Packet {
     /// For [`Membership::handle_packet`].
     Gossip(Vec<u8>),
-    /// For [`Membership::handle_testimony`].
-    Testimony(Vec<u8>),
+    /// For [`Membership::handle_note`].
+    Note(Vec<u8>),
 }
 
 /// A change of what a node believes.
@@ -149,6 +167,8 @@ pub(crate) enum MembershipEvent {
     Up(Member),
     /// The member was declared down, has left, or was replaced by a higher incarnation.
     Down(Member),
+    /// The member says something else of itself than before.
+    Changed(Member),
     /// This node learned that it was declared down, or that a later run of it exists. Its
     /// incarnation is over; nothing follows.
     DeclaredDown,

@@ -25,7 +25,7 @@ use tokio::{sync::oneshot, task::JoinSet};
 use super::{
     Cluster, JoinError, Phase, Validated,
     join::{self, Found},
-    membership::{Member, Membership, MembershipEvent, Packet, SeedTarget, Swim, View},
+    membership::{Contact, Member, Membership, MembershipEvent, Packet, Profile, Swim, View},
     node_id, peer_id,
     placement::{Candidate, Table},
     routing::Routes,
@@ -36,6 +36,7 @@ use crate::node::{NodeCore, NodeId};
 /// What the cluster's thread starts with.
 pub(crate) struct Plan {
     pub(crate) config: Validated,
+    pub(crate) manifest_hash: u64,
     pub(crate) name: Arc<str>,
     pub(crate) clock: Clock,
     pub(crate) random: Random,
@@ -65,7 +66,7 @@ const LOOK_PERIOD: Duration = Duration::from_millis(5);
 
 /// Runs a node's cluster until it is closed.
 pub(crate) async fn run(plan: Plan) {
-    let Plan { config, name, clock, mut random, born } = plan;
+    let Plan { config, manifest_hash, name, clock, mut random, born } = plan;
     if config.is_dev {
         tracing::warn!(
             node = %name,
@@ -85,7 +86,8 @@ pub(crate) async fn run(plan: Plan) {
         Err(error) => return drop(born.send(Err(error))),
     };
     let id = NodeId { name, incarnation: found.incarnation };
-    let member = Member { id, addr, weight: config.weight };
+    let profile = Profile { manifest_hash, ..config.profile };
+    let member = Member { id, addr, profile: Arc::new(profile) };
     let (core_sender, core) = oneshot::channel();
     let (joined_sender, joined) = oneshot::channel();
     let birth = Birth { member: member.clone(), core: core_sender, joined };
@@ -122,9 +124,9 @@ struct Shell {
     /// What there is for membership since the last look, the oldest first.
     told: RefCell<VecDeque<Told>>,
     /// The seeds that this node joins through, until it has joined.
-    seeds: RefCell<Vec<SeedTarget>>,
-    /// A seed that can be reached now, and is to be asked at once.
-    reached: RefCell<Option<SeedTarget>>,
+    seeds: RefCell<Vec<Contact>>,
+    /// Those of them that can be reached now, and are to be asked at once.
+    reached: RefCell<Vec<Contact>>,
     /// Peers that said they leave, and until when their sessions are kept. At most one for each
     /// session.
     leaving: RefCell<BTreeMap<PeerId, Instant>>,
@@ -148,7 +150,7 @@ struct Shell {
 /// Something for membership.
 enum Told {
     Gossip(Vec<u8>),
-    Testimony(NodeId, Vec<u8>),
+    Note(NodeId, Vec<u8>),
     LinkDown(NodeId),
 }
 
@@ -192,7 +194,7 @@ impl Shell {
         let _life = Life(self);
         for (peer, addr) in &found.contacts {
             transport.connect(peer, *addr);
-            let seed = SeedTarget { id: node_id(peer), addr: *addr };
+            let seed = Contact { id: node_id(peer), addr: *addr };
             self.membership.borrow_mut().announce(self.now(), seed.clone());
             self.seeds.borrow_mut().push(seed);
         }
@@ -266,8 +268,8 @@ impl Shell {
             for told in self.told.take() {
                 match told {
                     Told::Gossip(packet) => membership.handle_packet(now, &packet),
-                    Told::Testimony(from, testimony) => {
-                        membership.handle_testimony(now, &from, &testimony);
+                    Told::Note(from, note) => {
+                        membership.handle_note(now, &from, &note);
                     }
                     Told::LinkDown(peer) => membership.handle_link_down(now, &peer),
                 }
@@ -278,8 +280,12 @@ impl Shell {
             if membership.refused_packets() > refused {
                 tracing::warn!(node = %self.core.id(), "a packet of membership was not understood");
             }
-            if let Some(seed) = self.reached.take() {
+            for seed in self.reached.take() {
                 membership.announce(now, seed);
+            }
+            if self.cluster.is_draining() && !membership.profile().is_draining {
+                let profile = Profile { is_draining: true, ..membership.profile().clone() };
+                membership.set_profile(now, profile);
             }
             self.look_at_links(now, &mut membership);
             membership.handle_timeout(now);
@@ -320,7 +326,7 @@ impl Shell {
                 Some(session) if *session.peer() == peer => {
                     let (kind, packet) = match packet {
                         Packet::Gossip(packet) => (packet::MEMBERSHIP, packet),
-                        Packet::Testimony(packet) => (packet::TESTIMONY, packet),
+                        Packet::Note(packet) => (packet::NOTE, packet),
                     };
                     session.send_packet([kind].into_iter().chain(packet).collect());
                 }
@@ -346,6 +352,13 @@ impl Shell {
                     if let Some(peer) = peer.filter(|peer| !leaving(peer)) {
                         self.transport().forget(&peer);
                     }
+                }
+                MembershipEvent::Changed(member) => {
+                    let Profile { version, weight, is_draining, .. } = &*member.profile;
+                    tracing::info!(
+                        node = %self.core.id(), member = %member.id, version, weight, is_draining,
+                        "member changed"
+                    );
                 }
                 MembershipEvent::DeclaredDown => self.stop_as_down(),
             }
@@ -453,7 +466,14 @@ impl Shell {
     }
 }
 
-fn table_of<'a>(members: impl Iterator<Item = &'a Member>) -> Table {
-    let candidate = |member: &Member| Candidate { node: member.id.clone(), weight: member.weight };
+/// The table of these members. One that is draining gets nothing, unless all are.
+fn table_of<'a>(members: impl Iterator<Item = &'a Member> + Clone) -> Table {
+    let keeps = |member: &Member| !member.profile.is_draining && member.profile.weight > 0;
+    let some_keep = members.clone().any(keeps);
+    let weight = |member: &Member| match some_keep && member.profile.is_draining {
+        true => 0,
+        false => member.profile.weight,
+    };
+    let candidate = |member: &Member| Candidate { node: member.id.clone(), weight: weight(member) };
     Table::compute(&members.map(candidate).collect::<Vec<_>>())
 }

@@ -100,8 +100,8 @@ pub(crate) mod packet {
     pub(crate) const MEMBERSHIP: u8 = 1;
     /// The sender leaves: its session is to be kept until it closes.
     pub(crate) const LEAVING: u8 = 2;
-    /// What membership knows of a third node's port.
-    pub(crate) const TESTIMONY: u8 = 3;
+    /// What membership says beside gossip.
+    pub(crate) const NOTE: u8 = 3;
 }
 
 /// What travels beside a message.

@@ -28,7 +28,7 @@ use crate::{
         loading::{self, Made},
         panic,
     },
-    cluster::{Birth, Cluster, ClusterConfig, JoinError, Plan, Validated},
+    cluster::{Birth, Cluster, ClusterConfig, JoinError, Manifest, Plan},
     interceptor::{Interceptor, Interceptors},
     remote_actor::{Collision, Entity, RemoteActor},
     router::Resize,
@@ -300,19 +300,28 @@ impl NodeBuilder {
         let name = self.name.unwrap_or_else(|| Arc::from(configured.unwrap_or("node")));
         let mut random = self.seed.map_or_else(Random::from_os, Random::from_seed);
         let Self { clock, threads, blocking_threads, blocked_after, kinds, workers, interceptors, .. } = self;
+        let manifest = Manifest::new(kinds.messages());
         let birth = match self.cluster {
             Some(config) => {
                 let lanes = lanes(count);
                 let config = config.validate(&name, lanes).map_err(JoinError::Config)?;
-                let (name, clock, random) = (Arc::clone(&name), clock.clone(), random.fork());
-                Some(bear(&*threads, config, name, clock, random).await?)
+                let (born, birth) = oneshot::channel();
+                let plan = Plan {
+                    config,
+                    manifest_hash: manifest.hash(),
+                    name: Arc::clone(&name),
+                    clock: clock.clone(),
+                    random: random.fork(),
+                    born,
+                };
+                Some(bear(&*threads, plan, birth).await?)
             }
             None => None,
         };
         let (member, joining) =
             birth.map(|Birth { member, core, joined }| (member, (core, joined))).unzip();
         let id = member.as_ref().map_or(NodeId { name, incarnation: 1 }, |m| m.id.clone());
-        let cluster = member.map(|member| Arc::new(Cluster::new(member, kinds.messages())));
+        let cluster = member.map(|member| Arc::new(Cluster::new(member, manifest)));
         let mut starting = Starting(Vec::new());
         for n in 0..count.get() {
             let arbiter = Arbiter::start(&*threads, n, format!("{}-arbiter-{n}", id.name));
@@ -364,14 +373,10 @@ fn lanes(arbiters: NonZeroUsize) -> NonZeroU16 {
 /// Starts the cluster's thread, and waits until it knows who the node is to be.
 async fn bear(
     threads: &dyn Threads,
-    config: Validated,
-    name: Arc<str>,
-    clock: Clock,
-    random: Random,
+    plan: Plan,
+    birth: oneshot::Receiver<Result<Birth, JoinError>>,
 ) -> Result<Birth, StartError> {
-    let (born, birth) = oneshot::channel();
-    let thread = format!("{name}-cluster");
-    let plan = Plan { config, name, clock, random, born };
+    let thread = format!("{}-cluster", plan.name);
     threads
         .run(thread, Box::new(move || Box::pin(crate::cluster::run(plan))))
         .map_err(StartError::Thread)?;

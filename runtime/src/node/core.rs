@@ -9,6 +9,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use actix_cluster_transport::{Class, Clock, Random, SendError};
@@ -51,6 +52,9 @@ use crate::{
 
 /// How many parts the table of actors has, so that threads seldom meet at one lock.
 const TABLE_PARTS: usize = 64;
+
+/// How often a draining node looks whether its entities are gone.
+const LOOK_PERIOD: Duration = Duration::from_millis(5);
 
 pub(crate) struct NodeCore {
     id: NodeId,
@@ -445,6 +449,24 @@ impl NodeCore {
         }
         self.dead_letters.close();
         self.ended.send_replace(true);
+    }
+
+    /// Gives up all that the node owns, and waits until it has, or has ended.
+    pub(crate) async fn drain(&self) {
+        let Some(cluster) = &self.cluster else { return };
+        cluster.drain();
+        let mut versions = cluster.view_versions();
+        while Shard::all().any(|shard| cluster.routing.owns(shard)) {
+            tokio::select! {
+                biased;
+                // It can't fail: the cluster, which is held, holds the sender.
+                _ = versions.changed() => {}
+                () = self.ended() => return,
+            }
+        }
+        while self.entities.count() > 0 {
+            self.clock.sleep(LOOK_PERIOD).await;
+        }
     }
 
     /// Waits until the node has shut down.

@@ -85,7 +85,7 @@ fn read(environment: &BTreeMap<&'static str, String>) -> Result<ClusterConfig, C
 fn the_defaults_keep_the_rules() {
     let validated = passes(&dev());
     assert_eq!(validated.transport.bind, addr("127.0.0.1:0"));
-    assert_eq!((validated.weight, validated.join_timeout), (1, Duration::from_secs(30)));
+    assert_eq!((validated.profile.weight, validated.join_timeout), (1, Duration::from_secs(30)));
     assert_eq!((validated.advertise, validated.seeds), (None, vec![]));
     assert_eq!(format!("{:?}", validated.network), "Udp");
     assert!(validated.is_dev);
@@ -151,9 +151,29 @@ fn a_node_has_at_most_64_seeds() {
 }
 
 #[test]
+fn roles_are_a_set_of_labels_and_a_zone_is_a_label() {
+    let profile = passes(&dev().roles(["b", "a", "b"]).zone("z-1")).profile;
+    assert_eq!(
+        (&*profile.roles, profile.zone.as_deref()),
+        (&["a".into(), "b".into()][..], Some("z-1"))
+    );
+    assert_eq!(profile.release.as_ref(), env!("CARGO_PKG_VERSION"));
+    let error = refused(&dev().roles(["a b"]));
+    assert_eq!(
+        error,
+        "role is \"a b\", and has to be 1 to 64 letters, digits, dots, hyphens and underscores"
+    );
+    assert!(refused(&dev().zone("")).starts_with("zone is \"\", and has to be 1 to 64"));
+    let many: Vec<String> = (0..33).map(|n| n.to_string()).collect();
+    let many = many.iter().map(String::as_str);
+    passes(&dev().roles(many.clone().take(32)));
+    assert_eq!(refused(&dev().roles(many)), "roles is 33 roles, and has to be at most 32");
+}
+
+#[test]
 fn a_weight_is_at_most_1000() {
-    assert_eq!(passes(&dev().weight(0)).weight, 0);
-    assert_eq!(passes(&dev().weight(1_000)).weight, 1_000);
+    assert_eq!(passes(&dev().weight(0)).profile.weight, 0);
+    assert_eq!(passes(&dev().weight(1_000)).profile.weight, 1_000);
     let error = refused(&dev().weight(1_001));
     assert_eq!(error, "weight is 1001, and has to be a whole number from 0 to 1000");
 }
@@ -228,14 +248,18 @@ fn the_environment_describes_a_node() {
     let validated = passes(&config);
     assert_eq!(validated.transport.bind, addr("10.0.0.7:7461"));
     assert_eq!((validated.advertise, validated.seeds), (None, vec![]));
-    assert_eq!((validated.weight, validated.is_dev), (1, false));
+    assert_eq!((validated.profile.weight, validated.is_dev), (1, false));
     environment.insert(SEEDS, "10.0.0.5:1, [::1]:2".to_owned());
     environment.insert(ADVERTISE, "192.0.2.1:3".to_owned());
     environment.insert(WEIGHT, "0".to_owned());
+    environment.insert(ROLES, "worker, api,".to_owned());
+    environment.insert(ZONE, " z ".to_owned());
     let validated = passes(&read(&environment).expect("nothing is missing"));
     assert_eq!(validated.seeds, [addr("10.0.0.5:1"), addr("[::1]:2")]);
     assert_eq!(validated.advertise, Some(addr("192.0.2.1:3")));
-    assert_eq!(validated.weight, 0);
+    let profile = validated.profile;
+    assert_eq!((profile.weight, profile.zone.as_deref()), (0, Some("z")));
+    assert_eq!(profile.roles, ["api".into(), "worker".into()]);
 }
 
 #[test]

@@ -22,6 +22,8 @@
 //! - A suspicion runs out wherever it is known. So a node whose link with the suspect lives lets it
 //!   not run out, and tells the suspect at once.
 //! - It knows one set of timeouts. A node that is slow itself has longer ones ([`health`]).
+//! - It tells who is there, and nothing else of them. What a node says of itself is pulled
+//!   ([`profiles`]).
 //! - It leaves a member's end to periodic gossip. So what is new of it is passed on at once.
 //! - It does not repeat an announce that was lost, and looks for nobody once it is alone. So the
 //!   seed is asked again every [`ANNOUNCE_AGAIN`] while the view holds nobody else.
@@ -35,9 +37,11 @@
 //! - A node that hears of a later run of itself would declare that one down. So it ends instead.
 
 mod config;
+mod errands;
 mod health;
 mod links;
 mod names;
+mod profiles;
 #[cfg(test)]
 mod tests;
 mod timers;
@@ -61,12 +65,13 @@ use xxhash_rust::xxh3::xxh3_64;
 use self::{
     config::{ANNOUNCE_AGAIN, SUSPECT_TO_DOWN, config},
     health::{Health, LATE},
-    links::{Errand, Links},
+    links::Links,
     names::Names,
+    profiles::Profiles,
     timers::{Timers, Turn},
-    wire::{Heard, Identity, Standing, Testimony},
+    wire::{Heard, Identity, Note, Standing},
 };
-use super::{Member, Membership, MembershipEvent, Packet, SeedTarget, View};
+use super::{Contact, Member, Membership, MembershipEvent, Packet, Profile, View};
 use crate::node::NodeId;
 
 /// Membership by SWIM gossip: see [`Membership`] for the order of calls.
@@ -87,11 +92,14 @@ pub(crate) struct Swim {
     /// The highest counter under which this node heard that it is suspect.
     suspected: Option<u16>,
     view: Arc<View>,
+    /// What this node says of itself.
+    profile: Arc<Profile>,
+    profiles: Profiles,
     names: Names,
-    seed: Option<SeedTarget>,
+    seed: Option<Contact>,
     announce_at: Option<Instant>,
-    packets: VecDeque<(Member, Packet)>,
-    ports: VecDeque<Member>,
+    packets: VecDeque<(Contact, Packet)>,
+    ports: VecDeque<Contact>,
     events: VecDeque<MembershipEvent>,
     refused: u64,
     phase: Phase,
@@ -107,7 +115,8 @@ impl Swim {
     /// A membership of this node alone. Its name has to keep the rules of
     /// [`NodeName`](actix_cluster_transport::NodeName), or no peer takes its packets.
     pub(crate) fn new(me: &Member, random: Random) -> Self {
-        let me = Identity::from(me);
+        let profile = Arc::clone(&me.profile);
+        let me = Identity::from(&me.contact());
         Self {
             foca: Foca::new(me.clone(), config(), random.into_rng(), PostcardCodec),
             effects: Effects::default(),
@@ -116,7 +125,9 @@ impl Swim {
             links: Links::default(),
             health: Health::default(),
             suspected: None,
-            view: Arc::new(View { version: 1, members: vec![Member::from(&me)] }),
+            view: Arc::new(View { version: 1, members: vec![member(&me, &profile)] }),
+            profile,
+            profiles: Profiles::default(),
             names: Names::default(),
             seed: None,
             announce_at: None,
@@ -188,108 +199,6 @@ impl Swim {
         self.timers.set(now, SUSPECT_TO_DOWN, timer);
     }
 
-    /// Tells a member what is believed of another, or of itself.
-    fn tell(&mut self, to: Identity, of: &foca::Member<Identity>) {
-        let gossip = wire::gossip(&self.me, &to, of);
-        self.effects.packets.push((to, gossip));
-    }
-
-    /// Tells a member that asks for another one that it is down, if that is known here.
-    fn tell_if_down(&mut self, from: &NodeId, of: &NodeId) {
-        let down = self.known(of).filter(|known| known.state() == State::Down);
-        let from = self.view.find(&from.name).map(Identity::from);
-        if let (Some(down), Some(from)) = (down, from) {
-            self.tell(from, &down);
-        }
-    }
-
-    /// What foca believes of one run of a node.
-    fn known(&self, id: &NodeId) -> Option<foca::Member<Identity>> {
-        let mut known = self.foca.iter_membership_state();
-        known.find(|known| known.id().node() == *id).cloned()
-    }
-
-    /// Whether this node knows better than a suspicion whose time is up.
-    fn vetoes(&self, now: Instant, suspicion: &Timer<Identity>) -> bool {
-        let Timer::ChangeSuspectToDown { member_id, .. } = suspicion else { return false };
-        self.links.lives(now, &member_id.node())
-    }
-
-    /// Notes what a packet says of its sender's link, and of suspects.
-    fn note(&mut self, now: Instant, heard: &Heard<'_>) {
-        self.timers.hear(now);
-        self.links.hear(now, &heard.header.src.node());
-        if let Message::ForwardedAck { origin, .. } = &heard.header.message {
-            self.links.reach(&origin.node());
-        }
-        for update in heard.updates.iter().filter(|update| update.state() == State::Suspect) {
-            let counter = update.incarnation();
-            if *update.id() == self.me {
-                // It seems slow to others, and then the others may seem slow to it.
-                if self.suspected < Some(counter) {
-                    self.suspected = Some(counter);
-                    self.health.trouble(now);
-                }
-            } else if self.links.tells_suspect(now, &update.id().node(), counter) {
-                self.tell(update.id().clone(), update);
-            }
-        }
-    }
-
-    fn carry_out(&mut self, errands: Vec<Errand>) {
-        // Foca has numbers of its own: an answer that it takes for one of its probes is one that the
-        // member could have given.
-        const PROBE: u8 = 0;
-        let view = Arc::clone(&self.view);
-        let identity = |id: &NodeId| view.find(&id.name).map(Identity::from);
-        for errand in errands {
-            match errand {
-                Errand::Probe(id) => self.ports.extend(view.find(&id.name).cloned()),
-                Errand::Ping(id) => {
-                    let Some(to) = identity(&id) else { continue };
-                    let ping = wire::bare(&self.me, &to, Message::Ping(PROBE));
-                    self.effects.packets.push((to, ping));
-                }
-                Errand::PingThrough { target, helper } => {
-                    let (Some(to), Some(target)) = (identity(&helper), identity(&target)) else {
-                        continue;
-                    };
-                    let message = Message::PingReq { target, probe_number: PROBE };
-                    self.effects.packets.push((to.clone(), wire::bare(&self.me, &to, message)));
-                }
-                Errand::Testify { of: NodeId { name, incarnation }, to, asks } => {
-                    let Some(to) = view.find(&to.name).cloned() else { continue };
-                    let testimony = Testimony::Refused { name, incarnation, asks };
-                    let testimony = Packet::Testimony(wire::encoded(&testimony));
-                    self.packets.push_back((to, testimony));
-                }
-                Errand::Suspect(id) => self.declare(&id, State::Suspect),
-                Errand::Down(id) => self.declare(&id, State::Down),
-            }
-        }
-    }
-
-    /// Has foca believe this of a member that it believes to be better off.
-    fn declare(&mut self, id: &NodeId, state: State) {
-        let Some(known) = self.known(id).filter(|known| match state {
-            State::Suspect => known.state() == State::Alive,
-            State::Alive | State::Down => known.state() != State::Down,
-        }) else {
-            return;
-        };
-        let (member_id, incarnation) = (known.id().clone(), known.incarnation());
-        tracing::info!(node = %self.me.name(), member = %id, ?state, "judged by its link");
-        let update = foca::Member::new(member_id.clone(), incarnation, state);
-        self.run(|foca, effects| {
-            foca.apply_many(std::iter::once(update), true, &mut *effects)?;
-            foca.gossip(effects)
-        });
-        if state == State::Suspect {
-            let timer = Timer::ChangeSuspectToDown { member_id, incarnation, token: self.token };
-            self.effects.timers.push((SUSPECT_TO_DOWN, timer));
-        }
-    }
-
     /// Of two that hold each other down, whether it is this node that stays.
     fn outranks(&self, heard: &Heard<'_>) -> bool {
         let peer = &heard.header.src;
@@ -330,10 +239,21 @@ impl Swim {
 
     /// Turns what foca did into what is to be polled. Ends every `handle_*` and command.
     fn settle(&mut self, now: Instant) {
+        self.settle_told(now, None);
+    }
+
+    /// As [`settle`](Self::settle), after something that a node has told.
+    fn settle_told(&mut self, now: Instant, teller: Option<&NodeId>) {
         let mut effects = std::mem::take(&mut self.effects);
-        if effects.set_changed && self.publish(now) && self.phase == Phase::Running {
-            // The end of a member is worth a packet at once. An error is of a packet that was lost.
-            let _ = self.foca.gossip(&mut effects);
+        if self.phase == Phase::Running {
+            if effects.set_changed {
+                self.follow(now, teller);
+            }
+            if self.publish(now) {
+                // The end of a member is worth a packet at once. An error is of a packet that was
+                // lost.
+                let _ = self.foca.gossip(&mut effects);
+            }
         }
         if self.phase == Phase::Running && effects.is_defunct {
             self.end();
@@ -341,12 +261,12 @@ impl Swim {
             self.events.push_back(MembershipEvent::DeclaredDown);
             return;
         }
-        let standing = self.standing();
+        let (standing, version) = (self.standing(), self.profile.version);
         for (to, of_foca) in effects.packets {
             // Foca tries those that are down again, an earlier run of this node among them.
             if to.name() != self.me.name() {
-                let packet = Packet::Gossip(standing.packet(&of_foca));
-                self.packets.push_back((Member::from(&to), packet));
+                let packet = Packet::Gossip(standing.packet(version, &of_foca));
+                self.packets.push_back((Contact::from(&to), packet));
             }
         }
         let surplus = self.packets.len().saturating_sub(PACKETS_LIMIT);
@@ -377,27 +297,39 @@ impl Swim {
         self.announce_at = None;
         self.timers.clear();
         self.links.clear();
+        self.profiles.clear();
         self.ports.clear();
     }
 
     /// Makes the view of foca's members, and events of the difference. Whether a member has ended.
     fn publish(&mut self, now: Instant) -> bool {
         let old = Arc::clone(&self.view);
-        let mut members = vec![Member::from(&self.me)];
-        members.extend(self.foca.iter_members().map(|member| Member::from(member.id())));
+        let mut members = vec![member(&self.me, &self.profile)];
+        let known = |known: &foca::Member<Identity>| {
+            let profile = self.profiles.find(&known.id().node())?;
+            Some(member(known.id(), profile))
+        };
+        members.extend(self.foca.iter_members().filter_map(known));
         members.sort_unstable_by(|a, b| a.id.cmp(&b.id));
         if members == old.members {
             return false;
         }
         let view = Arc::new(View { version: old.version + 1, members });
-        let is_in = |view: &View, member: &Member| view.find(&member.id.name) == Some(member);
-        let is_down = |member: &&Member| !is_in(&view, member);
+        let is_down = |member: &&Member| !view.contains(&member.id);
         let down: Vec<_> = old.members.iter().filter(is_down).cloned().collect();
         let has_ended = !down.is_empty();
         self.events.extend(down.into_iter().map(MembershipEvent::Down));
-        let up = view.members.iter().filter(|member| !is_in(&old, member)).cloned();
-        self.events.extend(up.map(MembershipEvent::Up));
-        self.links.follow(now, self.me.name(), &view.members);
+        self.events.extend(view.members.iter().filter_map(|member| {
+            let is_same = |former: &Member| former.id == member.id;
+            match old.find(&member.id.name).filter(|former| is_same(former)) {
+                None => Some(MembershipEvent::Up(member.clone())),
+                Some(former) if former == member => None,
+                Some(_) => Some(MembershipEvent::Changed(member.clone())),
+            }
+        }));
+        let me = self.me.name();
+        let ids = view.members.iter().map(|member| &member.id);
+        self.links.follow(now, ids.filter(|id| id.name != *me));
         self.view = view;
         if self.is_alone() && self.seed.is_some() {
             self.announce_at = Some(now + ANNOUNCE_AGAIN);
@@ -424,13 +356,14 @@ impl Membership for Swim {
         for identity in heard.identities() {
             self.hear(identity);
         }
+        let src = heard.header.src.node();
         let is_me = |identity: &&Identity| identity.name() == self.me.name();
         if heard.identities().filter(is_me).any(|later| later.supersedes(&self.me)) {
             self.effects.is_defunct = true;
         } else if !self.take(heard) {
             self.refused += 1;
         }
-        self.settle(now);
+        self.settle_told(now, Some(&src));
     }
 
     fn wants_activity(&self, now: Instant) -> bool {
@@ -454,17 +387,28 @@ impl Membership for Swim {
         self.settle(now);
     }
 
-    fn handle_testimony(&mut self, now: Instant, from: &NodeId, testimony: &[u8]) {
-        let Some(Testimony::Refused { name, incarnation, asks }) = Testimony::read(testimony)
-        else {
-            self.refused += 1;
+    fn handle_note(&mut self, now: Instant, from: &NodeId, note: &[u8]) {
+        if self.phase == Phase::Ended {
             return;
-        };
-        let of = NodeId { name, incarnation };
-        self.tell_if_down(from, &of);
-        let factor = self.health.factor(now);
-        let errands = self.links.handle_testimony(now, from, &of, asks, factor);
-        self.carry_out(errands);
+        }
+        match Note::read(note) {
+            Some(Note::Refused { of, asks }) => {
+                let of = of.into();
+                self.tell_if_down(from, &of);
+                let factor = self.health.factor(now);
+                let errands = self.links.handle_refusal(now, from, &of, asks, factor);
+                self.carry_out(errands);
+            }
+            Some(Note::Wanted { of }) => {
+                self.answer(from, of.into_iter().map(Into::into).collect());
+            }
+            Some(Note::Profiles { of }) => {
+                for (of, profile) in of {
+                    self.profiles.take(&of.into(), profile);
+                }
+            }
+            None => self.refused += 1,
+        }
         self.settle(now);
     }
 
@@ -498,18 +442,20 @@ impl Membership for Swim {
             let errands = self.links.look(now, self.health.factor(now));
             self.carry_out(errands);
         }
+        self.ask_for_profiles(now);
         self.settle(now);
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        [self.timers.next(), self.announce_at, self.links.look_at()].into_iter().flatten().min()
+        let own = [self.announce_at, self.links.look_at(), self.profiles.ask_at()];
+        self.timers.next().into_iter().chain(own.into_iter().flatten()).min()
     }
 
-    fn poll_packet(&mut self) -> Option<(Member, Packet)> {
+    fn poll_packet(&mut self) -> Option<(Contact, Packet)> {
         self.packets.pop_front()
     }
 
-    fn poll_port(&mut self) -> Option<Member> {
+    fn poll_port(&mut self) -> Option<Contact> {
         self.ports.pop_front()
     }
 
@@ -517,12 +463,29 @@ impl Membership for Swim {
         self.events.pop_front()
     }
 
-    fn announce(&mut self, now: Instant, seed: SeedTarget) {
+    fn announce(&mut self, now: Instant, seed: Contact) {
         if self.phase == Phase::Ended {
             return;
         }
         self.seed = Some(seed);
         self.send_announce(now);
+        self.settle(now);
+    }
+
+    fn profile(&self) -> &Profile {
+        &self.profile
+    }
+
+    fn set_profile(&mut self, now: Instant, profile: Profile) {
+        let version = self.profile.version + 1;
+        self.profile = Arc::new(Profile { version, ..profile });
+        let alive: Vec<_> = self.foca.iter_members().map(|known| known.id().clone()).collect();
+        if self.phase == Phase::Running {
+            for to in alive {
+                let gossip = wire::bare(&self.me, &to, Message::Gossip);
+                self.effects.packets.push((to, gossip));
+            }
+        }
         self.settle(now);
     }
 
@@ -539,6 +502,11 @@ impl Membership for Swim {
         let in_view = self.view.find(name).map(|member| member.id.incarnation);
         in_view.max(self.names.highest(name)).unwrap_or(0)
     }
+}
+
+fn member(identity: &Identity, profile: &Arc<Profile>) -> Member {
+    let Contact { id, addr } = Contact::from(identity);
+    Member { id, addr, profile: Arc::clone(profile) }
 }
 
 /// Foca as used here.

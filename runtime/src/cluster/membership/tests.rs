@@ -9,7 +9,7 @@ use std::{
 use actix_cluster_transport::{Clock, Random};
 use proptest::prelude::*;
 
-use super::*;
+use super::{profile::tests::weighing, *};
 
 const LATENCY: Duration = Duration::from_millis(1);
 
@@ -64,12 +64,12 @@ fn id(n: u16, incarnation: u64) -> NodeId {
     NodeId { name: format!("n{n}").into(), incarnation }
 }
 
-/// Each node has a weight of its own, so that a wrong one shows.
+/// Each node has a weight of its own, so that a wrong profile shows.
 fn member(n: u16, incarnation: u64) -> Member {
     Member {
         id: id(n, incarnation),
         addr: SocketAddr::from(([10, 0, 0, 1], 7_000 + n)),
-        weight: 100 + u32::from(n),
+        profile: Arc::new(weighing(100 + u32::from(n))),
     }
 }
 
@@ -80,9 +80,8 @@ fn members(count: u16) -> Vec<Member> {
     members
 }
 
-fn target(n: u16) -> SeedTarget {
-    let Member { id, addr, .. } = member(n, 1);
-    SeedTarget { id, addr }
+fn target(n: u16) -> Contact {
+    member(n, 1).contact()
 }
 
 impl Cluster {
@@ -195,7 +194,7 @@ impl Cluster {
                 self.send(1, to.id, Arrival::Packet(node.clone(), packet));
             }
         }
-        for Member { id, .. } in ports {
+        for Contact { id, .. } in ports {
             let is_lost = self.is_lost() || self.is_cut(node, &id) || self.is_cut(&id, node);
             let is_held = self.nodes.contains_key(&id) || self.gone.contains(&id);
             let is_refused = !is_held && !is_lost;
@@ -243,9 +242,7 @@ impl Cluster {
                 let Some((_, (to, arrival))) = self.in_flight.pop_first() else { continue };
                 self.act(&to, |swim, now| match &arrival {
                     Arrival::Packet(_, Packet::Gossip(packet)) => swim.handle_packet(now, packet),
-                    Arrival::Packet(from, Packet::Testimony(testimony)) => {
-                        swim.handle_testimony(now, from, testimony);
-                    }
+                    Arrival::Packet(from, Packet::Note(note)) => swim.handle_note(now, from, note),
                     Arrival::Port(of, is_refused) => swim.handle_port(now, of, *is_refused),
                 });
                 if let Arrival::Packet(_, Packet::Gossip(packet)) = arrival {
@@ -281,7 +278,7 @@ fn three_nodes_join_through_one_seed() {
     cluster.join(id(2, 1), 1);
     cluster.join(id(3, 1), 1);
     cluster.run_for(Duration::from_secs(1));
-    // The weights are right too, although the joiners began without the seed's.
+    // The profiles are right too, although gossip tells nothing of them.
     cluster.assert_views_are(&[member(1, 1), member(2, 1), member(3, 1)]);
     for swim in cluster.nodes.values() {
         assert!((2..=3).contains(&swim.view().version), "{}", swim.view().version);
@@ -404,6 +401,41 @@ fn a_slow_node_declares_nobody_down_and_nobody_it() {
             assert_eq!(cluster.since(then).collect::<Vec<_>>(), [], "seed {seed}, {millis} ms");
         }
     }
+}
+
+#[test]
+fn what_a_node_says_of_itself_is_soon_known_to_all_and_changes_no_membership() {
+    for (seed, count, loss_percent, millis) in [(1, 2, 0, 10), (2, 5, 0, 10), (3, 10, 20, 5_000)] {
+        let mut cluster = Cluster::joined(seed, count);
+        let then = cluster.now;
+        cluster.loss_percent = loss_percent;
+        for weight in [7, 0] {
+            let profile = weighing(weight);
+            cluster.act(&id(2, 1), |swim, now| swim.set_profile(now, profile));
+            cluster.run_for(Duration::from_millis(millis));
+            for swim in cluster.nodes.values() {
+                let of = swim.view().find("n2").expect("a member");
+                assert_eq!(of.profile.weight, weight, "seed {seed}");
+            }
+        }
+        let changes = cluster.since(then);
+        let changed = |event: &MembershipEvent| matches!(event, MembershipEvent::Changed(_));
+        assert!(changes.map(|(.., event)| event).all(changed), "seed {seed}");
+    }
+}
+
+#[test]
+fn who_joins_learns_what_was_changed_before() {
+    let mut cluster = Cluster::joined(1, 3);
+    let profile = Profile { is_draining: true, ..weighing(7) };
+    cluster.act(&id(2, 1), |swim, now| swim.set_profile(now, profile));
+    cluster.run_for(Duration::from_secs(1));
+    cluster.add(member(4, 1));
+    cluster.join(id(4, 1), 1);
+    cluster.run_for(Duration::from_secs(1));
+    let view = cluster.nodes[&id(4, 1)].view();
+    let profile = &view.find("n2").expect("a member").profile;
+    assert_eq!((profile.version, profile.weight, profile.is_draining), (2, 7, true));
 }
 
 #[test]

@@ -51,9 +51,7 @@ impl Events for Shell {
         let understood = Understood::of(id.clone(), &theirs);
         let peer = Peer { id, session: session.clone(), understood };
         let reached = self.seeds.borrow().iter().find(|seed| seed.id == peer.id).cloned();
-        if reached.is_some() {
-            self.reached.replace(reached);
-        }
+        self.reached.borrow_mut().extend(reached);
         self.cluster.routing.add_peer(peer);
         self.cluster.wake.notify_one();
     }
@@ -87,8 +85,8 @@ impl Events for Shell {
                 self.has_leavers.set(true);
                 self.cluster.wake.notify_one();
             }
-            [packet::TESTIMONY, testimony @ ..] => {
-                self.tell(Told::Testimony(node_id(peer), testimony.to_vec()));
+            [packet::NOTE, note @ ..] => {
+                self.tell(Told::Note(node_id(peer), note.to_vec()));
             }
             // Of a later release.
             _ => {}

@@ -10,7 +10,7 @@ use actix_cluster_transport::socket::Sign;
 
 use super::Shell;
 use crate::cluster::{
-    membership::{Member, Membership as _, Swim},
+    membership::{Contact, Membership as _, Swim},
     peer_id,
 };
 
@@ -37,7 +37,7 @@ impl Shell {
     pub(super) fn probe_ports(self: &Rc<Self>, membership: &mut Swim) {
         let mut probes = self.probes.borrow_mut();
         while probes.try_join_next().is_some() {}
-        while let Some(Member { id, addr, .. }) = membership.poll_port() {
+        while let Some(Contact { id, addr, .. }) = membership.poll_port() {
             let probe = self.network.probe(addr, self.core.clock().sleep(REFUSAL_PATIENCE));
             let shell = Rc::clone(self);
             probes.spawn_local(async move {

@@ -33,7 +33,7 @@ use std::{
 
 use actix_cluster_transport::Activity;
 
-use crate::{cluster::membership::Member, node::NodeId};
+use crate::node::NodeId;
 
 /// How often the links are looked at.
 pub(super) const LOOK: Duration = Duration::from_millis(100);
@@ -122,10 +122,9 @@ pub(super) enum Errand {
 
 impl Links {
     /// Follows the view: members that are new have been heard now.
-    pub(super) fn follow(&mut self, now: Instant, me: &str, members: &[Member]) {
-        let others = || members.iter().filter(|member| *member.id.name != *me);
+    pub(super) fn follow<'a>(&mut self, now: Instant, others: impl Iterator<Item = &'a NodeId>) {
         let mut former = std::mem::take(&mut self.links);
-        for Member { id, .. } in others() {
+        for id in others {
             let kept = former.remove(&id.name).filter(|link| link.id == *id);
             let link = kept.unwrap_or_else(|| Link::new(now, id.clone()));
             self.links.insert(Arc::clone(&id.name), link);
@@ -246,7 +245,7 @@ impl Links {
 
     /// A member says that the port of another has refused it, and perhaps asks for the same of this
     /// node.
-    pub(super) fn handle_testimony(
+    pub(super) fn handle_refusal(
         &mut self,
         now: Instant,
         from: &NodeId,

@@ -1,10 +1,12 @@
 //! What travels in a packet of the SWIM membership.
 //!
-//! A packet is a [`Standing`] and then foca's own packet: its header, and updates behind their
-//! count; all of it postcard. Golden bytes hold both parts, foca's enums included. Frozen: within a
-//! protocol version nothing is added, sorted or widened.
+//! A packet of gossip is a [`Standing`], the version of the sender's profile, and then foca's own
+//! packet: its header, and updates behind their count; all of it postcard. Golden bytes hold all
+//! parts, foca's enums included. Frozen: within a protocol version nothing is added, sorted or
+//! widened. What else members say to each other is a [`Note`].
 //!
-//! Invariant: what [`Heard::read`] returns was understood to its last byte. Knows no state.
+//! Invariant: what [`Heard::read`] and [`Note::read`] return was understood to its last byte. Knows
+//! no state.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -12,8 +14,9 @@ use actix_cluster_transport::NodeName;
 use foca::{Codec as _, Header, Message, PostcardCodec};
 use serde::{Deserialize, Deserializer, Serialize, de};
 
+use super::profiles::WANTED_LIMIT;
 use crate::{
-    cluster::membership::{Member, SeedTarget},
+    cluster::membership::{Contact, Profile},
     node::NodeId,
 };
 
@@ -31,7 +34,6 @@ pub(super) struct Identity {
     name: Arc<str>,
     incarnation: u64,
     addr: SocketAddr,
-    weight: u32,
 }
 
 /// A name is bounded and checked by the rules for node names before anything is done with it.
@@ -45,7 +47,7 @@ impl Identity {
     /// Whether this is the later run of a name. Only two processes that claim one incarnation
     /// differ in the rest, and then any order does as long as all nodes have the same.
     pub(super) fn supersedes(&self, other: &Self) -> bool {
-        (self.incarnation, self.addr, self.weight) > (other.incarnation, other.addr, other.weight)
+        (self.incarnation, self.addr) > (other.incarnation, other.addr)
     }
 
     pub(super) fn name(&self) -> &Arc<str> {
@@ -57,31 +59,21 @@ impl Identity {
     }
 }
 
-impl From<&Member> for Identity {
+impl From<&Contact> for Identity {
     /// Leaves out the scope and the flow of an IPv6 address: they mean nothing on another host, and
     /// the wire does not carry them.
-    fn from(member: &Member) -> Self {
+    fn from(Contact { id, addr }: &Contact) -> Self {
         Self {
-            name: Arc::clone(&member.id.name),
-            incarnation: member.id.incarnation,
-            addr: SocketAddr::new(member.addr.ip(), member.addr.port()),
-            weight: member.weight,
+            name: Arc::clone(&id.name),
+            incarnation: id.incarnation,
+            addr: SocketAddr::new(addr.ip(), addr.port()),
         }
     }
 }
 
-impl From<&SeedTarget> for Identity {
-    /// The weight is unknown, and 0. It never counts: an announce is taken by whoever has the name,
-    /// and adds nobody; the seed's weight comes with its answer.
-    fn from(seed: &SeedTarget) -> Self {
-        let member = Member { id: seed.id.clone(), addr: seed.addr, weight: 0 };
-        Self::from(&member)
-    }
-}
-
-impl From<&Identity> for Member {
+impl From<&Identity> for Contact {
     fn from(identity: &Identity) -> Self {
-        Self { id: identity.node(), addr: identity.addr, weight: identity.weight }
+        Self { id: identity.node(), addr: identity.addr }
     }
 }
 
@@ -114,8 +106,8 @@ pub(super) struct Standing {
 
 impl Standing {
     /// The whole packet, of foca's.
-    pub(super) fn packet(self, of_foca: &[u8]) -> Vec<u8> {
-        let mut packet = encoded(&self);
+    pub(super) fn packet(self, profile_version: u32, of_foca: &[u8]) -> Vec<u8> {
+        let mut packet = encoded(&(self, profile_version));
         packet.extend_from_slice(of_foca);
         packet
     }
@@ -125,6 +117,8 @@ impl Standing {
 #[derive(Debug)]
 pub(super) struct Heard<'a> {
     pub(super) standing: Standing,
+    /// Which version the sender's profile has.
+    pub(super) profile_version: u32,
     pub(super) header: Header<Identity>,
     pub(super) updates: Vec<foca::Member<Identity>>,
     /// Foca's part of it.
@@ -134,7 +128,7 @@ pub(super) struct Heard<'a> {
 impl<'a> Heard<'a> {
     /// Reads a whole packet; `None` if it is malformed, too long, or has bytes to spare.
     pub(super) fn read(packet: &'a [u8]) -> Option<Self> {
-        let (standing, of_foca) = postcard::take_from_bytes(packet).ok()?;
+        let ((standing, profile_version), of_foca) = postcard::take_from_bytes(packet).ok()?;
         if of_foca.len() > PACKET_LIMIT {
             return None;
         }
@@ -149,7 +143,13 @@ impl<'a> Heard<'a> {
         }
         let bare = matches!(header.message, Message::Announce | Message::TurnUndead);
         let unknown = header.message == Message::Broadcast || (bare && !updates.is_empty());
-        (rest.is_empty() && !unknown).then_some(Self { standing, header, updates, of_foca })
+        (rest.is_empty() && !unknown).then_some(Self {
+            standing,
+            profile_version,
+            header,
+            updates,
+            of_foca,
+        })
     }
 
     /// Everyone that the packet tells of, its sender first.
@@ -172,26 +172,58 @@ pub(super) fn bare(src: &Identity, dst: &Identity, message: Message<Identity>) -
     encoded(&Header { src: src.clone(), src_incarnation: 0, dst: dst.clone(), message })
 }
 
-/// What a member tells another one of a third. Frozen: a change is a new variant at the end.
+/// What members say to each other beside gossip. Frozen: a change is a new variant at the end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Testimony {
+pub(super) enum Note {
     /// The host of this run of a node says that nobody holds its port; `asks` whether it says so to
     /// the receiver too.
-    Refused {
-        #[serde(deserialize_with = "node_name")]
-        name: Arc<str>,
-        incarnation: u64,
-        asks: bool,
-    },
+    Refused { of: Run, asks: bool },
+    /// The sender wants to know the profiles of these; 16 at most.
+    Wanted { of: Vec<Run> },
+    /// The profiles of these; 16 at most.
+    Profiles { of: Vec<(Run, Profile)> },
 }
 
-impl Testimony {
-    /// Reads a whole testimony; `None` if it is malformed or has bytes to spare.
-    pub(super) fn read(bytes: &[u8]) -> Option<Self> {
-        let (testimony, rest) = postcard::take_from_bytes(bytes).ok()?;
-        rest.is_empty().then_some(testimony)
+/// One run of a node, by name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Run {
+    #[serde(deserialize_with = "node_name")]
+    name: Arc<str>,
+    incarnation: u64,
+}
+
+impl From<NodeId> for Run {
+    fn from(NodeId { name, incarnation }: NodeId) -> Self {
+        Self { name, incarnation }
     }
 }
+
+impl From<Run> for NodeId {
+    fn from(Run { name, incarnation }: Run) -> Self {
+        Self { name, incarnation }
+    }
+}
+
+impl Note {
+    /// Reads a whole note; `None` if it is malformed, breaks a bound, or has bytes to spare.
+    pub(super) fn read(bytes: &[u8]) -> Option<Self> {
+        if bytes.len() > NOTE_LIMIT {
+            return None;
+        }
+        let (note, rest) = postcard::take_from_bytes(bytes).ok()?;
+        let is_bounded = match &note {
+            Self::Refused { .. } => true,
+            Self::Wanted { of } => of.len() <= WANTED_LIMIT,
+            Self::Profiles { of } => {
+                of.len() <= WANTED_LIMIT && of.iter().all(|(_, profile)| profile.check().is_ok())
+            }
+        };
+        (rest.is_empty() && is_bounded).then_some(note)
+    }
+}
+
+/// The longest note, in bytes: sixteen profiles of the longest labels take some 40 KiB.
+const NOTE_LIMIT: usize = 64 * 1024;
 
 /// As foca's own codec encodes it.
 pub(super) fn encoded(value: &impl Serialize) -> Vec<u8> {

@@ -1,7 +1,5 @@
 //! Each rule by itself: what it takes to suspect a member, and what to declare it down.
 
-use std::net::SocketAddr;
-
 use actix_cluster_transport::Clock;
 
 use super::*;
@@ -20,11 +18,9 @@ struct World {
 impl World {
     fn new(names: &[&str]) -> Self {
         let now = Clock::default().now();
-        let addr = SocketAddr::from(([10, 0, 0, 1], 1));
-        let member = |name: &&str| Member { id: id(name), addr, weight: 1 };
-        let members: Vec<_> = names.iter().map(member).collect();
+        let members: Vec<_> = names.iter().map(|name| id(name)).collect();
         let mut links = Links::default();
-        links.follow(now, "me", &members);
+        links.follow(now, members.iter());
         Self { links, now, beats: 0 }
     }
 
@@ -48,7 +44,7 @@ impl World {
     }
 
     fn testify(&mut self, from: &str, of: &str, asks: bool) -> Vec<Errand> {
-        self.links.handle_testimony(self.now, &id(from), &id(of), asks, 1)
+        self.links.handle_refusal(self.now, &id(from), &id(of), asks, 1)
     }
 }
 
@@ -226,7 +222,7 @@ fn nobody_testifies_for_itself_and_no_stranger_does() {
     assert_eq!(world.testify("c", "c", false), []);
     assert_eq!(world.testify("stranger", "c", false), []);
     let earlier = NodeId { incarnation: 0, ..id("a") };
-    assert_eq!(world.links.handle_testimony(world.now, &earlier, &id("c"), false, 1), []);
+    assert_eq!(world.links.handle_refusal(world.now, &earlier, &id("c"), false, 1), []);
 }
 
 #[test]
