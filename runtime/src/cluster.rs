@@ -14,6 +14,7 @@
 pub(crate) mod cancel;
 mod config;
 pub(crate) mod delegation;
+pub mod discovery;
 pub(crate) mod frame;
 pub(crate) mod inbound;
 mod join;

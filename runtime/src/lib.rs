@@ -120,7 +120,7 @@ pub use crate::{
         RestartPolicy, Timers, TooManyTimers,
     },
     call::{Call, CallChain, HeaderError},
-    cluster::{ClusterConfig, ClusterConfigError, JoinError, Member, Profile, View},
+    cluster::{ClusterConfig, ClusterConfigError, JoinError, Member, Profile, View, discovery},
     handler::{AsyncHandler, ReentrantHandler, RespondingHandler, StreamingHandler, This},
     message::{CodecError, NewerReply, OlderReply, RemoteMessage, WireId},
     node::{

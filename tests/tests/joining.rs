@@ -1,9 +1,16 @@
 //! Who may join a cluster, and what is said to those who may not.
 
-use std::{error::Error, num::NonZeroUsize};
+use std::{
+    error::Error,
+    future::ready,
+    net::SocketAddr,
+    num::NonZeroUsize,
+    sync::{Arc, Mutex},
+};
 
 use actix_cluster::{
-    ClusterConfig, JoinError, Node, NodeId, StartError,
+    ClusterConfig, JoinError, Node, NodeId, Random, StartError,
+    discovery::{Discovery, LookUp},
     node::LocalThreads,
     transport::{
         ConnectError, NodeName, Refusal,
@@ -11,7 +18,7 @@ use actix_cluster::{
         tls::{Refuser, TlsReason},
     },
 };
-use actix_cluster_tests::{World, addr, ip, pause, simulate, until};
+use actix_cluster_tests::{SimulatedNode, World, addr, ip, pause, simulate, until};
 
 /// A configuration of the second host that joins through the first.
 fn second(world: &World, config: ClusterConfig) -> ClusterConfig {
@@ -183,5 +190,136 @@ fn the_first_of_the_seeds_founds_the_cluster_and_the_others_wait_for_it() {
         );
         a.sees(2).await;
         b.sees(2).await;
+    });
+}
+
+/// The configuration of a host that joins by these seeds.
+fn by_seeds(world: &World, host: u8, seeds: impl IntoIterator<Item = u8>) -> ClusterConfig {
+    let config = world.config.clone().network(world.network.host(ip(host))).bind(addr(host));
+    config.seeds(seeds.into_iter().map(addr))
+}
+
+/// Whether all of these see all of these, and nobody else.
+fn are_one(nodes: &[SimulatedNode]) -> bool {
+    nodes.iter().all(|one| {
+        let view = one.node.view().expect("a cluster");
+        view.members.len() == nodes.len()
+            && nodes.iter().all(|other| view.contains(other.node.id()))
+    })
+}
+
+#[test]
+fn nodes_that_start_in_any_order_become_one_cluster() {
+    for seed in 0..12 {
+        simulate(async move {
+            let world = World::new(500 + seed);
+            let mut random = Random::from_seed(seed);
+            let starts = (1..=5u8).map(|host| {
+                let (world, delay) = (&world, random.below(6_000));
+                async move {
+                    pause(delay).await;
+                    let config = by_seeds(world, host, [1, 2, 3]);
+                    world.start(host, |builder| builder.cluster(config)).await
+                }
+            });
+            let mut starting: Vec<_> = starts.map(Box::pin).collect();
+            let mut nodes = Vec::new();
+            std::future::poll_fn(|task| {
+                starting.retain_mut(|start| match start.as_mut().poll(task) {
+                    std::task::Poll::Ready(node) => {
+                        nodes.push(node);
+                        false
+                    }
+                    std::task::Poll::Pending => true,
+                });
+                if starting.is_empty() {
+                    std::task::Poll::Ready(())
+                } else {
+                    std::task::Poll::Pending
+                }
+            })
+            .await;
+            until("they are one cluster", || are_one(&nodes)).await;
+        });
+    }
+}
+
+#[test]
+fn clusters_that_were_founded_apart_become_one() {
+    for seed in 0..4 {
+        simulate(async move {
+            let world = World::new(520 + seed);
+            for (a, b) in [(1, 3), (1, 4), (2, 3), (2, 4)] {
+                world.network.partition(ip(a), ip(b));
+            }
+            // Each side takes its own seed for the first.
+            let seeds = |host: u8| if host < 3 { [1, 3] } else { [3, 1] };
+            let start = |host: u8| {
+                let config = by_seeds(&world, host, seeds(host));
+                world.start(host, |builder| builder.cluster(config))
+            };
+            let (one, two, three, four) = tokio::join!(start(1), start(2), start(3), start(4));
+            one.sees(2).await;
+            three.sees(2).await;
+            pause(30_000).await;
+            world.network.heal_all();
+            let nodes = [one, two, three, four];
+            pause(20_000).await;
+            assert!(are_one(&nodes), "seed {seed}");
+        });
+    }
+}
+
+/// A source that says what it is told to.
+#[derive(Clone, Debug, Default)]
+struct Told(Arc<Mutex<Vec<SocketAddr>>>);
+
+impl Told {
+    fn tell(&self, hosts: &[u8]) {
+        *self.0.lock().expect("not poisoned") = hosts.iter().map(|host| addr(*host)).collect();
+    }
+}
+
+impl Discovery for Told {
+    fn look_up(&self) -> LookUp {
+        Box::pin(ready(Ok(self.0.lock().expect("not poisoned").clone())))
+    }
+}
+
+#[test]
+fn what_a_source_comes_to_say_is_followed() {
+    simulate(async {
+        let world = World::new(540);
+        let told = Told::default();
+        let start = |host: u8| {
+            let config = by_seeds(&world, host, []).discover(told.clone());
+            world.start(host, |builder| builder.cluster(config))
+        };
+        let telling = async {
+            pause(5_000).await;
+            told.tell(&[2]);
+            pause(5_000).await;
+        };
+        let (one, two, ()) = tokio::join!(start(1), start(2), telling);
+        until("they are one cluster", || one.node.members().len() == 2).await;
+        // Nobody is where the seeds were, and the next one joins all the same.
+        two.kill().await;
+        one.sees(1).await;
+        told.tell(&[9, 1]);
+        let three = start(3).await;
+        three.sees(2).await;
+    });
+}
+
+#[test]
+fn a_node_whose_source_says_nothing_gives_up_and_founds_nothing() {
+    simulate(async {
+        let world = World::new(550);
+        let config = by_seeds(&world, 1, []).discover(Told::default());
+        let outcome = world.try_start(1, |builder| builder.cluster(config)).await;
+        let Err(StartError::Join(JoinError::TimedOut { seeds, .. })) = outcome else {
+            panic!("{outcome:?}")
+        };
+        assert_eq!(seeds, []);
     });
 }

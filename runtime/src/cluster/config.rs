@@ -23,7 +23,10 @@ use actix_cluster_transport::{
     tls::CredentialsError,
 };
 
-use super::membership::{BrokenProfile, LABEL_RULE, Profile};
+use super::{
+    discovery::{AddressFile, Discovery, DnsName, SEEDS_LIMIT},
+    membership::{BrokenProfile, LABEL_RULE, Profile},
+};
 
 /// How a node takes part in a cluster.
 ///
@@ -58,6 +61,7 @@ pub struct ClusterConfig {
     bind: SocketAddr,
     advertise: Option<SocketAddr>,
     seeds: Vec<SocketAddr>,
+    sources: Vec<Arc<dyn Discovery>>,
     roles: Vec<Arc<str>>,
     zone: Option<Arc<str>>,
     weight: u32,
@@ -164,6 +168,8 @@ impl ClusterConfig {
     /// | `ACTIX_CLUSTER_BIND` | the UDP address to bind, as ip:port |
     /// | `ACTIX_CLUSTER_ADVERTISE` | optional: see [`advertise`](Self::advertise) |
     /// | `ACTIX_CLUSTER_SEEDS` | ip:port, separated by commas; set and empty on a first node |
+    /// | `ACTIX_CLUSTER_SEEDS_DNS` | in place of seeds, or beside them: host:port, see [`DnsName`] |
+    /// | `ACTIX_CLUSTER_SEEDS_FILE` | in place of seeds, or beside them: see [`AddressFile`] |
     /// | `ACTIX_CLUSTER_CERTIFICATE` | the path of the certificate chain, as PEM |
     /// | `ACTIX_CLUSTER_KEY` | the path of the private key, as PEM |
     /// | `ACTIX_CLUSTER_ROOTS` | the path of the trusted roots, as PEM |
@@ -210,7 +216,9 @@ impl ClusterConfig {
         let node = required(NODE, set(NODE));
         let bind = required(BIND, set(BIND));
         // A first node says that it is: with no seed by mistake it would found a second cluster.
-        let seeds = required(SEEDS, lookup(SEEDS));
+        let sources = sources_of(set(SEEDS_DNS), set(SEEDS_FILE))?;
+        let elsewhere = (!sources.is_empty()).then(String::new);
+        let seeds = required(SEEDS, lookup(SEEDS).or(elsewhere));
         let chain = required(CERTIFICATE, set(CERTIFICATE));
         let key = required(KEY, set(KEY));
         let roots = required(ROOTS, set(ROOTS));
@@ -235,7 +243,7 @@ impl ClusterConfig {
         let config = Self::assemble(cluster, Identity::Given(credentials), bind);
         let config = config.seeds(seeds).roles(roles);
         let weight = weight.unwrap_or(config.weight);
-        Ok(Self { node: Some(node), advertise, zone, weight, ..config })
+        Ok(Self { node: Some(node), advertise, sources, zone, weight, ..config })
     }
 
     fn assemble(cluster: ClusterName, identity: Identity, bind: SocketAddr) -> Self {
@@ -246,6 +254,7 @@ impl ClusterConfig {
             bind,
             advertise: None,
             seeds: Vec::new(),
+            sources: Vec::new(),
             roles: Vec::new(),
             zone: None,
             weight: 1,
@@ -282,6 +291,28 @@ impl ClusterConfig {
     /// Adds several seeds, as [`seed`](Self::seed) does.
     pub fn seeds(mut self, addrs: impl IntoIterator<Item = SocketAddr>) -> Self {
         self.seeds.extend(addrs);
+        self
+    }
+
+    /// Adds a source of seeds beside those that are given by address; 8 at most. It is looked up
+    /// until the node has joined, and then every 10 s, so that clusters that were founded apart, by
+    /// nodes that did not reach each other, become one.
+    ///
+    /// A node with a source waits to be found or to find somebody, and founds the cluster only if it
+    /// is itself at the first of all addresses, fixed ones before others: under the address that
+    /// others [reach](Self::advertise) it at.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use actix_cluster::{ClusterConfig, discovery::DnsName};
+    ///
+    /// let config = ClusterConfig::dev("shop")?.discover(DnsName::new("localhost", 7461));
+    /// # let _ = config;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn discover(mut self, source: impl Discovery) -> Self {
+        self.sources.push(Arc::new(source));
         self
     }
 
@@ -389,6 +420,7 @@ impl ClusterConfig {
             transport,
             advertise: self.advertise,
             seeds: self.seeds.clone(),
+            sources: self.sources.clone(),
             profile,
             join_timeout: self.join_timeout,
             network: self.network.clone(),
@@ -412,6 +444,8 @@ impl ClusterConfig {
     fn check_addrs(&self, is_dev: bool) -> Result<(), ClusterConfigError> {
         let count = self.seeds.len();
         check("seeds", count <= SEEDS_LIMIT, &format_args!("{count} addresses"), "at most 64")?;
+        let count = self.sources.len();
+        check("discover", count <= SOURCES_LIMIT, &format_args!("{count} sources"), "at most 8")?;
         let named = |field| move |addr: &SocketAddr| (field, *addr);
         let seeds = self.seeds.iter().map(named("seed"));
         for (field, addr) in self.advertise.iter().map(named("advertise")).chain(seeds) {
@@ -434,6 +468,8 @@ const NODE: &str = "ACTIX_CLUSTER_NODE";
 const BIND: &str = "ACTIX_CLUSTER_BIND";
 const ADVERTISE: &str = "ACTIX_CLUSTER_ADVERTISE";
 const SEEDS: &str = "ACTIX_CLUSTER_SEEDS";
+const SEEDS_DNS: &str = "ACTIX_CLUSTER_SEEDS_DNS";
+const SEEDS_FILE: &str = "ACTIX_CLUSTER_SEEDS_FILE";
 const CERTIFICATE: &str = "ACTIX_CLUSTER_CERTIFICATE";
 const KEY: &str = "ACTIX_CLUSTER_KEY";
 const ROOTS: &str = "ACTIX_CLUSTER_ROOTS";
@@ -445,8 +481,8 @@ const WEIGHT: &str = "ACTIX_CLUSTER_WEIGHT";
 const DEVELOPMENT_BIND: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 const PRODUCTION_BIND: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 7461);
 
-/// The most seeds: each is dialled while the node joins.
-const SEEDS_LIMIT: usize = 64;
+/// The most sources of seeds: they are looked up one after the other.
+const SOURCES_LIMIT: usize = 8;
 const ROLES_RULE: &str = "at most 32";
 const WEIGHT_RULE: &str = "a whole number from 0 to 1000";
 const JOIN_TIMEOUTS: std::ops::RangeInclusive<Duration> =
@@ -478,6 +514,25 @@ fn seeds_of(value: &str) -> Result<Vec<SocketAddr>, ClusterConfigError> {
     value.split(',').map(|seed| parsed(SEEDS, seed, "of ip:port, separated by commas")).collect()
 }
 
+fn sources_of(
+    dns: Option<String>,
+    file: Option<String>,
+) -> Result<Vec<Arc<dyn Discovery>>, ClusterConfigError> {
+    let mut sources: Vec<Arc<dyn Discovery>> = Vec::new();
+    if let Some(dns) = dns {
+        const RULE: &str = "a host:port";
+        let broken = || check(SEEDS_DNS, false, &dns, RULE);
+        let Some((host, port)) = dns.trim().rsplit_once(':') else {
+            return broken().map(|()| sources);
+        };
+        sources.push(Arc::new(DnsName::new(host, parsed(SEEDS_DNS, port, RULE)?)));
+    }
+    if let Some(file) = file {
+        sources.push(Arc::new(AddressFile::new(file)));
+    }
+    Ok(sources)
+}
+
 fn parsed<T: std::str::FromStr>(
     field: &'static str,
     value: &str,
@@ -506,6 +561,7 @@ pub(crate) struct Validated {
     /// Where peers reach the node; the bound address if `None`.
     pub(crate) advertise: Option<SocketAddr>,
     pub(crate) seeds: Vec<SocketAddr>,
+    pub(crate) sources: Vec<Arc<dyn Discovery>>,
     /// What the node says of itself.
     pub(crate) profile: Profile,
     pub(crate) join_timeout: Duration,

@@ -4,12 +4,16 @@
 //! cluster of its own while a seed answers.
 
 use std::{
-    fmt, future::Future, future::poll_fn, net::SocketAddr, pin::Pin, task::Poll, time::Duration,
+    fmt,
+    future::{Future, poll_fn},
+    net::SocketAddr,
+    task::Poll,
+    time::Duration,
 };
 
 use actix_cluster_transport::{BindError, Bound, Clock, ConnectError, PeerId, Refusal};
 
-use super::ClusterConfigError;
+use super::{ClusterConfigError, discovery::Seeds};
 
 /// How long the first of the seeds looks for the others before it founds the cluster.
 pub(super) const FOUND_AFTER: Duration = Duration::from_secs(2);
@@ -41,10 +45,10 @@ pub enum JoinError {
         /// What it says.
         source: ConnectError,
     },
-    /// No seed answered, or none let this node in, in time. Start one of the seeds, correct the
-    /// addresses, or raise the join timeout.
+    /// No seed answered, or none let this node in, in time; or nothing was found where seeds are to be
+    /// looked up. Start one of the seeds, correct the addresses, or raise the join timeout.
     TimedOut {
-        /// Who was asked.
+        /// Who was asked last.
         seeds: Vec<SocketAddr>,
         /// For how long.
         after: Duration,
@@ -81,26 +85,28 @@ impl std::error::Error for JoinError {
     }
 }
 
-/// Asks all seeds, round after round, until one answers or it is clear that none will.
+/// Asks all seeds, round after round, until one answers or it is clear that none will. What stands
+/// for the seeds is looked up anew for each round.
 pub(super) async fn ask_seeds(
     bound: &Bound,
     clock: &Clock,
     own: SocketAddr,
-    seeds: &[SocketAddr],
+    seeds: &mut Seeds,
     patience: Duration,
 ) -> Result<Found, JoinError> {
-    let is_first = seeds.first().is_none_or(|first| *first == own);
-    let others: Vec<SocketAddr> = seeds.iter().copied().filter(|seed| *seed != own).collect();
     let founder = Found { incarnation: 1, contacts: Vec::new() };
-    if others.is_empty() {
+    if seeds.are_none(own) {
         return Ok(founder);
     }
     let deadline = clock.after(patience);
     let found_at = clock.after(FOUND_AFTER.min(patience));
     let mut last = None;
     loop {
+        let addrs = seeds.look_up(clock).await;
+        let is_first = addrs.first() == Some(&own);
+        let others: Vec<SocketAddr> = addrs.into_iter().filter(|seed| *seed != own).collect();
         let mut found = Found { incarnation: 0, contacts: Vec::new() };
-        for (seed, answer) in ask_round(bound, clock, &others).await {
+        for (seed, answer) in ask_round(clock, &others, |seed| bound.inquire(seed)).await {
             match answer {
                 Ok((peer, highest)) => {
                     found.incarnation = found.incarnation.max(highest.saturating_add(1));
@@ -135,14 +141,12 @@ const STRAGGLERS: Duration = Duration::from_millis(300);
 type Answer = Result<(PeerId, u64), ConnectError>;
 
 /// Asks all at once; seeds that are slow are not waited for once one has answered.
-async fn ask_round(
-    bound: &Bound,
+pub(super) async fn ask_round<F: Future<Output = Answer>>(
     clock: &Clock,
     seeds: &[SocketAddr],
+    inquire: impl Fn(SocketAddr) -> F,
 ) -> Vec<(SocketAddr, Answer)> {
-    type Asking<'a> = Pin<Box<dyn Future<Output = Answer> + 'a>>;
-    let ask = |seed: &SocketAddr| (*seed, Box::pin(bound.inquire(*seed)) as Asking<'_>);
-    let mut asking: Vec<_> = seeds.iter().map(ask).collect();
+    let mut asking: Vec<_> = seeds.iter().map(|seed| (*seed, Box::pin(inquire(*seed)))).collect();
     let mut answers = Vec::new();
     let mut stragglers = None;
     poll_fn(|task| {

@@ -6,6 +6,7 @@
 
 mod errands;
 mod events;
+mod search;
 mod sending_on;
 mod signs;
 
@@ -24,6 +25,7 @@ use tokio::{sync::oneshot, task::JoinSet};
 
 use super::{
     Cluster, JoinError, Phase, Validated,
+    discovery::Seeds,
     join::{self, Found},
     membership::{Contact, Member, Membership, MembershipEvent, Packet, Profile, Swim, View},
     node_id, peer_id,
@@ -81,7 +83,8 @@ pub(crate) async fn run(plan: Plan) {
     let addr = config.advertise.unwrap_or_else(|| bound.addr());
     let patience = config.join_timeout;
     let deadline = clock.after(patience);
-    let found = match join::ask_seeds(&bound, &clock, addr, &config.seeds, patience).await {
+    let mut seeds = Seeds::new(config.seeds, &config.sources, config.is_dev);
+    let found = match join::ask_seeds(&bound, &clock, addr, &mut seeds, patience).await {
         Ok(found) => found,
         Err(error) => return drop(born.send(Err(error))),
     };
@@ -111,9 +114,13 @@ pub(crate) async fn run(plan: Plan) {
         network,
         probes: RefCell::default(),
         ports: RefCell::default(),
+        searching: RefCell::default(),
         core,
         cluster,
     });
+    if !seeds.are_none(addr) {
+        shell.searching.borrow_mut().spawn_local(Rc::clone(&shell).search(seeds));
+    }
     shell.live(bound, member, found, deadline, patience, joined_sender).await;
 }
 
@@ -123,7 +130,7 @@ struct Shell {
     membership: RefCell<Swim>,
     /// What there is for membership since the last look, the oldest first.
     told: RefCell<VecDeque<Told>>,
-    /// The seeds that this node joins through, until it has joined.
+    /// The seeds that this node joins through until it has joined, and those found later.
     seeds: RefCell<Vec<Contact>>,
     /// Those of them that can be reached now, and are to be asked at once.
     reached: RefCell<Vec<Contact>>,
@@ -145,6 +152,8 @@ struct Shell {
     probes: RefCell<JoinSet<()>>,
     /// Those that have answered, and whether they refused.
     ports: RefCell<Vec<(NodeId, bool)>>,
+    /// The search for nodes that are no members; it ends with the node's life.
+    searching: RefCell<JoinSet<()>>,
 }
 
 /// Something for membership.
@@ -161,6 +170,7 @@ impl Drop for Life<'_> {
     fn drop(&mut self) {
         drop(self.0.transport.take());
         drop(self.0.probes.take());
+        drop(self.0.searching.take());
         // Also when the thread was cut short: whoever shuts the node down is not to wait for it.
         self.0.cluster.phase.send_replace(Phase::Closed);
     }

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 
 use super::{Bound, Transport, accept::marks_for};
 use crate::{
-    clock::Sleep,
-    config::open_streams,
+    clock::{Clock, Sleep},
+    config::{TransportConfig, open_streams},
     greet::{CLOSED, ConnectError, ControlStream},
     identity::{NodeName, PeerId},
     wire::handshake::{Greeting, Refusal},
@@ -151,23 +151,52 @@ impl Bound {
     ///
     /// Safe: nothing changes on either side.
     pub async fn inquire(&self, addr: SocketAddr) -> Result<(PeerId, u64), ConnectError> {
-        let patience = self.clock.sleep(self.config.handshake_timeout);
-        in_time(patience, connect(&self.endpoint, self.proof.client(), addr), async |connection| {
-            let mut control = ControlStream::open(connection).await?;
-            let cluster = self.config.cluster.to_string();
-            let name = self.config.node.clone();
-            control.greet(&Greeting::Inquire { cluster, name }).await?;
-            let answer = control.greeting().await?;
-            let Greeting::Known { node, highest } = answer else {
-                return Err(control.refuse(Refusal::Protocol).await);
-            };
-            if !control.names_peer(&node.name) {
-                let claimed = node.name;
-                return Err(control.refuse(Refusal::Identity { claimed }).await);
-            }
-            control.connection.close(CLOSED.into(), b"");
-            Ok((node, highest))
-        })
-        .await
+        let Self { config, clock, endpoint, proof, .. } = self;
+        inquire(config, clock, endpoint, proof.client(), addr).await
     }
+}
+
+impl Transport {
+    /// Asks the node at `addr` who it is, as [`Bound::inquire`] does: to look for nodes that this one
+    /// does not know. A node that has a connection with this one answers that the name is in use.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: nothing changes on either side.
+    pub async fn inquire(&self, addr: SocketAddr) -> Result<(PeerId, u64), ConnectError> {
+        let shared = &self.0;
+        // No borrow outlives this line: credentials may be rotated while the node asks.
+        let client = shared.proof.borrow().client();
+        inquire(&shared.config, &shared.clock, &shared.endpoint, client, addr).await
+    }
+}
+
+async fn inquire(
+    config: &TransportConfig,
+    clock: &Clock,
+    endpoint: &quinn::Endpoint,
+    client: quinn::ClientConfig,
+    addr: SocketAddr,
+) -> Result<(PeerId, u64), ConnectError> {
+    let patience = clock.sleep(config.handshake_timeout);
+    in_time(patience, connect(endpoint, client, addr), async |connection| {
+        let mut control = ControlStream::open(connection).await?;
+        let (cluster, name) = (config.cluster.to_string(), config.node.clone());
+        control.greet(&Greeting::Inquire { cluster, name }).await?;
+        let answer = control.greeting().await?;
+        let Greeting::Known { node, highest } = answer else {
+            return Err(control.refuse(Refusal::Protocol).await);
+        };
+        if !control.names_peer(&node.name) {
+            let claimed = node.name;
+            return Err(control.refuse(Refusal::Identity { claimed }).await);
+        }
+        control.connection.close(CLOSED.into(), b"");
+        Ok((node, highest))
+    })
+    .await
 }

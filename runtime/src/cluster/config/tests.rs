@@ -151,6 +151,30 @@ fn a_node_has_at_most_64_seeds() {
 }
 
 #[test]
+fn sources_of_seeds_are_bounded_and_come_from_the_environment_too() {
+    let with = |count| (0..count).fold(dev(), |config, n| config.discover(DnsName::new("h", n)));
+    passes(&with(8));
+    assert_eq!(refused(&with(9)), "discover is 9 sources, and has to be at most 8");
+    let scratch = Scratch::new("sources");
+    let mut environment = environment(&scratch);
+    environment.remove(SEEDS);
+    for (name, value) in [(SEEDS_DNS, "shop.internal:7461"), (SEEDS_FILE, "/etc/nodes")] {
+        let mut environment = environment.clone();
+        environment.insert(name, value.to_owned());
+        let config = read(&environment).expect("seeds are to be found elsewhere");
+        assert_eq!((config.seeds.len(), config.sources.len()), (0, 1));
+    }
+    for broken in ["shop.internal", "shop.internal:http"] {
+        environment.insert(SEEDS_DNS, broken.to_owned());
+        let error = read(&environment).expect_err(broken).to_string();
+        assert!(
+            error.contains("ACTIX_CLUSTER_SEEDS_DNS") && error.contains("a host:port"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
 fn roles_are_a_set_of_labels_and_a_zone_is_a_label() {
     let profile = passes(&dev().roles(["b", "a", "b"]).zone("z-1")).profile;
     assert_eq!(
