@@ -18,6 +18,7 @@ pub mod discovery;
 pub(crate) mod frame;
 pub(crate) mod inbound;
 mod join;
+mod majority;
 mod manifest;
 pub(crate) mod mark;
 pub(crate) mod membership;
@@ -57,6 +58,7 @@ pub use self::{
     config::{ClusterConfig, ClusterConfigError},
     join::JoinError,
     membership::{Member, Profile, View},
+    placement::{Minority, PlacementStrategy, Site},
 };
 use crate::{
     node::{DeadLetters, NodeId},

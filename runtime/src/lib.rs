@@ -120,7 +120,10 @@ pub use crate::{
         RestartPolicy, Timers, TooManyTimers,
     },
     call::{Call, CallChain, HeaderError},
-    cluster::{ClusterConfig, ClusterConfigError, JoinError, Member, Profile, View, discovery},
+    cluster::{
+        ClusterConfig, ClusterConfigError, JoinError, Member, Minority, PlacementStrategy, Profile,
+        Site, View, discovery,
+    },
     handler::{AsyncHandler, ReentrantHandler, RespondingHandler, StreamingHandler, This},
     message::{CodecError, NewerReply, OlderReply, RemoteMessage, WireId},
     node::{

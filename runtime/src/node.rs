@@ -380,9 +380,12 @@ impl Node {
 
     /// The node that owns an entity, as far as this one knows; `None` while nobody does.
     pub fn owner_of<A: Entity>(&self, key: &str) -> Option<NodeId> {
-        let shard = EntityKey::of::<A>(key).shard();
         match self.0.cluster() {
-            Some(cluster) => cluster.routing.routes().table.owner(shard).cloned(),
+            Some(cluster) => {
+                cluster.routing.place(A::TYPE_ID, A::SITE);
+                let routes = cluster.routing.routes();
+                routes.owner(self.id(), &EntityKey::of::<A>(key)).cloned()
+            }
             None => Some(self.id().clone()),
         }
     }
@@ -395,6 +398,13 @@ impl Node {
     /// The members that this node believes to be alive, itself included; `None` without a cluster.
     pub fn view(&self) -> Option<Arc<View>> {
         Some(Arc::clone(&self.0.cluster()?.routing.routes().view))
+    }
+
+    /// Whether this node is on the larger side of the cluster, as far as it knows; true without a
+    /// cluster. On the smaller one it stops the entities of types that are to stop there: see
+    /// [`Minority`](crate::Minority).
+    pub fn has_majority(&self) -> bool {
+        self.0.cluster().is_none_or(|cluster| cluster.routing.routes().has_majority)
     }
 
     /// Waits until the view has another version than `known`, and gives it; for ever without a

@@ -20,6 +20,7 @@ use crate::{
     },
     call::Travelling,
     cluster::{
+        Site,
         frame::Frame,
         understood::{Dispute, Restated, Understood, restate},
     },
@@ -56,6 +57,9 @@ pub trait RemoteActor: Actor<Context = ClusterContext<Self>> {
     /// budget for as long: more than some hundred, and a sender has no budget left for the message
     /// that ends the wait.
     const STASH_CAPACITY: usize = DEFAULT_STASH_CAPACITY;
+    /// Where entities of the type may be, and what a minority does: `role`, `zone`, `strategy`,
+    /// `pinned` and `minority` in the derive. Default [`Site::ANYWHERE`].
+    const SITE: Site = Site::ANYWHERE;
 
     /// Lists the actor's remote messages.
     fn messages(table: &mut MessageTable<Self>);

@@ -16,10 +16,23 @@ use crate::{
 const KIND: Kind = Kind {
     noun: "actor",
     form: "#[remote(name = \"..\", handles(..))]",
-    keys: &["name", "handles", "placement", "state", "mailbox", "overflow", "stash"],
+    keys: &[
+        "name",
+        "handles",
+        "placement",
+        "state",
+        "role",
+        "zone",
+        "strategy",
+        "pinned",
+        "minority",
+        "mailbox",
+        "overflow",
+        "stash",
+    ],
 };
 
-/// A word of `placement`, `state` or `overflow`.
+/// A word of `placement`, `state`, `overflow`, `strategy` or `minority`.
 struct Word {
     /// As the user writes it.
     written: &'static str,
@@ -64,6 +77,24 @@ const OVERFLOW: Choice = Choice {
     later: "",
 };
 
+const STRATEGY: Choice = Choice {
+    key: "strategy",
+    words: &[
+        Word { written: "Hash", variant: Some("Hash") },
+        Word { written: "LocalFirst", variant: Some("LocalFirst") },
+    ],
+    later: "",
+};
+
+const MINORITY: Choice = Choice {
+    key: "minority",
+    words: &[
+        Word { written: "Stop", variant: Some("Stop") },
+        Word { written: "Continue", variant: Some("Continue") },
+    ],
+    later: "",
+};
+
 pub(crate) fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
     Ok(RemoteActor::read(input)?.implement(&input.ident))
 }
@@ -74,7 +105,11 @@ struct RemoteActor {
     handles: Vec<Handled>,
     entity: Option<Entity>,
     bounds: Bounds,
+    site: Site,
 }
+
+/// What is said about where entities of the type may be, as calls on `Site::ANYWHERE`.
+struct Site(Vec<TokenStream>);
 
 /// What is said about the actor's mailbox and stash, as far as something is.
 struct Bounds {
@@ -102,13 +137,14 @@ impl RemoteActor {
             let handles = handles(&remote, &mut errors);
             let entity = entity(&remote, &mut errors);
             let bounds = Bounds::read(&remote, &mut errors);
-            Some(Self { name: name?, handles: handles?, entity, bounds })
+            let site = Site::read(&remote, &mut errors);
+            Some(Self { name: name?, handles: handles?, entity, bounds, site })
         });
         errors.finish(actor)
     }
 
     fn implement(&self, ident: &Ident) -> TokenStream {
-        let Self { name, handles, entity, bounds } = self;
+        let Self { name, handles, entity, bounds, site } = self;
         let table = match handles.is_empty() {
             true => quote!(_),
             false => quote!(table),
@@ -116,12 +152,13 @@ impl RemoteActor {
         let add = handles.iter().map(|Handled { message, .. }| quote!(table.add::<#message>();));
         let handles = handles.iter().map(|handled| handles_impl(ident, handled));
         let entity = entity.as_ref().map(|entity| entity.implement(ident));
-        let bounds = bounds.constants();
+        let (bounds, site) = (bounds.constants(), site.constant());
         quote! {
             #[automatically_derived]
             impl ::actix_cluster::RemoteActor for #ident {
                 const NAME: &'static str = #name;
                 #bounds
+                #site
 
                 fn messages(#table: &mut ::actix_cluster::MessageTable<Self>) {
                     #(#add)*
@@ -158,6 +195,58 @@ impl Bounds {
             }
         });
         quote!(#mailbox #overflow #stash)
+    }
+}
+
+impl Site {
+    fn read(remote: &Remote<'_>, errors: &mut Errors) -> Self {
+        let mut calls = Vec::new();
+        for key in ["role", "zone"] {
+            let label = remote.key(key).and_then(|meta| errors.ok(attribute::label(meta, key)));
+            let method = format_ident!("{key}");
+            calls.extend(label.map(|label| quote!(.#method(#label))));
+        }
+        let pinned = remote.key("pinned").map(|meta| (meta, attribute::label(meta, "pinned")));
+        let strategy = remote.key("strategy").and_then(|meta| errors.ok(STRATEGY.read(meta)));
+        match (pinned, strategy) {
+            (Some((meta, _)), Some(_)) => {
+                let text = "`pinned` is a strategy of its own: state one of the two";
+                errors.push(syn::Error::new_spanned(meta, text));
+            }
+            (Some((_, node)), None) => {
+                let node = errors.ok(node);
+                calls.extend(node.map(
+                    |node| quote!(.strategy(::actix_cluster::PlacementStrategy::Pinned(#node))),
+                ));
+            }
+            (None, strategy) => {
+                calls.extend(strategy.map(
+                    |strategy| quote!(.strategy(::actix_cluster::PlacementStrategy::#strategy)),
+                ))
+            }
+        }
+        let minority = remote.key("minority").and_then(|meta| errors.ok(MINORITY.read(meta)));
+        calls.extend(
+            minority.map(|minority| quote!(.minority(::actix_cluster::Minority::#minority))),
+        );
+        let entity_keys = ["role", "zone", "pinned", "strategy", "minority"];
+        let stated = entity_keys.iter().find_map(|key| remote.key(key));
+        if let Some(meta) = stated.filter(|_| remote.key(PLACEMENT.key).is_none()) {
+            let text = "only an entity is placed: state `placement` and `state` too";
+            errors.push(syn::Error::new_spanned(meta, text));
+        }
+        Self(calls)
+    }
+
+    /// The constant, unless its default holds.
+    fn constant(&self) -> TokenStream {
+        let Self(calls) = self;
+        if calls.is_empty() {
+            return TokenStream::new();
+        }
+        quote! {
+            const SITE: ::actix_cluster::Site = ::actix_cluster::Site::ANYWHERE #(#calls)*;
+        }
     }
 }
 
@@ -368,6 +457,34 @@ mod tests {
             r#"name = "a", handles(), overflow = DropNewest"#,
             &["unknown overflow `DropNewest`; this release has `Wait`, `RejectNewest` and"],
         );
+    }
+
+    #[test]
+    fn what_is_said_about_the_place_becomes_a_constant() {
+        const ENTITY: &str = r#"name = "a", handles(), placement = Eventual, state = volatile"#;
+        let site = |keys: &str| code(&format!("{ENTITY}, {keys}"));
+        for (keys, calls) in [
+            (r#"role = "worker", zone = "z-1""#, r#".role("worker").zone("z-1")"#),
+            ("strategy = LocalFirst", ".strategy(::actix_cluster::PlacementStrategy::LocalFirst)"),
+            (r#"pinned = "n1""#, r#".strategy(::actix_cluster::PlacementStrategy::Pinned("n1"))"#),
+            ("minority = Continue", ".minority(::actix_cluster::Minority::Continue)"),
+        ] {
+            let expected = format!("::actix_cluster::Site::ANYWHERE{calls};");
+            assert!(site(keys).contains(&expected), "{} lacks {expected}", site(keys));
+        }
+        assert!(!code(ENTITY).contains("SITE"));
+        let refused = |keys: &str, text| refused(&format!("{ENTITY}, {keys}"), &[text]);
+        refused(r#"role = "a b""#, "1 to 64 letters, digits");
+        refused(r#"pinned = """#, "1 to 64 letters, digits");
+        refused("zone = east", "write the zone as text: `zone = \"..\"`");
+        refused("strategy = Random", "unknown strategy `Random`");
+        refused("minority = Ask", "unknown minority `Ask`");
+        refused(r#"strategy = Hash, pinned = "n1""#, "state one of the two");
+    }
+
+    #[test]
+    fn only_an_entity_is_placed() {
+        refused(r#"name = "a", handles(), role = "b""#, &["only an entity is placed"]);
     }
 
     #[test]

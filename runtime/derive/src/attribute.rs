@@ -119,6 +119,24 @@ pub(crate) fn number(meta: &Meta, key: &str, what: &str) -> syn::Result<u32> {
     }
 }
 
+/// The value of `key = ".."`, which names something of a node: a role, a zone, or the node itself.
+pub(crate) fn label(meta: &Meta, key: &str) -> syn::Result<LitStr> {
+    let Some(Expr::Lit(ExprLit { lit: Lit::Str(label), .. })) = value(meta) else {
+        let text = format!("write the {key} as text: `{key} = \"..\"`");
+        return Err(syn::Error::new_spanned(meta, text));
+    };
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+    let text = label.value();
+    if (1..=LABEL_LIMIT).contains(&text.len()) && text.bytes().all(is_allowed) {
+        return Ok(label.clone());
+    }
+    let text = "it is 1 to 64 letters, digits, dots, hyphens and underscores";
+    Err(syn::Error::new(label.span(), text))
+}
+
+/// The longest label, in bytes.
+const LABEL_LIMIT: usize = 64;
+
 /// Quotes words for an error text: `` `a`, `b` and `c` ``.
 pub(crate) fn listed(words: &[&str]) -> String {
     let quoted: Vec<_> = words.iter().map(|word| format!("`{word}`")).collect();

@@ -81,6 +81,10 @@ pub fn remote_message(input: TokenStream) -> TokenStream {
 /// - `placement` and `state`, both or neither: with them the actor type is an entity, known by a
 ///   key and placed by the cluster. `placement` is `Eventual`, `state` is `volatile`: each is a
 ///   promise to the type's users, so neither has a default.
+/// - `role`, `zone`, `strategy`, `pinned` and `minority`, each optional, of an entity: on which nodes
+///   it may be, which of them has it (`strategy = Hash`, the default, or `LocalFirst`, or
+///   `pinned = "the name of a node"`), and what the smaller side of a partition does: `Stop` (the
+///   default) or `Continue`.
 /// - `mailbox`, `overflow` and `stash`, each optional: how many accepted messages may wait, from 1
 ///   (default 1,024); what becomes of one more, `Wait` (the default), `RejectNewest` or `DropOldest`;
 ///   and how many messages an instance may set aside, from 1 (default 256). Who starts an actor may
@@ -90,7 +94,7 @@ pub fn remote_message(input: TokenStream) -> TokenStream {
 ///
 /// Refused, each with its own text: a key that is missing, unknown or repeated, a message that is
 /// listed twice, an unknown word before a message, one of `placement` and `state` without the other,
-/// a guarantee that this release doesn't have, a capacity that is no integer from 1, and a generic
+/// a guarantee that this release doesn't have, a place for what is no entity, a capacity that is no integer from 1, and a generic
 /// actor (one lasting name can't stand for many types).
 #[proc_macro_derive(RemoteActor, attributes(remote))]
 pub fn remote_actor(input: TokenStream) -> TokenStream {

@@ -340,7 +340,7 @@ impl<A: RemoteActor> Activation<A> {
         let core = self.ctx.core();
         let dead_letters = core.dead_letters();
         // However it ended: if another node owns the shard by now, that one is to have the rest.
-        let is_moved = |key: &&EntityKey| reject == RejectReason::Moved || !core.owns(key.shard());
+        let is_moved = |key: &&EntityKey| reject == RejectReason::Moved || !core.owns(key);
         let moved_from = self.mailbox.entity().filter(is_moved);
         for envelope in self.batch.drain(..).chain(queue) {
             // A message's own `drop` may panic; the others are to be answered all the same.

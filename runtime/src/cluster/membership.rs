@@ -16,6 +16,8 @@ use std::{net::SocketAddr, sync::Arc, time::Instant};
 use actix_cluster_transport::Activity;
 
 pub use self::profile::Profile;
+#[cfg(test)]
+pub(crate) use self::profile::tests::weighing;
 pub(crate) use self::{
     profile::{BrokenProfile, LABEL_RULE},
     swim::Swim,

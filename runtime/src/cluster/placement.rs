@@ -19,6 +19,8 @@
 //! the throws at its own points meet, and little else: who is turned away. All first throws are
 //! dealt with before any second one, so that a shard turned away takes nobody's first place.
 
+mod site;
+
 use std::{
     fmt,
     hash::{Hash, Hasher},
@@ -27,6 +29,7 @@ use std::{
 use hashring::HashRing;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
+pub use self::site::{Minority, PlacementStrategy, Site};
 use crate::node::NodeId;
 
 /// How many shards there are: a power of two, so that each can split later.
@@ -124,6 +127,11 @@ impl Table {
     pub(crate) fn owner(&self, shard: Shard) -> Option<&NodeId> {
         let owner = self.owners.get(usize::from(shard.0))?;
         Some(&self.nodes[usize::from(*owner)])
+    }
+
+    /// Whether this run of a node is among those that own something.
+    pub(crate) fn has(&self, node: &NodeId) -> bool {
+        self.nodes.binary_search(node).is_ok()
     }
 
     /// The shards of one run of a node, in order.

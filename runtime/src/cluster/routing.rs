@@ -2,7 +2,8 @@
 //!
 //! Invariant: table and view belong together and are swapped as one. Whoever waits for a route is
 //! woken at each change, and looks again.
-//! Knows no message and no actor. Written by the cluster's thread alone; read by every sender.
+//! Knows no message and no actor. Written by the cluster's thread, and by whoever first speaks of a
+//! type that states where its entities may be; read by every sender.
 
 use std::{
     collections::BTreeMap,
@@ -17,11 +18,15 @@ use actix_cluster_transport::{
 use arc_swap::ArcSwap;
 
 use super::{
-    membership::View,
-    placement::{Shard, Table},
+    membership::{Profile, View},
+    placement::{Candidate, Minority, Shard, Site, Table},
     understood::Understood,
 };
-use crate::{node::NodeId, reference::RejectReason};
+use crate::{
+    message::WireId,
+    node::{EntityKey, NodeId},
+    reference::RejectReason,
+};
 
 /// Another node, as senders see it.
 #[derive(Debug)]
@@ -35,7 +40,62 @@ pub(crate) struct Peer {
 #[derive(Debug)]
 pub(crate) struct Routes {
     pub(crate) view: Arc<View>,
+    /// Of the types whose entities may be anywhere.
     pub(crate) table: Table,
+    /// Of the others.
+    apart: BTreeMap<WireId, Apart>,
+    /// Who may own something at all.
+    owners: Vec<Owner>,
+    /// Whether this node is not on the smaller side of a partition.
+    pub(crate) has_majority: bool,
+}
+
+/// A node that may own something, and what it says of itself.
+pub(crate) type Owner = (Candidate, Arc<Profile>);
+
+/// The placement of a type that states where its entities may be.
+#[derive(Clone, Debug)]
+struct Apart {
+    site: Site,
+    table: Table,
+}
+
+impl Routes {
+    /// The routes of types that state nothing; [`Routing`] adds the others.
+    pub(crate) fn new(view: Arc<View>, owners: Vec<Owner>, has_majority: bool) -> Self {
+        let table = table_of(&Site::ANYWHERE, &owners);
+        Self { view, table, apart: BTreeMap::new(), owners, has_majority }
+    }
+
+    /// Whom a node asks for an entity; `None` while nobody is to have it.
+    pub(crate) fn owner<'a>(&'a self, asker: &'a NodeId, key: &EntityKey) -> Option<&'a NodeId> {
+        self.owner_of(asker, key.actor_type(), key.shard())
+    }
+
+    fn owner_of<'a>(
+        &'a self,
+        asker: &'a NodeId,
+        actor_type: WireId,
+        shard: Shard,
+    ) -> Option<&'a NodeId> {
+        let Some(Apart { site, table }) = self.apart.get(&actor_type) else {
+            return self.table.owner(shard).filter(|_| self.has_majority);
+        };
+        if site.minority == Minority::Stop && !self.has_majority {
+            return None;
+        }
+        if site.is_local_first() && table.has(asker) { Some(asker) } else { table.owner(shard) }
+    }
+
+    /// Whether a node owns anything.
+    fn owns_something(&self, node: &NodeId) -> bool {
+        let apart = self.apart.values().map(|apart| &apart.table);
+        std::iter::once(&self.table).chain(apart).any(|table| table.has(node))
+    }
+}
+
+fn table_of(site: &Site, owners: &[Owner]) -> Table {
+    site.table(owners.iter().map(|(candidate, profile)| (candidate, &**profile)))
 }
 
 /// What is to be done with a message.
@@ -56,6 +116,8 @@ pub(crate) struct Routing {
     local: NodeId,
     peers: ArcSwap<BTreeMap<Arc<str>, Arc<Peer>>>,
     routes: ArcSwap<Routes>,
+    /// What types state, of those that do. Locked while routes are made of it.
+    sites: Mutex<BTreeMap<WireId, Site>>,
     waiters: Mutex<WaitList>,
 }
 
@@ -64,7 +126,8 @@ impl Routing {
         Self {
             local,
             peers: ArcSwap::default(),
-            routes: ArcSwap::from_pointee(Routes { view, table: Table::empty() }),
+            routes: ArcSwap::from_pointee(Routes::new(view, Vec::new(), true)),
+            sites: Mutex::default(),
             waiters: Mutex::default(),
         }
     }
@@ -85,10 +148,28 @@ impl Routing {
         }
     }
 
-    /// The route to an entity of a shard.
-    pub(crate) fn to_shard(&self, shard: Shard) -> Route {
+    /// Places a type as it states. A type that nobody has told of here may be anywhere.
+    pub(crate) fn place(&self, actor_type: WireId, site: Site) {
+        if site == Site::ANYWHERE || self.routes.load().apart.contains_key(&actor_type) {
+            return;
+        }
+        let mut sites = self.sites();
+        sites.insert(actor_type, site);
+        let Routes { view, owners, has_majority, .. } = &**self.routes.load();
+        self.store(&sites, Routes::new(Arc::clone(view), owners.clone(), *has_majority));
+    }
+
+    /// The route to an entity.
+    pub(crate) fn to_entity(&self, key: &EntityKey) -> Route {
+        self.to_shard(key.actor_type(), key.shard())
+    }
+
+    /// The route to the entities of a type in a shard.
+    pub(crate) fn to_shard(&self, actor_type: WireId, shard: Shard) -> Route {
         let routes = self.routes.load();
-        let Some(owner) = routes.table.owner(shard) else { return Route::Later };
+        let Some(owner) = routes.owner_of(&self.local, actor_type, shard) else {
+            return Route::Later;
+        };
         if *owner == self.local {
             return Route::Here;
         }
@@ -98,9 +179,14 @@ impl Routing {
         }
     }
 
-    /// Whether this node owns a shard now.
-    pub(crate) fn owns(&self, shard: Shard) -> bool {
-        self.routes.load().table.owner(shard) == Some(&self.local)
+    /// Whether an entity belongs on this node now.
+    pub(crate) fn owns(&self, key: &EntityKey) -> bool {
+        self.routes.load().owner(&self.local, key) == Some(&self.local)
+    }
+
+    /// Whether any does.
+    pub(crate) fn owns_something(&self) -> bool {
+        self.routes.load().owns_something(&self.local)
     }
 
     /// View and table, as they are now.
@@ -109,8 +195,23 @@ impl Routing {
     }
 
     pub(crate) fn set_routes(&self, routes: Routes) {
-        self.routes.store(Arc::new(routes));
+        self.store(&self.sites(), routes);
         self.wake_waiters();
+    }
+
+    /// Places the types of these sites as well.
+    fn store(&self, sites: &BTreeMap<WireId, Site>, mut routes: Routes) {
+        let owners = &routes.owners;
+        let apart = |(id, site): (&WireId, &Site)| {
+            (*id, Apart { site: *site, table: table_of(site, owners) })
+        };
+        routes.apart = sites.iter().map(apart).collect();
+        self.routes.store(Arc::new(routes));
+    }
+
+    fn sites(&self) -> MutexGuard<'_, BTreeMap<WireId, Site>> {
+        // Only this file's own code runs under this lock, and a site is noted in one step.
+        self.sites.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The other end of a session that has begun.

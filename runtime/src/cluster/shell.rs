@@ -27,10 +27,11 @@ use super::{
     Cluster, JoinError, Phase, Validated,
     discovery::Seeds,
     join::{self, Found},
+    majority::Majority,
     membership::{Contact, Member, Membership, MembershipEvent, Packet, Profile, Swim, View},
     node_id, peer_id,
-    placement::{Candidate, Table},
-    routing::Routes,
+    placement::Candidate,
+    routing::{Owner, Routes},
     wire::packet,
 };
 use crate::node::{NodeCore, NodeId};
@@ -102,6 +103,7 @@ pub(crate) async fn run(plan: Plan) {
     let Some(cluster) = core.cluster().cloned() else { return };
     let shell = Rc::new(Shell {
         membership: RefCell::new(Swim::new(&member, random)),
+        majority: RefCell::new(Majority::new(clock.now())),
         told: RefCell::default(),
         seeds: RefCell::default(),
         reached: RefCell::default(),
@@ -128,6 +130,7 @@ struct Shell {
     core: Arc<NodeCore>,
     cluster: Arc<Cluster>,
     membership: RefCell<Swim>,
+    majority: RefCell<Majority>,
     /// What there is for membership since the last look, the oldest first.
     told: RefCell<VecDeque<Told>>,
     /// The seeds that this node joins through until it has joined, and those found later.
@@ -309,12 +312,14 @@ impl Shell {
         let has_leavers = self.has_leavers.take();
         if !events.is_empty() || has_leavers {
             self.carry_out(events);
+            self.count(now);
             self.publish_view();
         }
+        let count = self.await_count(now);
         let forget = self.forget_gone(now);
         let redirects = self.send_redirects(now);
         self.run_errands();
-        [next, forget, redirects].into_iter().flatten().min()
+        [next, count, forget, redirects].into_iter().flatten().min()
     }
 
     /// Ends the sessions of peers that have left. Returns when there will be more.
@@ -359,8 +364,12 @@ impl Shell {
                     tracing::info!(node = %self.core.id(), member = %member.id, "member down");
                     let peer = peer_id(&member.id);
                     let leaving = |peer: &PeerId| self.leaving.borrow().contains_key(peer);
-                    if let Some(peer) = peer.filter(|peer| !leaving(peer)) {
-                        self.transport().forget(&peer);
+                    match peer {
+                        Some(peer) if leaving(&peer) => {
+                            self.majority.borrow_mut().handle_leave(&member.id.name);
+                        }
+                        Some(peer) => self.transport().forget(&peer),
+                        None => {}
                     }
                 }
                 MembershipEvent::Changed(member) => {
@@ -401,14 +410,37 @@ impl Shell {
         let leaving = self.leaving.borrow();
         let stays =
             |member: &&Member| peer_id(&member.id).is_none_or(|p| !leaving.contains_key(&p));
-        let table = table_of(view.members.iter().filter(stays));
+        let owners = owners(view.members.iter().filter(stays));
         drop(leaving);
-        self.set_routes(view, table);
+        self.set_routes(view, owners);
     }
 
-    fn set_routes(&self, view: Arc<View>, table: Table) {
-        let version = view.version;
-        let moved = self.cluster.routing.routes().table.moved(&table).count();
+    /// Counts the members of this side.
+    fn count(&self, now: Instant) {
+        let view = Arc::clone(self.membership.borrow().view());
+        let names = view.members.iter().map(|member| Arc::clone(&member.id.name));
+        self.majority.borrow_mut().handle_view(now, names);
+    }
+
+    /// Lets a view that has held count. Returns when there will be more.
+    fn await_count(&self, now: Instant) -> Option<Instant> {
+        let mut majority = self.majority.borrow_mut();
+        majority.handle_timeout(now);
+        majority.poll_timeout()
+    }
+
+    fn set_routes(&self, view: Arc<View>, owners: Vec<Owner>) {
+        let (version, has_majority) = (view.version, self.majority.borrow().has_majority());
+        let former = self.cluster.routing.routes();
+        if former.has_majority && !has_majority {
+            tracing::warn!(
+                node = %self.core.id(),
+                members = view.members.len(),
+                "this node is in a minority: entities of types that stop there are stopped"
+            );
+        }
+        let routes = Routes::new(Arc::clone(&view), owners, has_majority);
+        let moved = former.table.moved(&routes.table).count();
         tracing::info!(
             node = %self.core.id(),
             version,
@@ -416,8 +448,8 @@ impl Shell {
             moved,
             "view changed"
         );
-        self.cluster.routing.set_routes(Routes { view, table });
-        self.core.entities().move_out(|shard| !self.cluster.routing.owns(shard));
+        self.cluster.routing.set_routes(routes);
+        self.core.entities().move_out(|key| !self.cluster.routing.owns(key));
         self.cluster.view_changed.send_replace(version);
     }
 
@@ -458,8 +490,8 @@ impl Shell {
             membership.leave(self.now());
             self.send_packets(&mut membership);
         }
-        let table = table_of(view.members.iter().filter(|member| member.id != *self.core.id()));
-        self.set_routes(view, table);
+        let owners = owners(view.members.iter().filter(|member| member.id != *self.core.id()));
+        self.set_routes(view, owners);
         let deadline = self.core.clock().after(MOVE_OUT_PATIENCE);
         while self.core.entities().count() > 0 && self.now() < deadline {
             self.send_redirects(self.now());
@@ -476,14 +508,18 @@ impl Shell {
     }
 }
 
-/// The table of these members. One that is draining gets nothing, unless all are.
-fn table_of<'a>(members: impl Iterator<Item = &'a Member> + Clone) -> Table {
+/// Who of these members may own something, and how much. One that is draining gets nothing, unless all
+/// are.
+fn owners<'a>(members: impl Iterator<Item = &'a Member> + Clone) -> Vec<Owner> {
     let keeps = |member: &Member| !member.profile.is_draining && member.profile.weight > 0;
     let some_keep = members.clone().any(keeps);
     let weight = |member: &Member| match some_keep && member.profile.is_draining {
         true => 0,
         false => member.profile.weight,
     };
-    let candidate = |member: &Member| Candidate { node: member.id.clone(), weight: weight(member) };
-    Table::compute(&members.map(candidate).collect::<Vec<_>>())
+    let owner = |member: &Member| {
+        let candidate = Candidate { node: member.id.clone(), weight: weight(member) };
+        (candidate, Arc::clone(&member.profile))
+    };
+    members.map(owner).collect()
 }

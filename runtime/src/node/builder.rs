@@ -95,8 +95,8 @@ impl NodeBuilder {
     }
 
     /// Registers an entity type and says how an entity is made from its key, so that this node can
-    /// host it. Every node with a weight has to host all entity types. The last call for a type
-    /// counts.
+    /// host it. Every node with a weight has to host all entity types that
+    /// [may be](crate::Site) on it. The last call for a type counts.
     ///
     /// # Examples
     ///
@@ -322,6 +322,9 @@ impl NodeBuilder {
             birth.map(|Birth { member, core, joined }| (member, (core, joined))).unzip();
         let id = member.as_ref().map_or(NodeId { name, incarnation: 1 }, |m| m.id.clone());
         let cluster = member.map(|member| Arc::new(Cluster::new(member, manifest)));
+        for (actor_type, site) in kinds.sites() {
+            cluster.iter().for_each(|cluster| cluster.routing.place(actor_type, site));
+        }
         let mut starting = Starting(Vec::new());
         for n in 0..count.get() {
             let arbiter = Arbiter::start(&*threads, n, format!("{}-arbiter-{n}", id.name));

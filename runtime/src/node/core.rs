@@ -37,7 +37,6 @@ use crate::{
     cluster::{
         Cluster, Phase, cancel, delegation,
         pending::{Answer, Correlation},
-        placement::Shard,
         routing::Route,
         wire::{Address, Head},
     },
@@ -324,13 +323,13 @@ impl NodeCore {
         }
     }
 
-    pub(crate) fn route_to_shard(&self, shard: Shard) -> Route {
-        self.cluster.as_ref().map_or(Route::Here, |cluster| cluster.routing.to_shard(shard))
+    pub(crate) fn route_to_entity(&self, key: &EntityKey) -> Route {
+        self.cluster.as_ref().map_or(Route::Here, |cluster| cluster.routing.to_entity(key))
     }
 
-    /// Whether the entities of a shard belong on this node now.
-    pub(crate) fn owns(&self, shard: Shard) -> bool {
-        self.cluster.as_ref().is_none_or(|cluster| cluster.routing.owns(shard))
+    /// Whether an entity belongs on this node now.
+    pub(crate) fn owns(&self, key: &EntityKey) -> bool {
+        self.cluster.as_ref().is_none_or(|cluster| cluster.routing.owns(key))
     }
 
     /// Sends on a tell whose target, of this hash, is on another node.
@@ -456,7 +455,7 @@ impl NodeCore {
         let Some(cluster) = &self.cluster else { return };
         cluster.drain();
         let mut versions = cluster.view_versions();
-        while Shard::all().any(|shard| cluster.routing.owns(shard)) {
+        while cluster.routing.owns_something() {
             tokio::select! {
                 biased;
                 // It can't fail: the cluster, which is held, holds the sender.

@@ -126,13 +126,13 @@ impl Entities {
         self.0.iter().map(|part| lock(part).0.len()).sum()
     }
 
-    /// Asks every entity of a shard that is `lost` to move.
-    pub(crate) fn move_out(&self, lost: impl Fn(Shard) -> bool) {
+    /// Asks every entity that is `lost` to move.
+    pub(crate) fn move_out(&self, lost: impl Fn(&EntityKey) -> bool) {
         for part in &self.0 {
             let moving: Vec<_> = lock(part)
                 .0
                 .iter()
-                .filter(|(key, _)| lost(key.shard()))
+                .filter(|(key, _)| lost(key))
                 .map(|(_, mailbox)| Arc::clone(mailbox))
                 .collect();
             moving.iter().for_each(|mailbox| mailbox.signal(Signal::Move));
@@ -220,7 +220,7 @@ impl NodeCore {
             });
         }
         // The shard may have been lost while nobody could find this activation to tell it so.
-        if !self.owns(key.shard()) {
+        if !self.owns(key) {
             mailbox.signal(Signal::Move);
         }
         Ok(mailbox)

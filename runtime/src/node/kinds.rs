@@ -15,6 +15,7 @@ use super::{Node, NodeCore, arbiter::Residents, entities::EntityKey};
 use crate::{
     actor::{Overflow, RestartPolicy, bound::Bound, loading::Made},
     cluster::{
+        Site,
         frame::Frame,
         understood::{Dispute, Restated, Understood},
         wire::Address,
@@ -89,6 +90,8 @@ pub(crate) trait AnyKind: Send + Sync {
     fn as_any(&self) -> &dyn Any;
     /// What the type says about each of its messages.
     fn messages(&self) -> Vec<MessageFacts>;
+    /// Where entities of the type may be.
+    fn site(&self) -> Site;
     /// How long entities of the type may idle; `None` if the node hosts none.
     fn passivate_after(&self) -> Option<Duration>;
     /// Puts a frame into its target's mailbox, on an arbiter.
@@ -147,6 +150,11 @@ impl Kinds {
         Ok(())
     }
 
+    /// Where the entities of each type may be.
+    pub(crate) fn sites(&self) -> impl Iterator<Item = (WireId, Site)> {
+        self.kinds.iter().map(|(id, known)| (*id, known.kind.site()))
+    }
+
     /// All messages that the types list.
     pub(crate) fn messages(&self) -> impl Iterator<Item = MessageFacts> {
         self.messages.values().copied()
@@ -182,6 +190,10 @@ impl<A: RemoteActor> AnyKind for Kind<A> {
         self.table.facts().collect()
     }
 
+    fn site(&self) -> Site {
+        A::SITE
+    }
+
     fn passivate_after(&self) -> Option<Duration> {
         self.hosting.as_ref().map(|hosting| hosting.settings.passivate_after)
     }
@@ -204,7 +216,7 @@ impl<A: RemoteActor> AnyKind for Kind<A> {
             }
             Some(Address::Entity { key, .. }) => {
                 let key = EntityKey::of::<A>(key);
-                if !core.owns(key.shard()) {
+                if !core.owns(&key) {
                     return frame.moved();
                 }
                 core.entity_here::<A>(&key, Some(residents))

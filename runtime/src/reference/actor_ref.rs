@@ -58,6 +58,9 @@ impl<A: RemoteActor> ActorRef<A> {
     }
 
     pub(crate) fn entity(core: Arc<NodeCore>, key: EntityKey) -> Self {
+        if let Some(cluster) = core.cluster() {
+            cluster.routing.place(A::TYPE_ID, A::SITE);
+        }
         Self { place: Place::Entity { core, key } }
     }
 

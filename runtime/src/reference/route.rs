@@ -96,7 +96,7 @@ impl<A: RemoteActor> Place<A> {
                     .map_or(Destination::Nowhere(RejectReason::NoSuchActor), Destination::Here),
                 route => Destination::elsewhere(route),
             },
-            Self::Entity { core, key } => match core.route_to_shard(key.shard()) {
+            Self::Entity { core, key } => match core.route_to_entity(key) {
                 Route::Here => core
                     .entity_here::<A>(key, None)
                     .map_or_else(Destination::Nowhere, Destination::Here),

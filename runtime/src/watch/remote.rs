@@ -245,11 +245,7 @@ fn find(core: &Arc<NodeCore>, target: u64, to: Address<'_>) -> Result<Found, Rej
         Address::Entity { key, .. } => {
             // A hash that is none of this key leads to nobody.
             let key = EntityKey::sent(actor_type, target, key);
-            if core.owns(key.shard()) {
-                Ok(core.watchable_entity(&key))
-            } else {
-                Err(RejectReason::Moved)
-            }
+            if core.owns(&key) { Ok(core.watchable_entity(&key)) } else { Err(RejectReason::Moved) }
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::{
         placement::Shard,
         redirect::{Attempt, Redirect},
         routing::Route,
+        wire::Head,
     },
     node::DeadLetters,
     reference::RejectReason,
@@ -45,7 +46,10 @@ impl Shell {
 
     fn send_on(&self, redirect: &Redirect) -> Attempt {
         let Redirect { target, payload, .. } = redirect;
-        match self.cluster.routing.to_shard(Shard::of(*target)) {
+        let Ok((Head::Tell { to, .. } | Head::Ask { to, .. }, _)) = Head::take(payload) else {
+            return self.give_up(redirect, RejectReason::Mismatch);
+        };
+        match self.cluster.routing.to_shard(to.actor_type(), Shard::of(*target)) {
             Route::Here => {
                 inbound::deliver_here(&self.core, *target, payload.clone());
                 Attempt::Done
