@@ -4,6 +4,8 @@
 //! the environment leads to one. What [`ClusterConfig::validate`] lets through keeps every rule.
 //! Knows no socket, session or view: it opens nothing but the files it is pointed to.
 
+mod environment;
+
 use std::{
     env,
     error::Error,
@@ -16,7 +18,7 @@ use std::{
 };
 
 use actix_cluster_transport::{
-    ClusterName, ConfigError, CredentialFiles, Credentials, NodeName, QuicConfig, TransportConfig,
+    ClusterName, ConfigError, Credentials, NodeName, QuicConfig, TransportConfig,
     development::{Authority, DevelopmentError},
     identity::NameError,
     socket::{Network, Udp},
@@ -24,7 +26,7 @@ use actix_cluster_transport::{
 };
 
 use super::{
-    discovery::{AddressFile, Discovery, DnsName, SEEDS_LIMIT},
+    discovery::{Discovery, SEEDS_LIMIT},
     membership::{BrokenProfile, LABEL_RULE, Profile},
 };
 
@@ -198,52 +200,7 @@ impl ClusterConfig {
     /// ```
     pub fn from_env() -> Result<Self, ClusterConfigError> {
         // What is not Unicode keeps no rule of a name or address, and is no file's path.
-        Self::from_lookup(|name| env::var_os(name).map(|v| v.to_string_lossy().into_owned()))
-    }
-
-    fn from_lookup(
-        lookup: impl Fn(&'static str) -> Option<String>,
-    ) -> Result<Self, ClusterConfigError> {
-        let set = |name| lookup(name).filter(|value| !value.trim().is_empty());
-        let mut missing = Vec::new();
-        let mut required = |name, value: Option<String>| {
-            value.unwrap_or_else(|| {
-                missing.push(name);
-                String::new()
-            })
-        };
-        let name = required(NAME, set(NAME));
-        let node = required(NODE, set(NODE));
-        let bind = required(BIND, set(BIND));
-        // A first node says that it is: with no seed by mistake it would found a second cluster.
-        let sources = sources_of(set(SEEDS_DNS), set(SEEDS_FILE))?;
-        let elsewhere = (!sources.is_empty()).then(String::new);
-        let seeds = required(SEEDS, lookup(SEEDS).or(elsewhere));
-        let chain = required(CERTIFICATE, set(CERTIFICATE));
-        let key = required(KEY, set(KEY));
-        let roots = required(ROOTS, set(ROOTS));
-        if !missing.is_empty() {
-            return Err(ClusterConfigError::Missing { variables: missing });
-        }
-        let cluster = ClusterName::new(&name).map_err(ClusterConfigError::Name)?;
-        let node = NodeName::new(&node).map_err(ClusterConfigError::Name)?;
-        let bind = parsed(BIND, &bind, "an ip:port")?;
-        let advertise =
-            set(ADVERTISE).map(|value| parsed(ADVERTISE, &value, "an ip:port")).transpose()?;
-        let seeds = seeds_of(&seeds)?;
-        let roles = set(ROLES).unwrap_or_default();
-        let roles: Vec<&str> = roles.split(',').map(str::trim).filter(|r| !r.is_empty()).collect();
-        let zone = set(ZONE).map(|zone| zone.trim().into());
-        let weight = set(WEIGHT).map(|value| parsed(WEIGHT, &value, WEIGHT_RULE)).transpose()?;
-        let mut files = CredentialFiles::new(chain, key, roots);
-        if let Some(lists) = set(REVOKED) {
-            files = files.revoked(lists);
-        }
-        let credentials = files.load().map_err(ClusterConfigError::Credentials)?;
-        let config = Self::assemble(cluster, Identity::Given(credentials), bind);
-        let config = config.seeds(seeds).roles(roles);
-        let weight = weight.unwrap_or(config.weight);
-        Ok(Self { node: Some(node), advertise, sources, zone, weight, ..config })
+        environment::read(|name| env::var_os(name).map(|v| v.to_string_lossy().into_owned()))
     }
 
     fn assemble(cluster: ClusterName, identity: Identity, bind: SocketAddr) -> Self {
@@ -463,21 +420,6 @@ impl ClusterConfig {
 const ADVERTISE_RULE: &str =
     "the address at which others reach this node, since it binds all addresses of its host";
 
-const NAME: &str = "ACTIX_CLUSTER_NAME";
-const NODE: &str = "ACTIX_CLUSTER_NODE";
-const BIND: &str = "ACTIX_CLUSTER_BIND";
-const ADVERTISE: &str = "ACTIX_CLUSTER_ADVERTISE";
-const SEEDS: &str = "ACTIX_CLUSTER_SEEDS";
-const SEEDS_DNS: &str = "ACTIX_CLUSTER_SEEDS_DNS";
-const SEEDS_FILE: &str = "ACTIX_CLUSTER_SEEDS_FILE";
-const CERTIFICATE: &str = "ACTIX_CLUSTER_CERTIFICATE";
-const KEY: &str = "ACTIX_CLUSTER_KEY";
-const ROOTS: &str = "ACTIX_CLUSTER_ROOTS";
-const REVOKED: &str = "ACTIX_CLUSTER_REVOKED";
-const ROLES: &str = "ACTIX_CLUSTER_ROLES";
-const ZONE: &str = "ACTIX_CLUSTER_ZONE";
-const WEIGHT: &str = "ACTIX_CLUSTER_WEIGHT";
-
 const DEVELOPMENT_BIND: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 const PRODUCTION_BIND: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 7461);
 
@@ -505,41 +447,6 @@ fn check_profile(profile: &Profile) -> Result<(), ClusterConfigError> {
 
 fn is_loopback(addr: SocketAddr) -> bool {
     addr.ip().to_canonical().is_loopback()
-}
-
-fn seeds_of(value: &str) -> Result<Vec<SocketAddr>, ClusterConfigError> {
-    if value.trim().is_empty() {
-        return Ok(Vec::new());
-    }
-    value.split(',').map(|seed| parsed(SEEDS, seed, "of ip:port, separated by commas")).collect()
-}
-
-fn sources_of(
-    dns: Option<String>,
-    file: Option<String>,
-) -> Result<Vec<Arc<dyn Discovery>>, ClusterConfigError> {
-    let mut sources: Vec<Arc<dyn Discovery>> = Vec::new();
-    if let Some(dns) = dns {
-        const RULE: &str = "a host:port";
-        let broken = || check(SEEDS_DNS, false, &dns, RULE);
-        let Some((host, port)) = dns.trim().rsplit_once(':') else {
-            return broken().map(|()| sources);
-        };
-        sources.push(Arc::new(DnsName::new(host, parsed(SEEDS_DNS, port, RULE)?)));
-    }
-    if let Some(file) = file {
-        sources.push(Arc::new(AddressFile::new(file)));
-    }
-    Ok(sources)
-}
-
-fn parsed<T: std::str::FromStr>(
-    field: &'static str,
-    value: &str,
-    rule: &'static str,
-) -> Result<T, ClusterConfigError> {
-    let broken = |_| ClusterConfigError::Setting { field, value: format!("{value:?}"), rule };
-    value.trim().parse().map_err(broken)
 }
 
 fn check(

@@ -2,7 +2,8 @@
 
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
-use super::*;
+use super::{environment::*, *};
+use crate::cluster::discovery::DnsName;
 
 const LANES: NonZeroU16 = NonZeroU16::MIN;
 
@@ -78,7 +79,7 @@ fn environment(scratch: &Scratch) -> BTreeMap<&'static str, String> {
 }
 
 fn read(environment: &BTreeMap<&'static str, String>) -> Result<ClusterConfig, ClusterConfigError> {
-    ClusterConfig::from_lookup(|name| environment.get(name).cloned())
+    environment::read(|name| environment.get(name).cloned())
 }
 
 #[test]
