@@ -56,8 +56,8 @@ pub mod node;
 pub mod reference;
 pub mod remote_actor;
 pub mod responder;
-pub mod stream;
 pub mod router;
+pub mod stream;
 pub mod supervisor;
 pub mod watch;
 
@@ -138,8 +138,8 @@ pub use crate::{
         Collision, Entity, EntityState, HandledBy, Handles, MessageTable, Placement, RemoteActor,
     },
     responder::{Forward, ForwardError, Responder},
-    stream::{ItemSink, ItemStream, SendItemError, StreamMessage},
     router::{Resize, Router, Routing, RoutingKey},
+    stream::{ItemSink, ItemStream, SendItemError, StreamMessage},
     supervisor::{Strategy, Supervisor},
     watch::{Terminated, TerminatedReason, Watch, WatchCounts, WatchError, WatchId, Watched},
 };

@@ -299,7 +299,16 @@ impl NodeBuilder {
         let configured = self.cluster.as_ref().and_then(ClusterConfig::node_name);
         let name = self.name.unwrap_or_else(|| Arc::from(configured.unwrap_or("node")));
         let mut random = self.seed.map_or_else(Random::from_os, Random::from_seed);
-        let Self { clock, threads, blocking_threads, blocked_after, kinds, workers, interceptors, .. } = self;
+        let Self {
+            clock,
+            threads,
+            blocking_threads,
+            blocked_after,
+            kinds,
+            workers,
+            interceptors,
+            ..
+        } = self;
         let manifest = Manifest::new(kinds.messages());
         let birth = match self.cluster {
             Some(config) => {

@@ -211,7 +211,8 @@ impl Drop for Scope {
 
 impl NodeCore {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { id, kinds, cluster, clock, random, arbiters, interceptors, threads, .. } = parts;
+        let Parts { id, kinds, cluster, clock, random, arbiters, interceptors, threads, .. } =
+            parts;
         let blocking =
             BlockingPool::new(Arc::clone(&threads), Arc::clone(&id.name), parts.blocking_threads);
         let dead_letters = DeadLetters::new(id.clone(), clock.clone(), Names::of(&kinds));

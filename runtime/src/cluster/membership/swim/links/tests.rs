@@ -170,8 +170,7 @@ fn a_later_incarnation_has_a_link_of_its_own() {
     let mut world = World::new(&["c"]);
     world.pass(600, &[]);
     let later = NodeId { incarnation: 2, ..id("c") };
-    let addr = SocketAddr::from(([10, 0, 0, 1], 1));
-    world.links.follow(world.now, "me", &[Member { id: later.clone(), addr, weight: 1 }]);
+    world.links.follow(world.now, [&later].into_iter());
     let activity = Some(Activity { link: 1, datagrams: 1 });
     assert!(!world.links.see(world.now, &id("c"), activity), "nothing is known of the earlier one");
     assert_eq!(world.pass(600, &[]), [], "it is heard from now on");
