@@ -161,7 +161,7 @@ impl Handler<Leave> for Post {
         }));
         let then = to.clone();
         ctx.run_later(Duration::from_millis(10), move |_, _| then.try_tell(Note(3)).expect("room"));
-        ctx.pipe_to_self(async move { to }, |to| Piped(to));
+        ctx.pipe_to_self(async move { to }, Piped);
     }
 }
 
