@@ -180,6 +180,9 @@ impl ClusterConfig {
     /// | `ACTIX_CLUSTER_ZONE` | optional: see [`zone`](Self::zone) |
     /// | `ACTIX_CLUSTER_WEIGHT` | optional: see [`weight`](Self::weight) |
     ///
+    /// [`DnsName`]: crate::discovery::DnsName
+    /// [`AddressFile`]: crate::discovery::AddressFile
+    ///
     /// A variable that is empty counts as missing, but for the seeds. No value leads to a
     /// development authority.
     ///

@@ -181,8 +181,11 @@ impl BlockingThread {
         let place = Place(Arc::clone(&self.0));
         let (found, answer) = oneshot::channel();
         let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-            let _place = place;
-            let _nobody_may_wait = found.send(work());
+            let place = place;
+            let outcome = work();
+            // First of all: whoever hears of the end may look up again at once.
+            drop(place);
+            let _nobody_may_wait = found.send(outcome);
         });
         Box::pin(async move {
             spawned?;
@@ -247,7 +250,11 @@ mod tests {
         assert_eq!(third.kind(), io::ErrorKind::WouldBlock);
         drop(go_on);
         hanging.await.expect("it ends");
-        let panicking = thread.run("panicking", || panic!("on purpose"));
-        panicking.await.expect_err("it panicked");
+        for _ in 0..50 {
+            let panicking = thread.run("panicking", || panic!("on purpose"));
+            let error = panicking.await.expect_err("it panicked");
+            assert_eq!(error.kind(), io::ErrorKind::Other, "the place is free at once");
+            thread.run("quick", || Ok(Vec::new())).await.expect("the place is free at once");
+        }
     }
 }
