@@ -529,6 +529,16 @@ fn workers_are_found_by_their_type_and_grow_by_load_on_their_node() {
         assert_eq!((routees.len(), node.actor_count()), (3, 3));
         assert!(routees.iter().all(|routee| routee.node_id() == Some(node.id())));
         pass(60_000).await;
+        node.workers::<Worker>().ask(NOW).await.expect("an answer");
+        let [busy, _] = &node.workers::<Worker>().routees()[..] else { panic!("there are two") };
+        // Of the two the second one waits.
+        busy.tell(Work { takes: 1_000, key: 0 }).await.expect("room");
+        busy.tell(Work { takes: 1_000, key: 0 }).await.expect("room");
+        let began = tokio::time::Instant::now();
+        answers(&node.workers(), 4).await;
+        let took = began.elapsed();
+        assert!(took < Duration::from_millis(100), "none waits for the busy one: {took:?}");
+        pass(60_000).await;
         for _ in 0..10 {
             node.workers::<Worker>().ask(NOW).await.expect("an answer");
             pass(100).await;
