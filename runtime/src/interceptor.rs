@@ -71,7 +71,8 @@ pub trait Interceptor: Send + Sync + 'static {
         Ok(())
     }
 
-    /// The handler of a message that [`handling`](Self::handling) let pass has ended.
+    /// The handler of a message that [`handling`](Self::handling) let pass has ended. Its asker may have
+    /// the answer before this runs.
     fn handled(&self, handled: &Handled<'_>) {
         let _ = handled;
     }
