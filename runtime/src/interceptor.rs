@@ -87,20 +87,28 @@ impl Interceptors {
         self.0.push(Box::new(interceptor));
     }
 
+    #[inline]
     fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// Lets a message depart with what travels along, which is given back.
+    #[inline]
     pub(crate) fn send<A: RemoteActor, M: RemoteMessage>(
         &self,
         place: &Place<A>,
         is_ask: bool,
         travels: Travelling,
     ) -> Result<Travelling, RejectReason> {
-        if self.is_empty() {
-            return Ok(travels);
-        }
+        if self.is_empty() { Ok(travels) } else { self.ask::<A, M>(place, is_ask, travels) }
+    }
+
+    fn ask<A: RemoteActor, M: RemoteMessage>(
+        &self,
+        place: &Place<A>,
+        is_ask: bool,
+        travels: Travelling,
+    ) -> Result<Travelling, RejectReason> {
         let headers = headers_of(&travels);
         let mut departure =
             Departure { actor: A::NAME, message: M::NAME, key: place.key(), is_ask, headers };
@@ -150,17 +158,26 @@ struct Turn {
 
 /// Shows the interceptors of the node a message whose turn has come. `from` is the node that sent it,
 /// if another did.
+#[inline]
 pub(crate) fn show<A: RemoteActor, M: RemoteMessage>(
     ctx: &ClusterContext<A>,
     travels: &Travelling,
     from: impl FnOnce() -> Option<NodeId>,
 ) -> Result<Shown, RejectReason> {
-    let core = ctx.core();
-    let interceptors = core.interceptors();
-    if interceptors.is_empty() {
+    if ctx.core().interceptors().is_empty() {
         return Ok(Shown(None));
     }
-    let (mailbox, from, headers) = (ctx.mailbox(), from(), headers_of(travels));
+    show_all::<A, M>(ctx, travels, from())
+}
+
+fn show_all<A: RemoteActor, M: RemoteMessage>(
+    ctx: &ClusterContext<A>,
+    travels: &Travelling,
+    from: Option<NodeId>,
+) -> Result<Shown, RejectReason> {
+    let core = ctx.core();
+    let interceptors = core.interceptors();
+    let (mailbox, headers) = (ctx.mailbox(), headers_of(travels));
     let (actor, message) = (A::NAME, M::NAME);
     let key = mailbox.entity().map(EntityKey::as_str);
     let arrival = Arrival { actor, message, key, from: from.as_ref(), headers: &headers };
@@ -171,6 +188,7 @@ pub(crate) fn show<A: RemoteActor, M: RemoteMessage>(
 
 impl Shown {
     /// The handler has ended.
+    #[inline]
     pub(crate) fn ended(mut self) {
         self.end(Ok(()));
     }
@@ -185,9 +203,17 @@ impl Shown {
         self.0 = None;
     }
 
+    #[inline]
     fn end(&mut self, outcome: Result<(), UnknownReason>) {
-        let Some(turn) = self.0.take() else { return };
-        let Turn { core, actor, message, travels, begun } = *turn;
+        if let Some(turn) = self.0.take() {
+            turn.end(outcome);
+        }
+    }
+}
+
+impl Turn {
+    fn end(self, outcome: Result<(), UnknownReason>) {
+        let Self { core, actor, message, travels, begun } = self;
         let (headers, took) =
             (headers_of(&travels), core.clock().now().saturating_duration_since(begun));
         let handled = Handled { actor, message, headers: &headers, outcome, took };
@@ -199,7 +225,11 @@ impl Shown {
 }
 
 impl Drop for Shown {
+    #[inline]
     fn drop(&mut self) {
+        if self.0.is_none() {
+            return;
+        }
         let panicked = std::thread::panicking();
         self.end(Err(if panicked { UnknownReason::Panicked } else { UnknownReason::NoReply }));
     }

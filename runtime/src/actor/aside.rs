@@ -68,8 +68,16 @@ impl<A: RemoteActor> ClusterContext<A> {
 /// For envelopes and the activation.
 impl<A: Actor<Context = Self>> ClusterContext<A> {
     /// The message whose turn it was, if its handler gave it back.
+    #[inline]
     pub(crate) fn take_returned<M: Message + 'static>(&mut self) -> Option<GivenBack<M>> {
         let returned = self.aside.as_mut()?.returned.take()?;
+        self.give_returned(returned)
+    }
+
+    fn give_returned<M: Message + 'static>(
+        &mut self,
+        returned: Box<dyn Returned<A>>,
+    ) -> Option<GivenBack<M>> {
         let is_another = !(&*returned as &dyn Any).is::<GivenBack<M>>();
         if is_another {
             self.stash(returned.into_envelope());

@@ -275,7 +275,8 @@ impl<A: Actor> Mailbox<A> {
             from.session.pause_target(from.target);
             state.paused.push(from);
         }
-        Slot { state, bound: self.bound }.fill(envelope)
+        let displaces = admission == Admission::Displace;
+        Slot { state, bound: self.bound, displaces }.fill(envelope)
     }
 
     /// Takes what has a place of its own, behind all that waits: beyond the capacity, whatever the
@@ -310,9 +311,10 @@ impl<A: Actor> Mailbox<A> {
             return Err(Refusal::Closed(reason));
         }
         match self.bound.admit(state.load(), state.waiters.is_empty()) {
-            Admission::Enter | Admission::Displace => {
+            admission @ (Admission::Enter | Admission::Displace) => {
                 self.idle_sweeps.store(0, Ordering::Relaxed);
-                Ok(Slot { state, bound: self.bound })
+                let displaces = admission == Admission::Displace;
+                Ok(Slot { state, bound: self.bound, displaces })
             }
             Admission::Wait | Admission::Refuse => Err(Refusal::Full(None)),
         }
@@ -335,12 +337,13 @@ impl<A: Actor> Mailbox<A> {
             None => state.waiters.is_empty(),
         };
         match (self.bound.admit(state.load(), is_next), ticket) {
-            (Admission::Enter | Admission::Displace, ticket) => {
+            (admission @ (Admission::Enter | Admission::Displace), ticket) => {
                 if let Some(ticket) = ticket {
                     state.waiters.leave(ticket);
                 }
                 self.idle_sweeps.store(0, Ordering::Relaxed);
-                Ok(Slot { state, bound: self.bound })
+                let displaces = admission == Admission::Displace;
+                Ok(Slot { state, bound: self.bound, displaces })
             }
             (Admission::Wait, Some(ticket)) => {
                 state.waiters.renew(ticket, waker);
@@ -403,6 +406,21 @@ impl<A: Actor> Mailbox<A> {
         } else {
             state.take(limit, batch);
         }
+        let next = state.next_waiter(self.bound);
+        let resumed = state.resumed(self.bound);
+        drop(state);
+        resume(resumed);
+        wake(next);
+    }
+
+    /// Gives back the room of `finished` messages while others of the batch are left, once that is half
+    /// of the capacity: senders on other threads go on while there is still work to do.
+    pub(crate) fn release(&self, finished: &mut usize) {
+        if *finished < self.bound.capacity.div_ceil(2) {
+            return;
+        }
+        let mut state = self.lock();
+        state.taken -= std::mem::take(finished);
         let next = state.next_waiter(self.bound);
         let resumed = state.resumed(self.bound);
         drop(state);
@@ -503,6 +521,9 @@ impl<A: Actor> State<A> {
     }
 
     fn next_waiter(&self, bound: Bound) -> Option<Waker> {
+        if self.waiters.is_empty() {
+            return None;
+        }
         let is_open = self.closed.is_none() && bound.has_room(self.load());
         if is_open { self.waiters.first() } else { None }
     }
@@ -525,16 +546,14 @@ impl<A: Actor> fmt::Debug for Mailbox<A> {
 pub(crate) struct Slot<'a, A: Actor> {
     state: MutexGuard<'a, State<A>>,
     bound: Bound,
+    /// Whether another message is to make room.
+    displaces: bool,
 }
 
 impl<A: Actor> Slot<'_, A> {
     /// Puts the message in, and returns the one that made room for it, if one had to.
     pub(crate) fn fill(mut self, envelope: BoxEnvelope<A>) -> Option<Rejected<A>> {
-        // Asked again rather than kept since the place was given: the lock was held all the while.
-        let displaced = match self.bound.admit(self.state.load(), true) {
-            Admission::Displace => self.state.displace(),
-            Admission::Enter | Admission::Wait | Admission::Refuse => None,
-        };
+        let displaced = if self.displaces { self.state.displace() } else { None };
         self.state.queue.push_back(envelope);
         let activation = if self.state.deaf { None } else { self.state.waker.take() };
         let next = self.state.next_waiter(self.bound);

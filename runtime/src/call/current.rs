@@ -37,6 +37,7 @@ pub(crate) struct Waits {
 pub(crate) struct Entered(Option<Current>);
 
 impl Drop for Entered {
+    #[inline]
     fn drop(&mut self) {
         if let Some(before) = self.0.take() {
             CURRENT.set(before);
@@ -46,6 +47,7 @@ impl Drop for Entered {
 
 impl Current {
     /// What came along with a message is current until the guard is dropped.
+    #[inline]
     pub(crate) fn enter(travelling: &Travelling) -> Entered {
         match travelling {
             None => Entered(None),

@@ -64,6 +64,8 @@ pub struct Ask<A: RemoteActor, M: RemoteMessage> {
     bounces: u32,
     /// The responders that went with the message to another node.
     carried: Carried,
+    /// Whether it has looked for the reply once more before the timer was made.
+    has_looked_again: bool,
     /// The deadline's timer, made once it is needed: most replies come before.
     sleep: Option<Sleep>,
 }
@@ -102,6 +104,7 @@ impl<A: RemoteActor, M: HandledBy<A>> Ask<A, M> {
             items: None,
             bounces: 0,
             carried: Carried::default(),
+            has_looked_again: false,
             sleep: None,
         }
     }
@@ -183,8 +186,10 @@ impl<A: RemoteActor, M: RemoteMessage> Ask<A, M> {
             expected: None,
             carried: None,
         };
-        let left = deadline.saturating_duration_since(core.clock().now());
-        let patience = left.min(DEFAULT_TELL_TIMEOUT);
+        let patience = || {
+            let left = deadline.saturating_duration_since(core.clock().now());
+            left.min(DEFAULT_TELL_TIMEOUT)
+        };
         let sent = self.wait.poll_send::<M>(&self.target.place, patience, &mut asked, task);
         let at = std::mem::replace(&mut asked.at, At::Nowhere);
         let expected = asked.expected.take();
@@ -235,6 +240,13 @@ impl<A: RemoteActor, M: RemoteMessage> Ask<A, M> {
         };
         let ended = match ended {
             Some(ended) => ended,
+            None if matches!(self.stage, Stage::Here(..)) && !self.has_looked_again => {
+                // An actor of this thread has its turn before this task has its next one, and a timer
+                // costs as much as all the rest.
+                self.has_looked_again = true;
+                task.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             None => {
                 let sleep = self.sleep.get_or_insert_with(|| core.clock().sleep_until(deadline));
                 ready!(sleep.as_mut().poll(task));

@@ -87,6 +87,14 @@ impl<A: RemoteActor> Place<A> {
         }
     }
 
+    /// The mailbox of an actor that lives and dies on this node.
+    fn known_here(&self) -> Option<&Arc<Mailbox<A>>> {
+        match self {
+            Self::Local { mailbox, .. } => Some(mailbox),
+            Self::Away { .. } | Self::Entity { .. } => None,
+        }
+    }
+
     pub(super) fn destination(&self) -> Destination<A> {
         match self {
             Self::Local { mailbox, .. } => Destination::Here(Arc::clone(mailbox)),
@@ -203,11 +211,29 @@ pub(crate) enum EncodeError {
 }
 
 impl<A: RemoteActor> Wait<A> {
-    /// Sends a message, or waits for room for at most `patience`.
+    /// Sends a message, or waits for room for at most `patience`, which is asked once it has to.
     pub(crate) fn poll_send<M: RemoteMessage>(
         &mut self,
         place: &Place<A>,
-        patience: Duration,
+        patience: impl FnOnce() -> Duration,
+        msg: &mut impl Outgoing<A>,
+        task: &mut Context<'_>,
+    ) -> Poll<Result<(), RejectReason>> {
+        // Most messages go to an actor of this node that has room.
+        if let (Line::None, Some(mailbox)) = (&self.line, place.known_here())
+            && let Ok(slot) = mailbox.try_reserve()
+        {
+            msg.fill(mailbox, slot);
+            return Poll::Ready(Ok(()));
+        }
+        self.poll_line::<M>(place, patience, msg, task)
+    }
+
+    /// Sends a message from its place in a line, or from none.
+    fn poll_line<M: RemoteMessage>(
+        &mut self,
+        place: &Place<A>,
+        patience: impl FnOnce() -> Duration,
         msg: &mut impl Outgoing<A>,
         task: &mut Context<'_>,
     ) -> Poll<Result<(), RejectReason>> {
@@ -233,7 +259,7 @@ impl<A: RemoteActor> Wait<A> {
             }
         }
         let core = place.core();
-        let sleep = self.sleep.get_or_insert_with(|| core.clock().sleep(patience));
+        let sleep = self.sleep.get_or_insert_with(|| core.clock().sleep(patience()));
         std::task::ready!(sleep.as_mut().poll(task));
         let was_routing = matches!(self.line, Line::Routes(_));
         self.leave(place);
@@ -351,7 +377,14 @@ impl<A: RemoteActor> Wait<A> {
     }
 
     /// Leaves whatever line it stands in.
+    #[inline]
     pub(crate) fn leave(&mut self, place: &Place<A>) {
+        if !matches!(self.line, Line::None) {
+            self.leave_line(place);
+        }
+    }
+
+    fn leave_line(&mut self, place: &Place<A>) {
         match std::mem::replace(&mut self.line, Line::None) {
             Line::None => {}
             Line::Mailbox(mailbox, ticket) => mailbox.abandon(ticket),

@@ -139,10 +139,10 @@ impl<A: RemoteActor, M: RemoteMessage> Future for Tell<A, M> {
         let Self { target, msg, envelopes, timeout, wait, departed } = self.get_mut();
         assert!(msg.is_some(), "a tell is not polled after it was ready");
         let core = target.place.core();
-        let travels = match departed {
-            Some(travels) => travels.clone(),
+        let travels = match departed.take() {
+            Some(travels) => travels,
             None => match depart::<A, M>(&target.place) {
-                Ok(travels) => departed.insert(travels).clone(),
+                Ok(travels) => travels,
                 Err(reason) => {
                     let message = msg.take().expect("a message is kept until it is sent");
                     return Poll::Ready(Err(TellError { reason, message }));
@@ -150,7 +150,11 @@ impl<A: RemoteActor, M: RemoteMessage> Future for Tell<A, M> {
             },
         };
         let mut told = Told::new(core, target.place.address(), msg, travels, *envelopes);
-        let sent = ready!(wait.poll_send::<M>(&target.place, *timeout, &mut told, task));
+        let sent = wait.poll_send::<M>(&target.place, || *timeout, &mut told, task);
+        if sent.is_pending() {
+            *departed = Some(told.travels.take());
+        }
+        let sent = ready!(sent);
         let message = msg.take();
         Poll::Ready(match (sent, message) {
             (Err(reason), Some(message)) => Err(TellError { reason, message }),

@@ -256,9 +256,11 @@ where
                 }
             },
         };
-        let now = target.place.core().clock().now();
-        let left = responder.deadline().map(|at| at.saturating_duration_since(now));
-        let patience = left.unwrap_or(Duration::MAX).min(DEFAULT_TELL_TIMEOUT);
+        let (deadline, clock) = (responder.deadline(), target.place.core().clock());
+        let patience = || {
+            let left = deadline.map(|at| at.saturating_duration_since(clock.now()));
+            left.unwrap_or(Duration::MAX).min(DEFAULT_TELL_TIMEOUT)
+        };
         let mut forwarded = Forwarded::new(target, *envelopes, travels, (msg, responder));
         let sent = wait.poll_send::<N>(&target.place, patience, &mut forwarded, task);
         if sent.is_pending() {

@@ -81,6 +81,7 @@ impl<A: RemoteActor> Running<'_, A> {
             }
             self.take_over();
             if *self.budget == 0 {
+                self.mailbox.release(self.finished);
                 return Turn::Yield;
             }
             if !self.waits.is_empty() || self.ctx.has_new_waits() {
