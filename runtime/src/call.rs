@@ -52,12 +52,11 @@ impl Travels {
         Some(Arc::new(Self { headers, chain, items: None }))
     }
 
-    /// The same, for an ask whose items are awaited.
+    /// The same, for an ask whose items are awaited. Nobody is said to wait for it: a stream may go on
+    /// when the handler that began it has ended.
     pub(crate) fn for_items(travelling: &Travelling, items: Awaiting) -> Travelling {
-        let (headers, chain) = match travelling {
-            Some(travels) => (travels.headers.clone(), travels.chain.clone()),
-            None => Default::default(),
-        };
+        let headers = travelling.as_ref().map(|travels| travels.headers.clone());
+        let (headers, chain) = (headers.unwrap_or_default(), Chain::default());
         Some(Arc::new(Self { headers, chain, items: Some(items) }))
     }
 

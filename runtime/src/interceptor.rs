@@ -64,8 +64,9 @@ pub trait Interceptor: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`Refused`]: it does not run. Its asker gets it back as [`RejectReason::Refused`]; of a tell a
-    /// dead letter says so.
+    /// [`Refused`]: it does not run. Its asker gets it back as [`RejectReason::Refused`]; of a tell, and
+    /// of what an ask was forwarded to, a dead letter says so, and the asker of the latter hears of
+    /// [no reply](UnknownReason::NoReply).
     fn handling(&self, arrival: &Arrival<'_>) -> Result<(), Refused> {
         let _ = arrival;
         Ok(())

@@ -33,6 +33,8 @@ message!(
 );
 message!("test.Tenant", struct Tenant(ActorRef<Counter>);, "()", String);
 message!("test.Relay", struct Relay(ActorRef<Counter>);, "u32", u32);
+message!("test.Begin", struct Begin(ActorRef<Counter>, ActorRef<Counter>);, "()");
+message!("test.AskBack", struct AskBack(ActorRef<Counter>);, "()", u32);
 message!("test.Who", struct Who;, "String");
 message!("test.Ahead", struct Ahead;, "u32");
 message!("test.Pass", struct Pass(ActorRef<Counter>);, "Result<u32, String>", u32);
@@ -43,7 +45,7 @@ type Log = Arc<Mutex<Vec<String>>>;
 #[derive(RemoteActor)]
 #[remote(
     name = "test.Counter",
-    handles(stream Count, stream Tenant, stream Relay, Who, Ahead, responder Pass),
+    handles(stream Count, stream Tenant, stream Relay, async Begin, stream AskBack, Who, Ahead, responder Pass),
     placement = Eventual,
     state = volatile
 )]
@@ -105,6 +107,28 @@ impl StreamingHandler<Relay> for Counter {
     async fn handle(_: This<Self>, Relay(other): Relay, _: ItemSink<u32>) -> u32 {
         other.tell(count(5, 0)).await.expect("room");
         other.ask(count(5, 0)).await.expect("answered")
+    }
+}
+
+/// Begins a stream, and leaves the rest of it to somebody else.
+impl AsyncHandler<Begin> for Counter {
+    async fn handle(&mut self, Begin(other, own): Begin, _: &mut Self::Context) {
+        let mut items = other.ask_stream(AskBack(own));
+        items.next().await.expect("an item").expect("no error");
+        let log = Arc::clone(&self.log);
+        tokio::task::spawn_local(async move {
+            let item = items.next().await.expect("an item").expect("no error");
+            log.lock().expect("a log").push(item.to_string());
+        });
+    }
+}
+
+impl StreamingHandler<AskBack> for Counter {
+    async fn handle(_: This<Self>, AskBack(asker): AskBack, mut items: ItemSink<u32>) {
+        items.send(0).await.expect("a reader");
+        pause(1).await;
+        let answer = asker.ask(Ahead).await.map_or(99, |sent| sent);
+        items.send(answer).await.expect("a reader");
     }
 }
 
@@ -261,6 +285,32 @@ fn a_readers_time_runs_only_while_it_waits() {
         let late = slow.next().await.expect("an end");
         assert!(matches!(late, Err(AskError::Unknown(UnknownReason::Deadline))));
         assert!(slow.next().await.is_none());
+    });
+}
+
+#[test]
+fn a_wait_that_is_dropped_does_not_count() {
+    with_a_counter(async |counter, _| {
+        let mut items = counter.ask_stream(count(12, 80)).within(Duration::from_millis(50));
+        items.next().await.expect("an item").expect("no error");
+        for n in 1..4 {
+            let early = tokio::time::timeout(Duration::from_millis(40), items.next()).await;
+            assert!(early.is_err(), "nothing has come yet");
+            assert_eq!(items.next().await.expect("an item").expect("no error"), n);
+        }
+    });
+}
+
+#[test]
+fn an_actor_whose_handler_has_ended_can_be_asked_by_the_stream_that_it_began() {
+    on_a_node(async |node| {
+        let (log, other) = (Log::default(), node.entity::<Counter>("other"));
+        let theirs = Arc::clone(&log);
+        let counter = node.spawn(move |_| Counter { sent: 0, log: Arc::clone(&theirs) });
+        let counter = counter.start().expect("a counter");
+        counter.ask(Begin(other, counter.clone())).await.expect("answered");
+        pause(10).await;
+        assert_eq!(lines(&log), ["0"]);
     });
 }
 

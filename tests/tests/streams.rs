@@ -1,5 +1,7 @@
 //! Asks that are answered by items from another node.
 
+#![expect(clippy::disallowed_methods, reason = "a test plays the world outside of the seams")]
+
 use actix_cluster::{
     ItemSink, NodeBuilder, StreamingHandler, UnknownReason,
     message::{decode, encode},
@@ -28,6 +30,7 @@ message!(
     "u32",
     Parcel
 );
+message!("test.Leave", struct Leave;, "()", u32);
 message!("test.Sent", struct Sent;, "u32");
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -36,7 +39,7 @@ struct Parcel(u32, Vec<u8>);
 type Log = Shared<Vec<String>>;
 
 #[derive(RemoteActor)]
-#[remote(name = "test.Depot", handles(stream Send, Sent), placement = Eventual, state = volatile)]
+#[remote(name = "test.Depot", handles(stream Send, stream Leave, Sent), placement = Eventual, state = volatile)]
 struct Depot {
     sent: u32,
     log: Log,
@@ -67,6 +70,20 @@ impl StreamingHandler<Send> for Depot {
         }
         ended.1 = "ended";
         send.items
+    }
+}
+
+/// Leaves its sink to somebody else.
+impl StreamingHandler<Leave> for Depot {
+    async fn handle(this: This<Self>, _: Leave, mut items: ItemSink<u32>) {
+        let log = this.with(|depot, _| Shared::clone(&depot.log));
+        items.send(0).await.expect("a reader");
+        tokio::task::spawn_local(async move {
+            pause(10).await;
+            while items.send(1).await.is_ok() {}
+            assert!(items.is_closed());
+            log.lock().expect("a log").push("closed".to_owned());
+        });
     }
 }
 
@@ -173,6 +190,17 @@ fn a_reader_that_has_gone_ends_the_handler_on_another_node() {
         drop(items);
         until("the handler has ended", || road.logged("gone")).await;
         assert_eq!(road.depot.ask(Sent).await.expect("it goes on"), 64);
+    });
+}
+
+#[test]
+fn a_sink_that_outlives_its_handler_is_closed() {
+    simulate(async {
+        let road = Road::open(8).await;
+        let mut items = road.depot.ask_stream(Leave);
+        assert_eq!(items.next().await.expect("an item").expect("no error"), 0);
+        assert!(items.next().await.is_none());
+        until("the sink is closed", || road.logged("closed")).await;
     });
 }
 

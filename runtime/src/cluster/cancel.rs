@@ -176,7 +176,10 @@ impl Watch {
 }
 
 impl Drop for Watch {
+    /// The ask has ended: an item that somebody still has for it goes nowhere.
     fn drop(&mut self) {
+        self.flag.raised.store(true, Ordering::Release);
+        self.flag.room.close();
         let mut state = self.cancels.lock();
         let is_its_own =
             state.watched.get(&self.ask).is_some_and(|flag| Arc::ptr_eq(flag, &self.flag));
@@ -194,7 +197,7 @@ impl Flag {
     /// There is room for so many more items, up to the limit of a window: who grants more does so in
     /// vain.
     pub(crate) fn credit(&self, items: u32) {
-        let most = stream::WINDOW_LIMIT as usize - self.room.available_permits();
+        let most = (stream::WINDOW_LIMIT as usize).saturating_sub(self.room.available_permits());
         self.room.add_permits(most.min(items as usize));
     }
 
@@ -332,7 +335,13 @@ mod tests {
         cancels.credit(&ask(1), 1);
         assert!(matches!(room.as_mut().poll(&mut task), Poll::Ready(Some(_))));
         cancels.credit(&ask(1), u32::MAX);
+        // One is taken and comes back, beyond the limit.
+        let taken = flag.room.try_acquire().expect("room");
         cancels.credit(&ask(1), u32::MAX);
+        drop(taken);
+        cancels.credit(&ask(1), u32::MAX);
+        assert_eq!(flag.room.available_permits(), stream::WINDOW_LIMIT as usize + 1);
+        drop(flag.room.try_acquire().map(|permit| permit.forget()));
         assert_eq!(flag.room.available_permits(), stream::WINDOW_LIMIT as usize);
         cancels.cancel(now(), ask(1));
         let mut room = Box::pin(flag.room());

@@ -36,7 +36,8 @@ const CREDIT_PAUSE: Duration = Duration::from_millis(2);
 /// The items that answer an ask; made by [`ActorRef::ask_stream`].
 ///
 /// It is a [`Stream`] of them. It ends after the handler's result, which [`reply`](Self::reply) gives
-/// then. An error is its last item: what came before it has come, in order and without a gap.
+/// then. An error is its last item: what came before it is in order and without a gap. If a handler on
+/// another node is cut short, long items that it had sent may be missing before the error.
 ///
 /// # Cancel safety
 ///
@@ -81,7 +82,8 @@ impl<A: RemoteActor, M: StreamMessage + HandledBy<A>> ItemStream<A, M> {
 
     /// Waits for each item, and for the end, for at most `timeout`. Default 5 s.
     ///
-    /// What counts is the time in which the reader waits, not that in which it does something else.
+    /// What counts is the time in which the reader waits, not that in which it does something else; a
+    /// [`next`](Self::next) that is dropped has not waited.
     /// The message has to have its turn within the first wait.
     pub fn within(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
@@ -100,7 +102,8 @@ impl<A: RemoteActor, M: StreamMessage + HandledBy<A>> ItemStream<A, M> {
 
     /// The next item; `None` after the end.
     pub async fn next(&mut self) -> Option<Result<M::Item, AskError<M>>> {
-        poll_fn(|task| self.poll_item(task)).await
+        let reading = Reading(self);
+        poll_fn(|task| reading.0.poll_item(task)).await
     }
 
     fn poll_item(&mut self, task: &mut Context<'_>) -> Poll<Option<Result<M::Item, AskError<M>>>> {
@@ -126,6 +129,17 @@ impl<A: RemoteActor, M: StreamMessage> ItemStream<A, M> {
     /// The handler's result, after the end; once.
     pub fn reply(&mut self) -> Option<M::Reply> {
         self.reply.take()
+    }
+}
+
+/// A reader that waits, until this is dropped.
+struct Reading<'a, A: RemoteActor, M: StreamMessage>(&'a mut ItemStream<A, M>);
+
+impl<A: RemoteActor, M: StreamMessage> Drop for Reading<'_, A, M> {
+    fn drop(&mut self) {
+        if let State::Asked(asked) = &mut self.0.state {
+            asked.waits = false;
+        }
     }
 }
 
