@@ -34,6 +34,7 @@ enum How {
 message!("test.Held", struct Held(Steps);, "String");
 message!("test.Roam", struct Roam(Steps);, "String");
 message!("test.Pass", struct Pass(Steps);, "String");
+message!("test.Hold", struct Hold;, "()");
 message!("test.Note", struct Note(u32);, "()");
 message!("test.Left", struct Left;, "u64");
 message!("test.AskLeft", struct AskLeft(ActorRef<Post>);, "u64");
@@ -41,7 +42,7 @@ message!("test.AskLeft", struct AskLeft(ActorRef<Post>);, "u64");
 #[derive(RemoteActor)]
 #[remote(
     name = "test.Post",
-    handles(async Held, reentrant Roam, responder Pass, Note, responder Left, async AskLeft),
+    handles(async Held, reentrant Roam, responder Pass, Note, responder Left, async AskLeft, async Hold),
     placement = Eventual,
     state = volatile
 )]
@@ -114,6 +115,13 @@ impl RespondingHandler<Left> for Post {
 impl AsyncHandler<AskLeft> for Post {
     async fn handle(&mut self, AskLeft(to): AskLeft, _: &mut Self::Context) -> u64 {
         to.ask(Left).within(Duration::from_secs(60)).await.expect("answered")
+    }
+}
+
+/// Keeps the actor for longer than any test.
+impl AsyncHandler<Hold> for Post {
+    async fn handle(&mut self, _: Hold, _: &mut Self::Context) {
+        pause(600_000).await;
     }
 }
 
@@ -247,6 +255,29 @@ fn headers_follow_what_is_sent_on_to_an_entity_that_moved() {
         let ((), _third) = tokio::join!(tells, world.start(3, build));
         until("all has come", || log.lock().expect("a log").len() == 400).await;
         assert!(log.lock().expect("a log").iter().all(|line| line.ends_with(" acme")));
+    });
+}
+
+#[test]
+fn headers_stay_with_what_waits_for_an_entity_that_leaves_with_its_node() {
+    simulate(async {
+        let (world, log) = (World::new(7), Shared::<Vec<String>>::default());
+        let build = |builder: NodeBuilder| {
+            let log = Shared::clone(&log);
+            builder.entity(move |_| Post(Shared::clone(&log)))
+        };
+        let nodes = [world.start(1, build).await, world.start(2, build).await];
+        nodes[1].sees(2).await;
+        let leaving = &nodes[1].node;
+        let is_there = |key: &String| leaving.owner_of::<Post>(key).as_ref() == Some(leaving.id());
+        let key = (0..).map(|n| format!("post-{n}")).find(is_there).expect("a key");
+        let post = leaving.entity::<Post>(&key);
+        post.tell(Hold).await.expect("room");
+        acme().scope(post.tell(Note(1))).await.expect("room");
+        post.tell(Note(2)).await.expect("room");
+        leaving.shutdown().await;
+        until("both have come", || log.lock().expect("a log").len() == 2).await;
+        assert_eq!(*log.lock().expect("a log"), ["1 acme", "2 nobody"]);
     });
 }
 

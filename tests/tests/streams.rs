@@ -2,10 +2,13 @@
 
 #![expect(clippy::disallowed_methods, reason = "a test plays the world outside of the seams")]
 
+use std::{num::NonZeroU64, time::Duration};
+
 use actix_cluster::{
     ItemSink, NodeBuilder, StreamingHandler, UnknownReason,
     message::{decode, encode},
     prelude::*,
+    transport::simulation::Link,
 };
 use actix_cluster_tests::{Shared, SimulatedNode, World, ip, pause, simulate, until};
 use serde::{Deserialize, Serialize};
@@ -30,6 +33,8 @@ message!(
     "u32",
     Parcel
 );
+message!("test.Break", struct Break;, "()", Parcel);
+message!("test.Weigh", struct Weigh;, "Vec<u8>");
 message!("test.Leave", struct Leave;, "()", u32);
 message!("test.Sent", struct Sent;, "u32");
 
@@ -39,7 +44,7 @@ struct Parcel(u32, Vec<u8>);
 type Log = Shared<Vec<String>>;
 
 #[derive(RemoteActor)]
-#[remote(name = "test.Depot", handles(stream Send, stream Leave, Sent), placement = Eventual, state = volatile)]
+#[remote(name = "test.Depot", handles(stream Send, stream Break, stream Leave, Sent, Weigh), placement = Eventual, state = volatile)]
 struct Depot {
     sent: u32,
     log: Log,
@@ -70,6 +75,22 @@ impl StreamingHandler<Send> for Depot {
         }
         ended.1 = "ended";
         send.items
+    }
+}
+
+/// Fails behind a long item and a short one.
+impl StreamingHandler<Break> for Depot {
+    async fn handle(_: This<Self>, _: Break, mut items: ItemSink<Parcel>) {
+        items.send(Parcel(0, vec![0; 1 << 20])).await.expect("a reader");
+        items.send(Parcel(1, vec![])).await.expect("a reader");
+        panic!("on purpose");
+    }
+}
+
+impl Handler<Weigh> for Depot {
+    type Result = MessageResult<Weigh>;
+    fn handle(&mut self, _: Weigh, _: &mut Self::Context) -> MessageResult<Weigh> {
+        MessageResult(vec![7; 1_000])
     }
 }
 
@@ -233,6 +254,40 @@ fn the_end_of_a_handlers_node_ends_the_stream_behind_what_has_come() {
         let end = items.next().await.expect("an end").expect_err("an error");
         assert!(matches!(end, AskError::Unknown(UnknownReason::NodeDown)), "{end}");
         assert!(items.next().await.is_none());
+    });
+}
+
+#[test]
+fn a_panic_on_another_node_ends_a_stream_behind_long_items_too() {
+    simulate(async {
+        let road = Road::open(9).await;
+        let mut items = road.depot.ask_stream(Break);
+        for (n, bytes) in [(0, 1 << 20), (1, 0)] {
+            let Parcel(number, parcel) = items.next().await.expect("an item").expect("no error");
+            assert_eq!((number, parcel.len()), (n, bytes));
+        }
+        let end = items.next().await.expect("an end").expect_err("an error");
+        assert!(matches!(end, AskError::Unknown(UnknownReason::Panicked)), "{end}");
+    });
+}
+
+#[test]
+fn a_stream_that_fills_a_slow_way_refuses_no_reply() {
+    simulate(async {
+        let road = Road::open(10).await;
+        let bandwidth_bytes = NonZeroU64::new(1 << 20);
+        road.world.network.set_link(Link { bandwidth_bytes, ..Link::default() });
+        // A window of them is twice what may wait as answers.
+        let message = Send { items: 1_000, every: 1, bytes: 2 << 20 };
+        let mut items = road.depot.ask_stream(message).within(Duration::from_secs(60));
+        let first = items.next().await.expect("an item").expect("no error");
+        assert_eq!(first.1.len(), 2 << 20);
+        for _ in 0..3 {
+            let answer = road.depot.ask(Weigh).within(Duration::from_secs(60)).await;
+            assert_eq!(answer.expect("a reply has its room").len(), 1_000);
+        }
+        let second = items.next().await.expect("an item").expect("no error");
+        assert_eq!(second.0, 1, "it goes on");
     });
 }
 

@@ -289,6 +289,13 @@ impl Session {
         self.0.ended.load(Ordering::Acquire)
     }
 
+    /// Whether at most a quarter of what may wait for the peer as answers does. Who sends many of them
+    /// for one message, a stream of items, does so while this holds: at half of the bound the peer's
+    /// messages are held back, and at the bound other answers are refused.
+    pub fn has_answers_to_spare(&self) -> bool {
+        self.0.budget.has_answers_to_spare()
+    }
+
     /// Whether messages can still be sent: the session has not ended, and neither end is closing.
     pub fn takes_messages(&self) -> bool {
         !self.has_ended() && !self.0.closing.load(Ordering::Acquire)

@@ -20,7 +20,12 @@ use std::{
 use actix_cluster_transport::{Class, PeerId};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::{peer_id, pending::Correlation, routing::Route};
+use super::{
+    peer_id,
+    pending::Correlation,
+    routing::Route,
+    wire::{Address, Head},
+};
 use crate::{
     actor::mailbox::wake,
     fixed_map::FixedMap,
@@ -227,15 +232,9 @@ impl Flag {
     }
 }
 
-/// Tells the node that owes the answer of an ask that nobody awaits it. Best effort: if it can't be
-/// told now, the ask runs until its deadline. `cancel` is the payload that tells it.
-pub(crate) fn send(
-    core: &NodeCore,
-    node: &NodeId,
-    target: u64,
-    correlation: Correlation,
-    cancel: &[u8],
-) {
+/// Tells the node that owes the answer of an ask on this target that nobody awaits it. Best effort: if
+/// there is no way to that node now, the ask runs until its deadline.
+pub(crate) fn send(core: &NodeCore, node: &NodeId, target: u64, correlation: Correlation) {
     let Some(cluster) = core.cluster() else { return };
     if node == core.id() {
         if let Some(own) = peer_id(node) {
@@ -245,8 +244,11 @@ pub(crate) fn send(
     }
     let Route::There(peer) = core.route_to_node(node) else { return };
     peer.session.cancel(correlation, RejectReason::Cancelled as u8);
-    // As an answer: it takes the target's lane, and never waits behind a target that is full.
-    let _ = peer.session.try_send(Class::Answer, target, 0, cancel);
+    // As an answer: it takes the target's lane, never waits behind a target that is full, and is short
+    // enough to have room always, whatever the target is called.
+    let to = Address::Actor { actor_type: 0, id: 0 };
+    let cancel = Head::Cancel { to, correlation }.put(Vec::new());
+    let _ = peer.session.try_send(Class::Answer, target, 0, &cancel);
 }
 
 impl Default for Flag {

@@ -389,17 +389,17 @@ impl Turn {
         };
         match sent {
             Ok(()) => self.finish(),
-            Err(reason) => self.fail(reason),
+            Err(reason) => self.fail(items, reason),
         }
     }
 
-    /// It may have run, and there is no result.
-    pub(crate) fn fail(mut self, reason: UnknownReason) {
-        self.tell_unknown(reason);
+    /// It may have run, and there is no result. That comes behind so many items.
+    pub(crate) fn fail(mut self, items: u64, reason: UnknownReason) {
+        self.tell_unknown(items, reason);
     }
 
     /// Ends the turn without a result.
-    fn tell_unknown(&mut self, reason: UnknownReason) {
+    fn tell_unknown(&mut self, items: u64, reason: UnknownReason) {
         if let (true, Some(Origin::There(session, _))) = (std::thread::panicking(), &self.origin) {
             panic::note_sender(node_id(session.peer()));
         }
@@ -412,7 +412,10 @@ impl Turn {
             }
             // These are short, and if the session is over, its end has told the sender already.
             (Some(Origin::There(session, receipt)), Some(Asker::Sender(correlation))) => {
-                let head = Head::Unknown { correlation, reason: reason_number };
+                let head = match items {
+                    0 => Head::Unknown { correlation, reason: reason_number },
+                    items => Head::UnknownAfter { correlation, reason: reason_number, items },
+                };
                 let _ = session.answer(receipt, correlation, &head.put(Vec::new()));
             }
             (Some(Origin::There(session, receipt)), Some(Asker::Teller { target, payload })) => {
@@ -444,11 +447,12 @@ impl Drop for Turn {
     fn drop(&mut self) {
         if self.asker.is_some() {
             let panicked = std::thread::panicking();
-            self.tell_unknown(if panicked {
-                UnknownReason::Panicked
-            } else {
-                UnknownReason::NoReply
-            });
+            let reason = match panicked {
+                true => UnknownReason::Panicked,
+                false => UnknownReason::NoReply,
+            };
+            // Whoever has sent items says so when it fails.
+            self.tell_unknown(0, reason);
         }
     }
 }

@@ -164,7 +164,11 @@ fn answer(core: &Arc<NodeCore>, cluster: &Cluster, from: &PeerId, target: u64, p
         }
         Ok((Head::ReplyAfter { correlation, items }, body)) => {
             let body = payload.slice_ref(body);
-            cluster.pending.answer_after(from, correlation, items, body);
+            cluster.pending.answer_after(from, correlation, items, Answer::Reply(body));
+        }
+        Ok((Head::UnknownAfter { correlation, reason, items }, _)) => {
+            let answer = Answer::Unknown(UnknownReason::from_wire(reason));
+            cluster.pending.answer_after(from, correlation, items, answer);
         }
         Ok((Head::Credit { correlation, items }, _)) => {
             cluster.cancels.credit(&(from.clone(), correlation), items);

@@ -66,8 +66,8 @@ struct Waiting {
 /// The items of an ask.
 struct Coming {
     intake: Arc<dyn Intake>,
-    /// The reply, which has overtaken some of so many items.
-    reply: Option<(u64, Bytes)>,
+    /// The answer, which has overtaken some of so many items.
+    answer: Option<(u64, Answer)>,
 }
 
 /// Who takes an answer.
@@ -162,7 +162,7 @@ impl Pending {
     }
 
     fn insert(&self, node: &NodeId, asker: Asker, items: Option<Arc<dyn Intake>>) -> Correlation {
-        let items = items.map(|intake| Box::new(Coming { intake, reply: None }));
+        let items = items.map(|intake| Box::new(Coming { intake, answer: None }));
         let correlation = self.last.fetch_add(1, Ordering::Relaxed) + 1;
         let waiting = Waiting { node: node.clone(), hops: 0, asker, items };
         self.part(correlation).insert(correlation, waiting);
@@ -183,40 +183,41 @@ impl Pending {
     /// for which there is no room, since the peer sends more than it may, ends the ask.
     pub(crate) fn item(&self, from: &PeerId, correlation: Correlation, number: u64, item: Bytes) {
         let mut part = self.part(correlation);
-        let expected = part.get_mut(&correlation).filter(|waiting| waiting.is_of(from));
-        let Some(Coming { intake, reply }) = expected.and_then(|it| it.items.as_deref_mut()) else {
-            return;
-        };
-        let answer = if intake.take(number, item) {
-            let is_last = reply.as_ref().is_some_and(|(items, _)| !intake.lacks(*items));
-            reply.take_if(|_| is_last).map(|(_, reply)| Answer::Reply(reply))
-        } else {
-            Some(Answer::Unknown(UnknownReason::BadReply))
-        };
+        let Some(coming) = coming_of(&mut part, from, correlation) else { return };
+        let intake = Arc::clone(&coming.intake);
+        // It wakes whoever reads. The items of a peer come one after the other, so nobody is between.
         drop(part);
-        if let Some(answer) = answer {
+        if !intake.take(number, item) {
+            let answer = Answer::Unknown(UnknownReason::BadReply);
+            return self.answer(from, correlation, answer);
+        }
+        let mut part = self.part(correlation);
+        let coming = coming_of(&mut part, from, correlation);
+        let is_last = |(items, _): &mut (u64, Answer)| !intake.lacks(*items);
+        let overtaken = coming.and_then(|coming| coming.answer.take_if(is_last));
+        drop(part);
+        if let Some((_, answer)) = overtaken {
             self.answer(from, correlation, answer);
         }
     }
 
-    /// A reply came from a peer, which counts once so many items have come.
+    /// An answer came from a peer, which counts once so many items have come.
     pub(crate) fn answer_after(
         &self,
         from: &PeerId,
         correlation: Correlation,
         items: u64,
-        reply: Bytes,
+        answer: Answer,
     ) {
         let mut part = self.part(correlation);
-        let expected = part.get_mut(&correlation).filter(|waiting| waiting.is_of(from));
-        if let Some(coming) = expected.and_then(|waiting| waiting.items.as_deref_mut())
+        if let Some(coming) = coming_of(&mut part, from, correlation)
             && coming.intake.lacks(items)
         {
-            coming.reply = Some((items, reply));
+            coming.answer = Some((items, answer));
             return;
         }
         drop(part);
-        self.answer(from, correlation, Answer::Reply(reply));
+        self.answer(from, correlation, answer);
     }
 
     /// An answer came from a peer. One that nobody expects any more, or expects of another node, is
@@ -278,6 +279,16 @@ impl Pending {
     fn part(&self, correlation: Correlation) -> MutexGuard<'_, FixedMap<Correlation, Waiting>> {
         lock(&self.parts[(correlation % PARTS) as usize])
     }
+}
+
+/// What is to come from a peer before the answer of an ask, if it owes one.
+fn coming_of<'a>(
+    part: &'a mut FixedMap<Correlation, Waiting>,
+    from: &PeerId,
+    correlation: Correlation,
+) -> Option<&'a mut Coming> {
+    let waiting = part.get_mut(&correlation).filter(|waiting| waiting.is_of(from))?;
+    waiting.items.as_deref_mut()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -390,14 +401,14 @@ mod tests {
     fn a_reply_waits_for_the_items_that_it_has_overtaken() {
         let pending = Pending::new(8);
         let (ask, mut answer, _items) = a_stream(&pending);
-        let reply = Bytes::from_static(b"7");
+        let reply = || Answer::Reply(Bytes::from_static(b"7"));
         pending.item(&peer("a", 1), ask, 1, Bytes::new());
-        pending.answer_after(&peer("a", 1), ask, 2, reply.clone());
+        pending.answer_after(&peer("a", 1), ask, 2, reply());
         assert!(answer.try_recv().is_err());
         pending.item(&peer("a", 1), ask, 0, Bytes::new());
-        assert_eq!(answer.try_recv(), Ok(Answer::Reply(reply.clone())));
+        assert_eq!(answer.try_recv(), Ok(reply()));
         let (ask, mut answer, _items) = a_stream(&pending);
-        pending.answer_after(&peer("a", 1), ask, 1, reply);
+        pending.answer_after(&peer("a", 1), ask, 1, reply());
         pending.fail_all_of(&node("a", 1));
         assert_eq!(answer.try_recv(), Ok(Answer::Unknown(UnknownReason::NodeDown)));
     }

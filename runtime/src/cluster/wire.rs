@@ -75,6 +75,8 @@ pub(crate) enum Head<'a> {
     Credit { correlation: u64, items: u32 },
     /// The result, behind so many items.
     ReplyAfter { correlation: u64, items: u64 },
+    /// No result will come, behind so many items.
+    UnknownAfter { correlation: u64, reason: u8, items: u64 },
 }
 
 /// A target on the node that receives the frame. Frozen.
@@ -299,7 +301,7 @@ mod tests {
     fn golden_bytes_hold_both_ways() {
         let actor = Address::Actor { actor_type: 1, id: 300 };
         let entity = Address::Entity { actor_type: 2, key: "k" };
-        let golden: [(Head<'_>, &[u8]); 15] = [
+        let golden: [(Head<'_>, &[u8]); 16] = [
             (Head::Tell { to: entity, message: 3, extensions: &[] }, &[0, 1, 2, 1, b'k', 3, 0]),
             (
                 Head::Ask { to: actor, message: 3, correlation: 4, extensions: &[2, 1, 5] },
@@ -321,6 +323,7 @@ mod tests {
             (Head::Item { correlation: 4, number: 300 }, &[12, 4, 0xac, 2]),
             (Head::Credit { correlation: 4, items: 300 }, &[13, 4, 0xac, 2]),
             (Head::ReplyAfter { correlation: 4, items: 300 }, &[14, 4, 0xac, 2]),
+            (Head::UnknownAfter { correlation: 4, reason: 1, items: 300 }, &[15, 4, 1, 0xac, 2]),
         ];
         let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/wire.md");
         let page = std::fs::read_to_string(page).expect("the page on the wire");

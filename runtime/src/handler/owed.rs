@@ -179,8 +179,7 @@ impl<R> Owed<R> {
             // Whoever has gone away misses nothing.
             Some(To::Here(reply, _)) => drop(reply.send(result)),
             Some(To::There(turn, watch)) if turn.is_asked() => {
-                let items = watch.map_or(0, |watch| watch.flag().sent());
-                turn.reply(items, |out| self.encoding.encode(result, out));
+                turn.reply(sent_by(&watch), |out| self.encoding.encode(result, out));
             }
             Some(To::There(turn, _)) => turn.finish(),
             Some(To::Teller) | None => {}
@@ -205,7 +204,7 @@ impl<R> Owed<R> {
                 cell.fail(reason);
                 drop(reply);
             }
-            Some(To::There(turn, _)) => turn.fail(reason),
+            Some(To::There(turn, watch)) => turn.fail(sent_by(&watch), reason),
             Some(To::Teller) | None => {}
         }
     }
@@ -228,6 +227,11 @@ impl<R> Owed<R> {
             to => watch_of(to).is_some_and(Watch::is_cancelled),
         }
     }
+}
+
+/// How many items have gone to the asker.
+fn sent_by(watch: &Option<Watch>) -> u64 {
+    watch.as_ref().map_or(0, |watch| watch.flag().sent())
 }
 
 fn watch_of<R>(to: &Option<To<R>>) -> Option<&Watch> {

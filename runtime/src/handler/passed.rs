@@ -79,7 +79,7 @@ where
         };
         let Self { msg, owed, mode } = *self;
         let (deadline, travels) = (owed.deadline(), call::Written::of(owed.travels()));
-        let leaving = match Leaving::begin::<M>(core, M::WIRE_ID, (to.address(), to.hash()), owed) {
+        let leaving = match Leaving::begin::<M>(core, M::WIRE_ID, to.hash(), owed) {
             Ok(leaving) => leaving,
             Err(owed) => {
                 let unsent = Box::new(Self { msg, owed: *owed, mode });

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use actix_cluster_transport::{Class, Clock, Random, SendError};
+use actix_cluster_transport::{Class, Clock, Random};
 
 use tokio::sync::{oneshot, watch};
 
@@ -38,7 +38,7 @@ use crate::{
         Cluster, Phase, cancel, delegation,
         pending::{Answer, Correlation},
         routing::Route,
-        wire::{Address, Head},
+        wire::Head,
     },
     fixed_map::FixedMap,
     interceptor::Interceptors,
@@ -356,15 +356,18 @@ impl NodeCore {
         self.cluster.as_ref()?.pending.expect(node, items)
     }
 
-    /// Tells whoever answers an ask, on this target, that there is room for more items. False if it
-    /// has to be told again.
-    pub(crate) fn credit(&self, target: u64, correlation: Correlation, items: u32) -> bool {
-        let Some(cluster) = &self.cluster else { return true };
-        let Some(node) = cluster.pending.owed_by(correlation) else { return true };
-        let Route::There(peer) = self.route_to_node(&node) else { return false };
+    /// Tells whoever answers an ask, on this target, that there is room for more items.
+    pub(crate) fn credit(&self, target: u64, correlation: Correlation, items: u32) {
+        let owed_by =
+            self.cluster.as_ref().and_then(|cluster| cluster.pending.owed_by(correlation));
+        // Without a way to that node its session has ended, and with it the ask.
+        let Some(Route::There(peer)) = owed_by.map(|node| self.route_to_node(&node)) else {
+            return;
+        };
         let credit = Head::Credit { correlation, items }.put(Vec::new());
-        // As an answer: it never waits behind a target that is full.
-        peer.session.try_send(Class::Answer, target, 0, &credit) != Err(SendError::Full)
+        // As an answer: it never waits behind a target that is full, and is short enough to have room
+        // always.
+        let _ = peer.session.try_send(Class::Answer, target, 0, &credit);
     }
 
     /// Nobody waits for the answer any more. Returns who still owed it, if somebody did.
@@ -372,12 +375,10 @@ impl NodeCore {
         self.cluster.as_ref()?.pending.forget(correlation)
     }
 
-    /// The asker of what was sent to `to` has gone: whoever owes it an answer is told.
-    pub(crate) fn cancel_ask(&self, to: (Address<'_>, u64), correlation: Correlation) {
+    /// The asker of what was sent to this target has gone: whoever owes it an answer is told.
+    pub(crate) fn cancel_ask(&self, target: u64, correlation: Correlation) {
         if let Some(node) = self.forget_answer(correlation) {
-            let (to, target) = to;
-            let cancel = Head::Cancel { to, correlation }.put(Vec::new());
-            cancel::send(self, &node, target, correlation, &cancel);
+            cancel::send(self, &node, target, correlation);
         }
     }
 

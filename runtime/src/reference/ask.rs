@@ -123,11 +123,12 @@ impl<A: RemoteActor, M: RemoteMessage> Ask<A, M> {
         self.sleep = None;
     }
 
-    /// Tells whoever sends items that there is room for more. False if it has to be told again.
-    pub(crate) fn credit(&self, items: u32) -> bool {
-        let Stage::There(_, expected) = &self.stage else { return true };
-        let (_, target) = self.target.place.address();
-        self.core().credit(target, expected.correlation, items)
+    /// Tells whoever sends items that there is room for more.
+    pub(crate) fn credit(&self, items: u32) {
+        if let Stage::There(_, expected) = &self.stage {
+            let (_, target) = self.target.place.address();
+            self.core().credit(target, expected.correlation, items);
+        }
     }
 
     pub(crate) fn core(&self) -> &Arc<NodeCore> {
@@ -304,7 +305,8 @@ impl<A: RemoteActor, M: RemoteMessage> Ask<A, M> {
         };
         if let Some(correlation) = correlation {
             let place = &self.target.place;
-            place.core().cancel_ask(place.address(), correlation);
+            let (_, target) = place.address();
+            place.core().cancel_ask(target, correlation);
         }
     }
 }

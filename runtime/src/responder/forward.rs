@@ -158,12 +158,11 @@ where
         out: Vec<u8>,
     ) -> Result<Vec<u8>, EncodeError> {
         let Some((msg, responder)) = &self.unsent else { unreachable!("a message is sent once") };
-        let (node, to) = (peer.id.clone(), (self.to, self.hash));
-        let deadline = responder.deadline();
+        let (node, deadline) = (peer.id.clone(), responder.deadline());
         let travels = call::Written::of(&self.travels);
         let leaving = match responder.hand.as_ref().and_then(|hand| Some((hand, hand.take()?))) {
             Some((hand, owed)) => {
-                let leaving = Leaving::begin::<N>(self.core, version, to, owed);
+                let leaving = Leaving::begin::<N>(self.core, version, self.hash, owed);
                 Some(leaving.map_err(|owed| {
                     hand.put(*owed);
                     EncodeError::Full

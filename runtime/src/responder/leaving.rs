@@ -22,7 +22,6 @@ use crate::{
         cancel,
         delegation::{self, Claim},
         pending::{Answer, Correlation},
-        wire::{Address, Head},
     },
     handler::owed::{Owed, Unclaimed},
     message::{RemoteMessage, WireId, version},
@@ -49,7 +48,7 @@ enum Kept<R> {
 type Slot<R> = Arc<Mutex<Option<Owed<R>>>>;
 
 impl<R: Send + 'static> Leaving<R> {
-    /// Makes an end ready for `to`, where a message `N` that goes there as `version` decides it.
+    /// Makes an end ready for this target, where a message `N` that goes there as `version` decides it.
     ///
     /// # Errors
     ///
@@ -57,11 +56,11 @@ impl<R: Send + 'static> Leaving<R> {
     pub(crate) fn begin<N: RemoteMessage<Result = R>>(
         core: &Arc<NodeCore>,
         version: WireId,
-        to: (Address<'_>, u64),
+        target: u64,
         mut owed: Owed<R>,
     ) -> Result<Self, Box<Owed<R>>> {
         if version != N::WIRE_ID || !owed.encoding().is_as_handled() {
-            return through::<N>(core, version, to, owed);
+            return through::<N>(core, version, target, owed);
         }
         let claim = match owed.delegation(core) {
             Ok(delegation) => Some(Claim { version, ..delegation.claim().next() }),
@@ -106,7 +105,7 @@ impl<R: Send + 'static> Leaving<R> {
 fn through<N: RemoteMessage>(
     core: &Arc<NodeCore>,
     version: WireId,
-    (to, lane): (Address<'_>, u64),
+    target: u64,
     owed: Owed<N::Result>,
 ) -> Result<Leaving<N::Result>, Box<Owed<N::Result>>> {
     let Some(cluster) = core.cluster().filter(|_| owed.is_asked()) else {
@@ -122,8 +121,7 @@ fn through<N: RemoteMessage>(
     let Ok(correlation) = cluster.pending.leave(core.id(), reader, Reader::read) else {
         return Err(Box::new(lock(&slot).take().expect("it was not awaited")));
     };
-    let cancel = Head::Cancel { to, correlation }.put(Vec::new());
-    let gone = Gone { core: Arc::downgrade(core), correlation, lane, cancel };
+    let gone = Gone { core: Arc::downgrade(core), correlation, target };
     let waker = Waker::from(Arc::new(gone));
     let is_gone = match &mut *lock(&slot) {
         Some(owed) => owed.poll_gone(&mut Context::from_waker(&waker)).is_ready(),
@@ -170,16 +168,14 @@ impl<N: RemoteMessage> Reader<N> {
 struct Gone {
     core: Weak<NodeCore>,
     correlation: Correlation,
-    lane: u64,
-    /// What tells whoever owes the answer.
-    cancel: Vec<u8>,
+    target: u64,
 }
 
 impl Wake for Gone {
     fn wake(self: Arc<Self>) {
         let Some(core) = self.core.upgrade() else { return };
         if let Some(node) = core.forget_answer(self.correlation) {
-            cancel::send(&core, &node, self.lane, self.correlation, &self.cancel);
+            cancel::send(&core, &node, self.target, self.correlation);
         }
     }
 }

@@ -5,11 +5,10 @@ use std::{
     future::poll_fn,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
     time::Duration,
 };
 
-use actix_cluster_transport::clock::Sleep;
 use futures_core::Stream;
 use tokio::sync::mpsc;
 
@@ -30,14 +29,11 @@ pub const DEFAULT_WINDOW: u32 = 64;
 /// How many items may be on their way to a reader at most.
 pub const WINDOW_LIMIT: u32 = 4_096;
 
-/// How long a reader waits before it tells a producer again of room that it could not tell of.
-const CREDIT_PAUSE: Duration = Duration::from_millis(2);
-
 /// The items that answer an ask; made by [`ActorRef::ask_stream`].
 ///
 /// It is a [`Stream`] of them. It ends after the handler's result, which [`reply`](Self::reply) gives
-/// then. An error is its last item: what came before it is in order and without a gap. If a handler on
-/// another node is cut short, long items that it had sent may be missing before the error.
+/// then. An error is its last item: what was sent before it has come, in order and without a gap, unless
+/// the handler's node has ended.
 ///
 /// # Cancel safety
 ///
@@ -67,7 +63,6 @@ struct Asked<A: RemoteActor, M: StreamMessage> {
     waits: bool,
     /// How many items of another node were taken that it has not been told of.
     taken: u32,
-    retry: Option<Sleep>,
 }
 
 impl<A: RemoteActor, M: StreamMessage + HandledBy<A>> ItemStream<A, M> {
@@ -160,7 +155,6 @@ impl<A: RemoteActor, M: StreamMessage + HandledBy<A>> Asked<A, M> {
             items,
             waits: true,
             taken: 0,
-            retry: None,
         }
     }
 
@@ -174,10 +168,7 @@ impl<A: RemoteActor, M: StreamMessage + HandledBy<A>> Asked<A, M> {
         if let Some(ask) = &mut self.ask {
             match Pin::new(ask).poll(task) {
                 Poll::Ready(end) => (self.end, self.ask) = (Some(end), None),
-                Poll::Pending => {
-                    self.tell_taken(window, task);
-                    return Poll::Pending;
-                }
+                Poll::Pending => return Poll::Pending,
             }
         }
         // Whatever was sent before the end is here by now.
@@ -193,7 +184,7 @@ impl<A: RemoteActor, M: StreamMessage + HandledBy<A>> Asked<A, M> {
             Arrived::There(bytes) => bytes,
         };
         self.taken += 1;
-        self.tell_taken(window, &mut Context::from_waker(Waker::noop()));
+        self.tell_taken(window);
         let decoded = {
             let _scope = NodeCore::enter(&self.core);
             message::decode(&bytes)
@@ -209,24 +200,11 @@ impl<A: RemoteActor, M: StreamMessage + HandledBy<A>> Asked<A, M> {
 
     /// Tells the producer of the room that has come to be, once that is half of a window: it has as much
     /// left then.
-    fn tell_taken(&mut self, window: u32, task: &mut Context<'_>) {
-        let Some(ask) = &self.ask else { return };
-        if self.taken < window.div_ceil(2) {
-            return;
-        }
-        if ask.credit(self.taken) {
-            (self.taken, self.retry) = (0, None);
-            return;
-        }
-        let clock = self.core.clock();
-        while self
-            .retry
-            .get_or_insert_with(|| clock.sleep(CREDIT_PAUSE))
-            .as_mut()
-            .poll(task)
-            .is_ready()
+    fn tell_taken(&mut self, window: u32) {
+        if let Some(ask) = &self.ask
+            && self.taken >= window.div_ceil(2)
         {
-            self.retry = None;
+            ask.credit(std::mem::take(&mut self.taken));
         }
     }
 }

@@ -120,7 +120,10 @@ impl Link {
         };
         let payload = Bytes::from(payload);
         loop {
-            let sent = if payload.len() > SHARE_OVER {
+            // What others answer goes first: a reply does not wait for its reader as an item does.
+            let sent = if !self.session.has_answers_to_spare() && !self.session.has_ended() {
+                Err(SendError::Full)
+            } else if payload.len() > SHARE_OVER {
                 self.session.try_send(Class::Answer, self.correlation, 0, &payload)
             } else {
                 self.session.try_send(Class::Answer, self.correlation, 0, &*payload)

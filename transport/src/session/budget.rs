@@ -131,6 +131,12 @@ impl Budget {
         self.answer_bytes.load(Ordering::Acquire) > self.answer_bytes_limit / 2
     }
 
+    /// Whether so few answers wait for the peer that there may be more which nobody has asked for one by
+    /// one: all others still have their room, and the peer's messages theirs.
+    pub(crate) fn has_answers_to_spare(&self) -> bool {
+        self.answer_bytes.load(Ordering::Acquire) <= self.answer_bytes_limit / 4
+    }
+
     /// Whether more answers wait for the peer than can for one that keeps to the protocol: beyond the
     /// bound, one of the longest, and short ones for all that is `held` of its messages, twice.
     pub(crate) fn has_too_many_answers(&self, longest: u64, held: u64) -> bool {

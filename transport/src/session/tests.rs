@@ -263,6 +263,19 @@ fn a_full_target_stalls_itself_and_a_full_session_everybody() {
 }
 
 #[test]
+fn answers_that_nobody_waits_for_one_by_one_stop_at_a_quarter() {
+    let session = session();
+    // 400 bytes in all; each counts its head too.
+    let send = || session.try_send(Class::Answer, 1, 0, &[0; 80]);
+    assert!(session.has_answers_to_spare());
+    assert_eq!(send(), Ok(()));
+    assert!(session.has_answers_to_spare(), "not more than 100 bytes");
+    assert_eq!(send(), Ok(()));
+    assert!(!session.has_answers_to_spare());
+    assert_eq!(send(), Ok(()), "others have their room");
+}
+
+#[test]
 fn a_lane_holds_no_more_bytes_than_its_limit_until_they_have_arrived() {
     let session = session_of(100);
     let send = |target| session.try_send(Class::Message, target, 0, &[0; 90]);
