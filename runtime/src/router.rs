@@ -296,7 +296,7 @@ impl<A: RemoteActor> Router<A> {
     ) -> Result<M::Reply, AskError<M>> {
         let mut last = RejectReason::NoSuchActor;
         let clock = self.0.core.clock();
-        let deadline = clock.now() + timeout;
+        let deadline = clock.after(timeout);
         for _ in 0..TRIES {
             let Some(routee) = pick(self, &msg) else { break };
             let left = deadline.saturating_duration_since(clock.now());

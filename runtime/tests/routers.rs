@@ -385,6 +385,15 @@ fn a_routee_that_was_dismissed_delays_no_replacement() {
 }
 
 #[test]
+fn an_ask_may_wait_for_ever() {
+    on_a_node(|node, workers| async move {
+        let router = node.spawn_router(workers.make()).start().expect("it starts");
+        router.ask_within(NOW, Duration::MAX).await.expect("answered");
+        router.ask_first(NOW, Duration::MAX).await.expect("answered");
+    });
+}
+
+#[test]
 fn an_ask_has_one_deadline_however_many_routees_it_is_tried_with() {
     on_a_node(|node, workers| async move {
         let router = node.spawn_router(workers.make()).routees(3).start().expect("it starts");

@@ -10,8 +10,9 @@ mod seeds;
 
 use std::{
     fmt,
+    fs::File,
     future::Future,
-    io,
+    io::{self, Read as _},
     net::{SocketAddr, ToSocketAddrs as _},
     path::{Path, PathBuf},
     pin::Pin,
@@ -109,7 +110,7 @@ impl Discovery for DnsName {
 }
 
 /// The addresses in a file, one to a line as ip:port, in that order; empty lines, and what follows a
-/// `#`, do not count. Whoever changes it should put another file in its place, so that none is read
+/// `#`, do not count. It has at most 64 KiB. Whoever changes it should put another file in its place, so that none is read
 /// half written.
 ///
 /// # Examples
@@ -137,8 +138,21 @@ impl AddressFile {
 impl Discovery for AddressFile {
     fn look_up(&self) -> LookUp {
         let path = self.path.clone();
-        self.thread.run("actix-cluster-file", move || addresses(&std::fs::read_to_string(path)?))
+        self.thread.run("actix-cluster-file", move || addresses(&text_of(&path)?))
     }
+}
+
+/// How long a file of addresses may be, in bytes.
+const FILE_LIMIT: u64 = 64 * 1024;
+
+fn text_of(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    let length = File::open(path)?.take(FILE_LIMIT + 1).read_to_string(&mut text)?;
+    if length as u64 > FILE_LIMIT {
+        let error = format!("{} has more than {FILE_LIMIT} bytes", path.display());
+        return Err(io::Error::new(io::ErrorKind::InvalidData, error));
+    }
+    Ok(text)
 }
 
 fn addresses(text: &str) -> io::Result<Vec<SocketAddr>> {
@@ -226,6 +240,11 @@ mod tests {
                 [SocketAddr::from(([10, 0, 0, 1], port))]
             );
         }
+        std::fs::write(&path, "#".repeat(FILE_LIMIT as usize)).expect("written");
+        assert_eq!(file.look_up().await.expect("just so long"), []);
+        std::fs::write(&path, "#".repeat(FILE_LIMIT as usize + 1)).expect("written");
+        let error = file.look_up().await.expect_err("too long");
+        assert!(error.to_string().ends_with("has more than 65536 bytes"), "{error}");
         std::fs::remove_file(path).expect("it was there");
     }
 

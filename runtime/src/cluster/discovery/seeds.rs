@@ -24,7 +24,7 @@ pub(crate) struct Seeds {
 #[derive(Debug)]
 struct Source {
     discovery: Arc<dyn Discovery>,
-    /// What it said last.
+    /// What it said last, as far as that counts: each once, and at most [`SEEDS_LIMIT`].
     last: Vec<SocketAddr>,
 }
 
@@ -56,24 +56,35 @@ impl Seeds {
                 () = clock.sleep(LOOK_UP_PATIENCE) => Err(std::io::ErrorKind::TimedOut.into()),
             };
             match found {
-                Ok(found) => source.last = found,
+                Ok(found) => source.last = counted(&found, self.loopback_only),
                 Err(error) => {
                     tracing::warn!(source = ?source.discovery, %error, "a look-up of nodes failed");
                 }
             }
         }
         let found = self.sources.iter().flat_map(|source| &source.last);
-        let mut seeds: Vec<SocketAddr> = Vec::new();
-        for seed in self.fixed.iter().chain(found) {
-            let is_allowed = !self.loopback_only || seed.ip().to_canonical().is_loopback();
-            if !is_allowed {
-                tracing::warn!(%seed, "a development cluster is on this host only");
-            } else if seeds.len() < SEEDS_LIMIT && !seeds.contains(seed) {
-                seeds.push(*seed);
-            }
-        }
-        seeds
+        counted(self.fixed.iter().chain(found), self.loopback_only)
     }
+}
+
+/// The first of these that count, each once, and at most [`SEEDS_LIMIT`].
+fn counted<'a>(
+    found: impl IntoIterator<Item = &'a SocketAddr>,
+    loopback_only: bool,
+) -> Vec<SocketAddr> {
+    let mut seeds: Vec<SocketAddr> = Vec::new();
+    for seed in found {
+        if seeds.len() == SEEDS_LIMIT {
+            break;
+        }
+        let is_allowed = !loopback_only || seed.ip().to_canonical().is_loopback();
+        if !is_allowed {
+            tracing::warn!(%seed, "a development cluster is on this host only");
+        } else if !seeds.contains(seed) {
+            seeds.push(*seed);
+        }
+    }
+    seeds
 }
 
 #[cfg(test)]
@@ -132,6 +143,7 @@ mod tests {
         let many: Vec<_> = [far].into_iter().chain((1..=65).map(addr)).collect();
         let mut seeds = Seeds::new(Vec::new(), &[script([Ok(many)])], true);
         assert_eq!(seeds.look_up(&Clock::default()).await, (1..=64).map(addr).collect::<Vec<_>>());
+        assert_eq!(seeds.sources[0].last.len(), SEEDS_LIMIT, "no more is kept");
     }
 
     #[test]
