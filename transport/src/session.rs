@@ -160,6 +160,8 @@ struct Inner {
     is_short: AtomicBool,
     /// Messages of the peer's that have arrived and are not settled.
     held: Amount,
+    /// Those that are settled, of which the peer was not told.
+    let_go: Amount,
     /// For bulk messages, either way.
     buffers: Buffers,
     bulk_out: Mutex<BulkOut>,
@@ -257,6 +259,7 @@ impl Session {
             lane_written: Notify::new(),
             is_short: AtomicBool::new(false),
             held: Amount::default(),
+            let_go: Amount::default(),
             bulk_out: Mutex::default(),
             bulk_cancelled: Notify::new(),
             inflow: Mutex::new(Inflow::new(shape, buffers.clone())),
@@ -317,6 +320,9 @@ impl Session {
     }
 
     /// Settles frames; cheaper than one by one, above all when those of a lane follow one another.
+    /// While this end still has much more of the peer's than that, the peer is told up to a
+    /// millisecond later.
+    ///
     /// The iterator is drawn from while a lane is locked: it must not use the session.
     pub fn settle_all(&self, receipts: impl IntoIterator<Item = Receipt>) {
         self.settle_each(receipts, Urgency::Now);
@@ -324,7 +330,7 @@ impl Session {
 
     fn settle_each(&self, receipts: impl IntoIterator<Item = Receipt>, urgency: Urgency) {
         let mut receipts = receipts.into_iter().peekable();
-        let mut some = false;
+        let mut told = None;
         while let Some(first) = receipts.next() {
             let Some(incoming) = self.0.incoming.get(usize::from(first.lane)) else { continue };
             let mut lane = lock(&incoming.lane);
@@ -341,9 +347,10 @@ impl Session {
             // Before the lane is free: a peer that is told of it may send as much again at once.
             self.let_go(gone);
             drop(lane);
-            some = true;
+            let is_worth_it = gone.0 == 0 || self.is_much_let_go(gone);
+            told = told.max(Some(if is_worth_it { urgency } else { Urgency::Later }));
         }
-        if some {
+        if let Some(urgency) = told {
             self.tell_marks(urgency);
         }
     }
@@ -445,6 +452,14 @@ impl Session {
         if messages > 0 {
             self.0.held.take(messages, bytes);
         }
+    }
+
+    /// Counts messages that the peer is to be told of. Whether that is a quarter of all that it has
+    /// under way here, so that it is worth a packet of its own.
+    fn is_much_let_go(&self, (messages, bytes): (u64, u64)) -> bool {
+        let (before, before_bytes) = self.0.let_go.add(messages, bytes);
+        let (held, held_bytes) = self.0.held.get();
+        3 * (before + messages) >= held || 3 * (before_bytes + bytes) >= held_bytes
     }
 
     fn out(&self, target: u64) -> &Out {

@@ -34,6 +34,10 @@ impl Amount {
     pub(super) fn get(&self) -> (u64, u64) {
         split(self.0.load(Ordering::Acquire))
     }
+
+    pub(super) fn clear(&self) {
+        self.0.store(0, Ordering::Release);
+    }
 }
 
 const fn join(messages: u64, bytes: u64) -> u64 {

@@ -223,6 +223,7 @@ impl Session {
         // Under the same lock, so that no connection takes marks once it was replaced.
         if self.0.untold.take(!out.is_empty()) {
             self.0.is_short.store(false, Ordering::Release);
+            self.0.let_go.clear();
             self.collect_marks(out);
         }
         Ok(())

@@ -240,7 +240,7 @@ fn session_with(messages_limit: u64, bytes_limit: u64) -> Session {
         messages_limit,
         bytes_limit,
         answer_bytes: 400,
-        accepts: Accepts { messages: 6, bytes: 10_000, longest: 2_000 },
+        accepts: Accepts { messages: 16, bytes: 10_000, longest: 2_000 },
         message_limit: 2_000,
         bulk_over: 100,
         bulk_streams: 1,

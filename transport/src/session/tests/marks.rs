@@ -126,6 +126,35 @@ fn what_is_told_to_be_settled_has_been_let_go() {
     }));
 }
 
+/// Messages of the peer's that have arrived, on lane 0.
+fn arrived(session: &Session, count: u64) -> Vec<Receipt> {
+    let (mut reader, mut stream) = (StreamReader::new(CARRIER), Vec::new());
+    put_header(0, 1, &mut stream);
+    (0..count).for_each(|_| lane::put_payload(false, 2, b"x", &mut stream));
+    reader.handle_bytes(session, stream.into(), &mut Arrived::default()).expect("frames");
+    let (_, bytes) = session.0.held.get();
+    let bytes = (bytes / count) as u32;
+    (1..=count).map(|sequence| Receipt { lane: 0, sequence, bytes }).collect()
+}
+
+#[test]
+fn what_is_little_of_what_is_under_way_here_is_told_a_little_later() {
+    let session = session();
+    let receipts = arrived(&session, 16);
+    session.tell_waiting_marks();
+    control(&session);
+    session.settle_all(receipts[..3].iter().copied());
+    assert_eq!(control(&session), [], "less than a quarter");
+    session.settle(receipts[3]);
+    assert!(!control(&session).is_empty(), "a quarter of all");
+    session.settle_all(receipts[4..6].iter().copied());
+    assert_eq!(control(&session), [], "counted anew");
+    session.tell_waiting_marks();
+    assert!(!control(&session).is_empty(), "in the end, however little it is");
+    receipts[6..].iter().for_each(|receipt| session.settle(*receipt));
+    assert!(!control(&session).is_empty(), "the last of all never waits");
+}
+
 #[test]
 fn the_first_mark_of_a_connection_lets_bulk_answers_go_whatever_is_known_of_them() {
     let session = session();
