@@ -27,6 +27,7 @@ pub(crate) mod pending;
 pub(crate) mod placement;
 pub(crate) mod redirect;
 pub(crate) mod routing;
+pub(crate) mod settling;
 mod shell;
 pub(crate) mod understood;
 pub(crate) mod wire;

@@ -22,7 +22,7 @@ use actix_cluster_transport::{Rotator, Stats};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::{
-    arbiter::{JobRefusal, Residents},
+    arbiter::{JobRefusal, Resident, Residents},
     core::{AnyMailbox, NodeCore},
     dead_letters::{DeadLetters, Names, Sender},
     entities::EntityKey,
@@ -321,7 +321,7 @@ impl Node {
     ///
     /// [`WhereisError`].
     pub fn whereis<A: RemoteActor>(&self, name: &str) -> Result<ActorRef<A>, WhereisError> {
-        self.0.local_names().find(&self.0, name)
+        self.0.local_names().find(name)
     }
 
     /// Takes a name back from its actor, which goes on. Returns whether an actor had it.

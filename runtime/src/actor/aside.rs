@@ -100,7 +100,7 @@ impl<A: Actor<Context = Self>> ClusterContext<A> {
         let rejected = aside.stash.push(envelope);
         let has_room = rejected.is_none();
         if let Some(rejected) = rejected {
-            rejected.end(&self.mailbox, self.node.dead_letters());
+            rejected.end(&self.mailbox, self.mailbox.core().dead_letters());
         }
         has_room
     }

@@ -48,12 +48,10 @@ use crate::{
 /// letter. Everything else goes through [`actor_ref`](Self::actor_ref).
 pub struct ClusterContext<A: Actor> {
     pub(super) mailbox: Arc<Mailbox<A>>,
-    pub(super) node: Arc<NodeCore>,
     turns: Arc<TurnCell>,
     state: ActorState,
-    spawned: Vec<Spawned<A>>,
-    waits: Vec<Waited<A>>,
-    cancelled: Vec<SpawnHandle>,
+    /// There while the instance has asked for something that the activation has not taken over.
+    requested: Option<Box<Requested<A>>>,
     last_handle: SpawnHandle,
     running: usize,
     /// Whose turn it is, if a message has one: whether its sender will hear how it ended.
@@ -69,6 +67,19 @@ pub struct ClusterContext<A: Actor> {
     /// Its timers with keys.
     pub(super) timers: Option<Box<timers::Table>>,
     lending: OnceCell<Box<Lending<A>>>,
+}
+
+/// What an instance has asked for.
+struct Requested<A: Actor> {
+    spawned: Vec<Spawned<A>>,
+    waits: Vec<Waited<A>>,
+    cancelled: Vec<SpawnHandle>,
+}
+
+impl<A: Actor> Default for Requested<A> {
+    fn default() -> Self {
+        Self { spawned: Vec::new(), waits: Vec::new(), cancelled: Vec::new() }
+    }
 }
 
 /// What it takes to have messages that await.
@@ -89,6 +100,8 @@ pub(crate) struct Remains<A: Actor> {
 struct Inlet<A: Actor> {
     sender: channel::AddressSender<A>,
     receiver: channel::AddressReceiver<A>,
+    /// What came in and has not had its turn.
+    queue: VecDeque<Envelope<A>>,
 }
 
 impl<A: Actor> ClusterContext<A> {
@@ -107,12 +120,12 @@ impl<A: Actor> ClusterContext<A> {
 
     /// The node the actor runs on.
     pub fn node(&self) -> Node {
-        Node::from_core(Arc::clone(&self.node))
+        Node::from_core(Arc::clone(self.mailbox.core()))
     }
 
     /// The clock that the actor's timers follow.
     pub fn clock(&self) -> &Clock {
-        self.node.clock()
+        self.mailbox.core().clock()
     }
 
     /// Ends the activation once there is nothing more to do: no message in the mailbox, nobody
@@ -149,7 +162,7 @@ impl<A: Actor> ClusterContext<A> {
 impl<A: RemoteActor> ClusterContext<A> {
     /// A reference to this actor that can be sent anywhere.
     pub fn actor_ref(&self) -> ActorRef<A> {
-        ActorRef::local(Arc::clone(&self.node), Arc::clone(&self.mailbox))
+        ActorRef::local(Arc::clone(&self.mailbox))
     }
 }
 
@@ -209,15 +222,12 @@ impl<A: RemoteActor> ClusterContext<A> {
 
 /// For the activation.
 impl<A: Actor<Context = Self>> ClusterContext<A> {
-    pub(crate) fn new(mailbox: Arc<Mailbox<A>>, node: Arc<NodeCore>, turns: Arc<TurnCell>) -> Self {
+    pub(crate) fn new(mailbox: Arc<Mailbox<A>>, turns: Arc<TurnCell>) -> Self {
         Self {
             mailbox,
-            node,
             turns,
             state: ActorState::Started,
-            spawned: Vec::new(),
-            waits: Vec::new(),
-            cancelled: Vec::new(),
+            requested: None,
             last_handle: SpawnHandle::default(),
             running: 0,
             in_hand: None,
@@ -237,7 +247,7 @@ impl<A: Actor<Context = Self>> ClusterContext<A> {
 
     /// An empty context of the same actor, for as long as this one is elsewhere.
     pub(crate) fn stand_in(&self) -> Self {
-        Self::new(Arc::clone(&self.mailbox), Arc::clone(&self.node), Arc::clone(&self.turns))
+        Self::new(Arc::clone(&self.mailbox), Arc::clone(&self.turns))
     }
 
     /// Where the handlers of reentrant messages find the instance.
@@ -267,7 +277,7 @@ impl<A: Actor<Context = Self>> ClusterContext<A> {
     }
 
     pub(crate) fn core(&self) -> &Arc<NodeCore> {
-        &self.node
+        self.mailbox.core()
     }
 
     pub(crate) fn mailbox(&self) -> Arc<Mailbox<A>> {
@@ -332,27 +342,38 @@ impl<A: Actor<Context = Self>> ClusterContext<A> {
 
     /// Whether futures and messages have to wait: for a future that is to end first, or for ever.
     pub(crate) fn must_pause(&self) -> bool {
-        !self.waits.is_empty() || !self.state.alive() || self.has_begun()
+        self.has_new_waits() || !self.state.alive() || self.has_begun()
     }
 
     pub(crate) fn take_spawned(&mut self) -> Vec<Spawned<A>> {
-        std::mem::take(&mut self.spawned)
+        self.take_requested(|requested| &mut requested.spawned)
     }
 
     pub(crate) fn has_spawned(&self) -> bool {
-        !self.spawned.is_empty()
+        self.requested.as_ref().is_some_and(|requested| !requested.spawned.is_empty())
     }
 
     pub(crate) fn take_new_waits(&mut self) -> Vec<Waited<A>> {
-        std::mem::take(&mut self.waits)
+        self.take_requested(|requested| &mut requested.waits)
     }
 
     pub(crate) fn has_new_waits(&self) -> bool {
-        !self.waits.is_empty()
+        self.requested.as_ref().is_some_and(|requested| !requested.waits.is_empty())
     }
 
     pub(crate) fn take_cancelled(&mut self) -> Vec<SpawnHandle> {
-        std::mem::take(&mut self.cancelled)
+        self.take_requested(|requested| &mut requested.cancelled)
+    }
+
+    /// Takes all of one kind, and the room of all kinds with the last of them.
+    fn take_requested<T>(&mut self, kind: impl FnOnce(&mut Requested<A>) -> &mut Vec<T>) -> Vec<T> {
+        let Some(requested) = &mut self.requested else { return Vec::new() };
+        let taken = std::mem::take(kind(requested));
+        let Requested { spawned, waits, cancelled } = &**requested;
+        if spawned.is_empty() && waits.is_empty() && cancelled.is_empty() {
+            self.requested = None;
+        }
+        taken
     }
 
     /// Makes ready for a fresh instance; the caller drops what is returned under its own guard.
@@ -361,8 +382,7 @@ impl<A: Actor<Context = Self>> ClusterContext<A> {
         self.running = 0;
         self.failure = None;
         self.timers = None;
-        self.cancelled.clear();
-        let (spawned, waits) = (std::mem::take(&mut self.spawned), std::mem::take(&mut self.waits));
+        let Requested { spawned, waits, .. } = *self.requested.take().unwrap_or_default();
         Remains { spawned, waits, begun: self.take_begun() }
     }
 
@@ -387,8 +407,12 @@ impl<A: Actor<Context = Self>> ClusterContext<A> {
         let handle = self.next_handle();
         let (behalf, future) = (self.behalf, Box::pin(future));
         let travels = current::travelling();
-        self.spawned.push(Spawned { handle, kind, behalf, travels, future });
+        self.requested().spawned.push(Spawned { handle, kind, behalf, travels, future });
         handle
+    }
+
+    fn requested(&mut self) -> &mut Requested<A> {
+        self.requested.get_or_insert_default()
     }
 
     pub(crate) fn next_handle(&mut self) -> SpawnHandle {
@@ -400,28 +424,37 @@ impl<A: Actor<Context = Self>> ClusterContext<A> {
 /// What comes in through actix addresses.
 impl<A: RemoteActor> ClusterContext<A> {
     /// Takes over what came in; what is beyond the cap is a dead letter.
-    pub(crate) fn poll_inlet(
-        &mut self,
-        task: &mut task::Context<'_>,
-        into: &mut VecDeque<Envelope<A>>,
-    ) {
+    pub(crate) fn poll_inlet(&mut self, task: &mut task::Context<'_>) {
         let Some(inlet) = self.inlet.get_mut() else { return };
         while let task::Poll::Ready(Some(envelope)) = Pin::new(&mut inlet.receiver).poll_next(task)
         {
-            if into.len() < Self::INLET_LIMIT {
-                into.push_back(envelope);
+            if inlet.queue.len() < Self::INLET_LIMIT {
+                inlet.queue.push_back(envelope);
             } else {
                 let about = |letters: &DeadLetters| letters.about_mailbox(&self.mailbox, None);
-                self.node.dead_letters().rejected(RejectReason::Full, about);
+                self.mailbox.core().dead_letters().rejected(RejectReason::Full, about);
             }
         }
     }
 
-    /// Runs one message. What it is called, only actix knows.
-    pub(crate) fn handle_inlet(&mut self, actor: &mut A, mut envelope: Envelope<A>) {
-        self.begin_turn(None, Sender::IsGone);
-        envelope.handle(actor, self);
-        self.end_turn();
+    /// Whether something that came in waits for its turn.
+    pub(crate) fn has_inlet(&self) -> bool {
+        self.inlet.get().is_some_and(|inlet| !inlet.queue.is_empty())
+    }
+
+    /// Runs one message, if there is one. What it is called, only actix knows.
+    pub(crate) fn handle_inlet(&mut self, actor: &mut A) {
+        let next = self.inlet.get_mut().and_then(|inlet| inlet.queue.pop_front());
+        if let Some(mut envelope) = next {
+            self.begin_turn(None, Sender::IsGone);
+            envelope.handle(actor, self);
+            self.end_turn();
+        }
+    }
+
+    /// Gives up what came in.
+    pub(crate) fn take_inlet(&mut self) -> VecDeque<Envelope<A>> {
+        self.inlet.get_mut().map(|inlet| std::mem::take(&mut inlet.queue)).unwrap_or_default()
     }
 }
 
@@ -445,7 +478,7 @@ impl<A: Actor<Context = Self>> AsyncContext<A> for ClusterContext<A> {
     fn address(&self) -> Addr<A> {
         let inlet = self.inlet.get_or_init(|| {
             let (sender, receiver) = channel::channel(Self::INLET_LIMIT);
-            Box::new(Inlet { sender, receiver })
+            Box::new(Inlet { sender, receiver, queue: VecDeque::new() })
         });
         Addr::new(inlet.sender.clone())
     }
@@ -462,7 +495,8 @@ impl<A: Actor<Context = Self>> AsyncContext<A> for ClusterContext<A> {
         F: ActorFuture<A, Output = ()> + 'static,
     {
         let current = Current::of(current::travelling());
-        self.waits.push(Waited { behalf: self.behalf, current, future: Box::pin(future) });
+        let waited = Waited { behalf: self.behalf, current, future: Box::pin(future) };
+        self.requested().waits.push(waited);
     }
 
     fn waiting(&self) -> bool {
@@ -470,10 +504,10 @@ impl<A: Actor<Context = Self>> AsyncContext<A> for ClusterContext<A> {
     }
 
     fn cancel_future(&mut self, handle: SpawnHandle) -> bool {
-        if let Some(at) = self.spawned.iter().position(|spawned| spawned.handle == handle) {
-            self.spawned.remove(at);
-        } else {
-            self.cancelled.push(handle);
+        let Requested { spawned, cancelled, .. } = self.requested();
+        match spawned.iter().position(|spawned| spawned.handle == handle) {
+            Some(at) => drop(spawned.remove(at)),
+            None => cancelled.push(handle),
         }
         true
     }
@@ -490,7 +524,7 @@ impl<A: Actor<Context = Self>> AsyncContext<A> for ClusterContext<A> {
     where
         F: FnOnce(&mut A, &mut Self) + 'static,
     {
-        let timer = Later::new(self.node.clock(), after, run);
+        let timer = Later::new(self.mailbox.core().clock(), after, run);
         self.push(Kind::Timer, timer)
     }
 
@@ -498,7 +532,7 @@ impl<A: Actor<Context = Self>> AsyncContext<A> for ClusterContext<A> {
     where
         F: FnMut(&mut A, &mut Self) + 'static,
     {
-        let timer = Every::new(self.node.clock(), period, run);
+        let timer = Every::new(self.mailbox.core().clock(), period, run);
         self.push(Kind::Timer, timer)
     }
 }

@@ -73,13 +73,26 @@ pub(crate) enum Woken {
     Reentrant(usize),
 }
 
-pub(crate) struct Items<A: Actor> {
+/// All that an actor runs beside its messages. It takes no room before the first of it: most actors
+/// have none.
+pub(crate) struct Items<A: Actor>(Option<Box<Table<A>>>);
+
+struct Table<A: Actor> {
     items: BTreeMap<usize, Item<A>>,
     /// How many of them are [`Kind::Work`].
     work: usize,
     /// How many of those are reentrant messages.
     reentrant: usize,
     ready: Arc<Ready>,
+    /// Futures that the actor waits for, the newest last.
+    waits: Vec<Waited<A>>,
+}
+
+impl<A: Actor> Default for Table<A> {
+    fn default() -> Self {
+        let (items, ready, waits) = (BTreeMap::new(), Arc::default(), Vec::new());
+        Self { items, work: 0, reentrant: 0, ready, waits }
+    }
 }
 
 struct Item<A: Actor> {
@@ -108,45 +121,155 @@ struct ItemWaker {
 
 impl<A: Actor<Context = ClusterContext<A>>> Items<A> {
     pub(crate) fn new() -> Self {
-        Self { items: BTreeMap::new(), work: 0, reentrant: 0, ready: Arc::default() }
+        Self(None)
     }
 
     /// Whether nothing but timers is left.
     pub(crate) fn is_idle(&self) -> bool {
-        self.work == 0
+        self.0.as_ref().is_none_or(|table| table.work == 0)
     }
 
-    /// Adds a future, to be polled soon.
+    /// Adds a future, to be polled soon. Then [`set_parent`](Self::set_parent) is to follow.
     pub(crate) fn add(&mut self, spawned: Spawned<A>) {
         let Spawned { handle, kind, behalf, travels, future } = spawned;
-        let handle = handle.into_usize();
-        self.insert(handle, kind, behalf, travels, Work::Future(future));
-        self.ready.lock().woken.push_back(handle);
+        let (handle, table) = (handle.into_usize(), self.table());
+        table.insert(handle, kind, behalf, travels, Work::Future(future));
+        table.ready.lock().woken.push_back(handle);
     }
 
-    /// Adds a reentrant message, to be polled at once by its handle.
+    /// Adds a reentrant message, to be polled at once by its handle. Then
+    /// [`set_parent`](Self::set_parent) is to follow.
     pub(crate) fn add_reentrant(
         &mut self,
         handle: SpawnHandle,
         (sender, behalf): (Option<Sender>, Behalf),
         handling: Handling,
     ) -> usize {
-        let handle = handle.into_usize();
-        self.reentrant += 1;
+        let (handle, table) = (handle.into_usize(), self.table());
+        table.reentrant += 1;
         // Its future knows itself what came along.
-        self.insert(handle, Kind::Work, behalf, None, Work::Reentrant(handling, sender));
+        table.insert(handle, Kind::Work, behalf, None, Work::Reentrant(handling, sender));
         handle
+    }
+
+    fn table(&mut self) -> &mut Table<A> {
+        self.0.get_or_insert_default()
+    }
+
+    fn item(&mut self, handle: usize) -> Option<&mut Item<A>> {
+        self.0.as_mut()?.items.get_mut(&handle)
     }
 
     /// Whose turn goes on when a reentrant message is polled.
     pub(crate) fn turn_of(&self, handle: usize) -> (Option<Sender>, Behalf) {
-        match self.items.get(&handle) {
+        match self.0.as_ref().and_then(|table| table.items.get(&handle)) {
             Some(Item { behalf, future: Work::Reentrant(_, sender), .. }) => (*sender, *behalf),
             Some(Item { behalf, .. }) => (None, *behalf),
             None => (None, None),
         }
     }
 
+    /// Drops a future.
+    pub(crate) fn cancel(&mut self, handle: SpawnHandle) -> Option<Work<A>> {
+        self.0.as_mut()?.remove(handle.into_usize())
+    }
+
+    /// How many reentrant messages have not ended.
+    pub(crate) fn reentrant(&self) -> usize {
+        self.0.as_ref().map_or(0, |table| table.reentrant)
+    }
+
+    /// Gives up all futures.
+    pub(crate) fn take_all(&mut self) -> (Vec<Work<A>>, Vec<Waited<A>>) {
+        let Some(table) = self.0.take() else { return (Vec::new(), Vec::new()) };
+        let Table { items, waits, .. } = *table;
+        (items.into_values().map(|item| item.future).collect(), waits)
+    }
+
+    /// Whom to wake when a future is woken.
+    pub(crate) fn set_parent(&self, waker: &Waker) {
+        let Some(table) = &self.0 else { return };
+        let mut ready = table.ready.lock();
+        match &mut ready.parent {
+            Some(parent) => parent.clone_from(waker),
+            None => ready.parent = Some(waker.clone()),
+        }
+    }
+
+    /// Polls woken futures until none is left, the budget is used up, the actor is to wait or to
+    /// stop, or the next one is a reentrant message.
+    pub(crate) fn poll_woken(
+        &mut self,
+        actor: &mut A,
+        ctx: &mut ClusterContext<A>,
+        budget: &mut u32,
+    ) -> Woken {
+        match &mut self.0 {
+            Some(table) if !table.items.is_empty() => table.poll_woken(actor, ctx, budget),
+            Some(_) | None => Woken::None,
+        }
+    }
+
+    /// Polls a reentrant message, whose instance is at home. Returns whether it has ended.
+    pub(crate) fn poll_reentrant(&mut self, handle: usize) -> bool {
+        let Some(item) = self.item(handle) else { return false };
+        let Work::Reentrant(handling, _) = &mut item.future else { return false };
+        item.state.queued.store(false, Ordering::Release);
+        let has_ended = handling.as_mut().poll(&mut Context::from_waker(&item.waker)).is_ready();
+        if has_ended {
+            drop(self.table().remove(handle));
+        }
+        has_ended
+    }
+
+    /// Whether a woken future waits for its poll.
+    pub(crate) fn has_woken(&self) -> bool {
+        let has_woken =
+            |table: &Table<A>| !table.items.is_empty() && !table.ready.lock().woken.is_empty();
+        self.0.as_deref().is_some_and(has_woken)
+    }
+
+    /// Whether the actor waits for a future.
+    pub(crate) fn has_waits(&self) -> bool {
+        self.0.as_ref().is_some_and(|table| !table.waits.is_empty())
+    }
+
+    /// Polls the newest future that the actor waits for; `Ready` once there is none, or the budget is
+    /// used up.
+    pub(crate) fn poll_waits(
+        &mut self,
+        actor: &mut A,
+        ctx: &mut ClusterContext<A>,
+        budget: &mut u32,
+        task: &mut Context<'_>,
+    ) -> Poll<()>
+    where
+        A: RemoteActor,
+    {
+        let waits = &mut self.table().waits;
+        while *budget > 0 {
+            waits.append(&mut ctx.take_new_waits());
+            let Some(newest) = waits.last_mut() else { return Poll::Ready(()) };
+            if !ctx.state().alive() {
+                return Poll::Ready(());
+            }
+            *budget -= 1;
+            ctx.set_behalf(newest.behalf);
+            let entered = newest.current.enter_waiting(|| Link::new(ctx.core(), &ctx.mailbox()));
+            let polled = newest.future.as_mut().poll(actor, ctx, task);
+            drop(entered);
+            ctx.set_behalf(None);
+            match polled {
+                Poll::Ready(()) => drop(waits.pop()),
+                Poll::Pending if ctx.has_new_waits() || !ctx.state().alive() => {}
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        Poll::Ready(())
+    }
+}
+
+impl<A: Actor<Context = ClusterContext<A>>> Table<A> {
     fn insert(
         &mut self,
         handle: usize,
@@ -165,11 +288,6 @@ impl<A: Actor<Context = ClusterContext<A>>> Items<A> {
         self.items.insert(handle, Item { kind, behalf, travels, future, waker, state });
     }
 
-    /// Drops a future.
-    pub(crate) fn cancel(&mut self, handle: SpawnHandle) -> Option<Work<A>> {
-        self.remove(handle.into_usize())
-    }
-
     fn remove(&mut self, handle: usize) -> Option<Work<A>> {
         let item = self.items.remove(&handle)?;
         self.work -= usize::from(item.kind == Kind::Work);
@@ -177,39 +295,13 @@ impl<A: Actor<Context = ClusterContext<A>>> Items<A> {
         Some(item.future)
     }
 
-    /// How many reentrant messages have not ended.
-    pub(crate) fn reentrant(&self) -> usize {
-        self.reentrant
-    }
-
-    /// Gives up all futures.
-    pub(crate) fn take_all(&mut self) -> Vec<Work<A>> {
-        self.ready.lock().woken.clear();
-        (self.work, self.reentrant) = (0, 0);
-        std::mem::take(&mut self.items).into_values().map(|item| item.future).collect()
-    }
-
-    /// Whom to wake when a future is woken.
-    pub(crate) fn set_parent(&self, waker: &Waker) {
-        let mut ready = self.ready.lock();
-        match &mut ready.parent {
-            Some(parent) => parent.clone_from(waker),
-            None => ready.parent = Some(waker.clone()),
-        }
-    }
-
-    /// Polls woken futures until none is left, the budget is used up, the actor is to wait or to
-    /// stop, or the next one is a reentrant message.
-    pub(crate) fn poll_woken(
+    fn poll_woken(
         &mut self,
         actor: &mut A,
         ctx: &mut ClusterContext<A>,
         budget: &mut u32,
     ) -> Woken {
         let mut polled = Woken::None;
-        if self.items.is_empty() {
-            return polled;
-        }
         while *budget > 0 && !ctx.must_pause() {
             let Some(handle) = self.ready.lock().woken.pop_front() else { break };
             let Some(item) = self.items.get_mut(&handle) else { continue };
@@ -233,27 +325,10 @@ impl<A: Actor<Context = ClusterContext<A>>> Items<A> {
                 drop(self.remove(handle));
             }
             for cancelled in ctx.take_cancelled() {
-                drop(self.cancel(cancelled));
+                drop(self.remove(cancelled.into_usize()));
             }
         }
         polled
-    }
-
-    /// Polls a reentrant message, whose instance is at home. Returns whether it has ended.
-    pub(crate) fn poll_reentrant(&mut self, handle: usize) -> bool {
-        let Some(item) = self.items.get_mut(&handle) else { return false };
-        let Work::Reentrant(handling, _) = &mut item.future else { return false };
-        item.state.queued.store(false, Ordering::Release);
-        let has_ended = handling.as_mut().poll(&mut Context::from_waker(&item.waker)).is_ready();
-        if has_ended {
-            drop(self.remove(handle));
-        }
-        has_ended
-    }
-
-    /// Whether a woken future waits for its poll.
-    pub(crate) fn has_woken(&self) -> bool {
-        !self.items.is_empty() && !self.ready.lock().woken.is_empty()
     }
 }
 
@@ -280,34 +355,4 @@ impl Wake for ItemWaker {
             parent.wake();
         }
     }
-}
-
-/// Polls the newest future that the actor waits for; `Ready` once there is none, or the budget is
-/// used up.
-pub(crate) fn poll_waits<A: RemoteActor>(
-    waits: &mut Vec<Waited<A>>,
-    actor: &mut A,
-    ctx: &mut ClusterContext<A>,
-    budget: &mut u32,
-    task: &mut Context<'_>,
-) -> Poll<()> {
-    while *budget > 0 {
-        waits.append(&mut ctx.take_new_waits());
-        let Some(newest) = waits.last_mut() else { return Poll::Ready(()) };
-        if !ctx.state().alive() {
-            return Poll::Ready(());
-        }
-        *budget -= 1;
-        ctx.set_behalf(newest.behalf);
-        let entered = newest.current.enter_waiting(|| Link::new(ctx.core(), &ctx.mailbox()));
-        let polled = newest.future.as_mut().poll(actor, ctx, task);
-        drop(entered);
-        ctx.set_behalf(None);
-        match polled {
-            Poll::Ready(()) => drop(waits.pop()),
-            Poll::Pending if ctx.has_new_waits() || !ctx.state().alive() => {}
-            Poll::Pending => return Poll::Pending,
-        }
-    }
-    Poll::Ready(())
 }

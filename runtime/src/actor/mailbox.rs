@@ -13,8 +13,8 @@ use std::{
     collections::VecDeque,
     fmt,
     sync::{
-        Mutex, MutexGuard,
-        atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering},
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, Ordering},
     },
     task::Waker,
 };
@@ -30,7 +30,11 @@ use super::{
     envelope::{BoxEnvelope, Rejected},
     exit::ExitReason,
 };
-use crate::{node::EntityKey, reference::RejectReason, watch::Watchers};
+use crate::{
+    node::{EntityKey, NodeCore},
+    reference::RejectReason,
+    watch::Watchers,
+};
 
 /// An actor's number on its node, never used twice within one incarnation.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -109,11 +113,14 @@ impl Signal {
 }
 
 pub(crate) struct Mailbox<A: Actor> {
+    /// For those who hold the mailbox: it asks nothing of it.
+    core: Arc<NodeCore>,
     id: ActorId,
     bound: Bound,
     entity: Option<EntityKey>,
     signal: AtomicU8,
-    panics: AtomicU32,
+    /// How many instances have panicked, modulo 2^16: whoever looks compares with a look before.
+    panics: AtomicU16,
     /// How many sweeps have passed since a message came.
     idle_sweeps: AtomicU32,
     /// Whether it is a sweep that asks for passivation.
@@ -127,15 +134,23 @@ struct State<A: Actor> {
     reserved: usize,
     /// Envelopes the activation took over and has not finished.
     taken: usize,
-    waiters: WaitList,
-    /// Who was told to send nothing more, at most [`PAUSED_LIMIT`].
-    paused: Vec<Remote>,
+    /// There once a sender has had to wait.
+    blocked: Option<Box<Blocked>>,
     waker: Option<Waker>,
     /// Whether only a signal is to call the waker: the actor awaits a future of its own.
     deaf: bool,
     closed: Option<RejectReason>,
-    exit: Option<ExitReason>,
+    exit: Option<Box<ExitReason>>,
     watchers: Option<Box<Watchers>>,
+}
+
+/// Senders for whom there was no room.
+#[derive(Default)]
+struct Blocked {
+    /// Those of this node.
+    waiters: WaitList,
+    /// Those of others that were told to send nothing more, at most [`PAUSED_LIMIT`].
+    paused: Vec<Remote>,
 }
 
 /// Who sends to a mailbox from another node, and by which target's hash.
@@ -147,6 +162,9 @@ pub(crate) struct Remote {
 
 /// How many senders a mailbox pauses; those beyond have their budgets only.
 const PAUSED_LIMIT: usize = 1_024;
+
+/// Room for so many messages is made anew rather than kept by an idle actor.
+const SMALL_ROOM: usize = 16;
 
 /// What became of the messages that were taken before.
 #[derive(Clone, Copy, Debug)]
@@ -167,21 +185,26 @@ pub(crate) enum Refusal {
 }
 
 impl<A: Actor> Mailbox<A> {
-    pub(crate) fn new(id: ActorId, bound: Bound, entity: Option<EntityKey>) -> Self {
+    pub(crate) fn new(
+        core: Arc<NodeCore>,
+        id: ActorId,
+        bound: Bound,
+        entity: Option<EntityKey>,
+    ) -> Self {
         Self {
+            core,
             id,
             bound,
             entity,
             signal: AtomicU8::new(0),
-            panics: AtomicU32::new(0),
+            panics: AtomicU16::new(0),
             idle_sweeps: AtomicU32::new(0),
             swept: AtomicBool::new(false),
             state: Mutex::new(State {
                 queue: VecDeque::new(),
                 reserved: 0,
                 taken: 0,
-                waiters: WaitList::default(),
-                paused: Vec::new(),
+                blocked: None,
                 waker: None,
                 deaf: false,
                 closed: None,
@@ -189,6 +212,11 @@ impl<A: Actor> Mailbox<A> {
                 watchers: None,
             }),
         }
+    }
+
+    /// The node it is on.
+    pub(crate) fn core(&self) -> &Arc<NodeCore> {
+        &self.core
     }
 
     pub(crate) fn id(&self) -> ActorId {
@@ -238,9 +266,9 @@ impl<A: Actor> Mailbox<A> {
         self.idle_sweeps.load(Ordering::Relaxed) == 0 && self.swept.swap(false, Ordering::AcqRel)
     }
 
-    /// How many instances have panicked so far.
+    /// How many instances have panicked so far, modulo 2^16.
     pub(crate) fn panics(&self) -> u32 {
-        self.panics.load(Ordering::Acquire)
+        self.panics.load(Ordering::Acquire).into()
     }
 
     pub(crate) fn count_panic(&self) {
@@ -249,7 +277,7 @@ impl<A: Actor> Mailbox<A> {
 
     /// Why the actor ended, once it has.
     pub(crate) fn exit(&self) -> Option<ExitReason> {
-        self.lock().exit.clone()
+        self.lock().exit.as_deref().cloned()
     }
 
     /// Takes a message from another node. Where senders wait it comes in beyond the capacity too:
@@ -257,23 +285,46 @@ impl<A: Actor> Mailbox<A> {
     ///
     /// Returns what is to be rejected for it: the message itself, or one that made room.
     pub(crate) fn accept(&self, envelope: BoxEnvelope<A>) -> Option<Rejected<A>> {
-        let mut state = self.lock();
-        if let Some(reason) = state.closed {
-            return Some(Rejected { envelope, reason });
+        let state = self.lock();
+        match state.closed {
+            Some(reason) => Some(Rejected { envelope, reason }),
+            None => self.take_in(state, envelope),
         }
+    }
+
+    /// As [`accept`](Self::accept), of what `envelope` makes of `message`; a closed mailbox gives the
+    /// message back instead. `envelope` must not panic.
+    pub(crate) fn accept_if_open<T>(
+        &self,
+        message: T,
+        envelope: impl FnOnce(T) -> BoxEnvelope<A>,
+    ) -> Result<Option<Rejected<A>>, T> {
+        let state = self.lock();
+        match state.closed {
+            Some(_) => Err(message),
+            None => Ok(self.take_in(state, envelope(message))),
+        }
+    }
+
+    fn take_in(
+        &self,
+        mut state: MutexGuard<'_, State<A>>,
+        envelope: BoxEnvelope<A>,
+    ) -> Option<Rejected<A>> {
         let admission = self.bound.admit(state.load(), true);
         if admission == Admission::Refuse {
             return Some(Rejected { envelope, reason: RejectReason::Full });
         }
         self.idle_sweeps.store(0, Ordering::Relaxed);
         if admission == Admission::Wait
-            && state.paused.len() < PAUSED_LIMIT
+            && let paused = &mut state.blocked().paused
+            && paused.len() < PAUSED_LIMIT
             && let Some(from) = envelope.remote()
-            && !state.paused.contains(&from)
+            && !paused.contains(&from)
         {
             // Under the lock: else it might be resumed before. It runs no code but the transport's.
             from.session.pause_target(from.target);
-            state.paused.push(from);
+            paused.push(from);
         }
         let displaces = admission == Admission::Displace;
         Slot { state, bound: self.bound, displaces }.fill(envelope)
@@ -301,7 +352,7 @@ impl<A: Actor> Mailbox<A> {
         access: impl FnOnce(&mut Option<Box<Watchers>>, Option<&ExitReason>) -> T,
     ) -> T {
         let State { watchers, exit, .. } = &mut *self.lock();
-        access(watchers, exit.as_ref())
+        access(watchers, exit.as_deref())
     }
 
     /// Asks for a place right now, without waiting.
@@ -310,7 +361,7 @@ impl<A: Actor> Mailbox<A> {
         if let Some(reason) = state.closed {
             return Err(Refusal::Closed(reason));
         }
-        match self.bound.admit(state.load(), state.waiters.is_empty()) {
+        match self.bound.admit(state.load(), !state.has_waiters()) {
             admission @ (Admission::Enter | Admission::Displace) => {
                 self.idle_sweeps.store(0, Ordering::Relaxed);
                 let displaces = admission == Admission::Displace;
@@ -333,23 +384,23 @@ impl<A: Actor> Mailbox<A> {
             return Err(Refusal::Closed(reason));
         }
         let is_next = match ticket {
-            Some(ticket) => state.waiters.is_first(ticket),
-            None => state.waiters.is_empty(),
+            Some(ticket) => state.blocked().waiters.is_first(ticket),
+            None => !state.has_waiters(),
         };
         match (self.bound.admit(state.load(), is_next), ticket) {
             (admission @ (Admission::Enter | Admission::Displace), ticket) => {
                 if let Some(ticket) = ticket {
-                    state.waiters.leave(ticket);
+                    state.blocked().waiters.leave(ticket);
                 }
                 self.idle_sweeps.store(0, Ordering::Relaxed);
                 let displaces = admission == Admission::Displace;
                 Ok(Slot { state, bound: self.bound, displaces })
             }
             (Admission::Wait, Some(ticket)) => {
-                state.waiters.renew(ticket, waker);
+                state.blocked().waiters.renew(ticket, waker);
                 Err(Refusal::Full(Some(ticket)))
             }
-            (Admission::Wait, None) => Err(Refusal::Full(state.waiters.join(waker))),
+            (Admission::Wait, None) => Err(Refusal::Full(state.blocked().waiters.join(waker))),
             (Admission::Refuse, _) => Err(Refusal::Full(None)),
         }
     }
@@ -357,8 +408,9 @@ impl<A: Actor> Mailbox<A> {
     /// Gives up a place in the line.
     pub(crate) fn abandon(&self, ticket: Ticket) {
         let mut state = self.lock();
-        let was_first = state.waiters.is_first(ticket);
-        state.waiters.leave(ticket);
+        let waiters = &mut state.blocked().waiters;
+        let was_first = waiters.is_first(ticket);
+        waiters.leave(ticket);
         let next = if was_first { state.next_waiter(self.bound) } else { None };
         drop(state);
         wake(next);
@@ -403,6 +455,7 @@ impl<A: Actor> Mailbox<A> {
         if state.queue.is_empty() || limit == 0 {
             state.keep(waker);
             state.deaf = limit == 0;
+            state.keep_room(batch);
         } else {
             state.take(limit, batch);
         }
@@ -449,7 +502,7 @@ impl<A: Actor> Mailbox<A> {
     /// Closes the mailbox if no message is queued or taken and nobody waits.
     pub(crate) fn close_if_empty(&self, reason: RejectReason) -> bool {
         let mut state = self.lock();
-        let empty = state.queue.is_empty() && state.taken == 0 && state.waiters.is_empty();
+        let empty = state.queue.is_empty() && state.taken == 0 && !state.has_waiters();
         if empty {
             state.closed = Some(reason);
         }
@@ -463,18 +516,19 @@ impl<A: Actor> Mailbox<A> {
         state.taken = 0;
         state.reserved = 0;
         let queue = std::mem::take(&mut state.queue);
-        let waiters = state.waiters.drain();
-        let resumed = std::mem::take(&mut state.paused);
+        let blocked = state.blocked.take();
         state.waker = None;
         drop(state);
-        resume(resumed);
-        waiters.into_iter().for_each(Waker::wake);
+        if let Some(mut blocked) = blocked {
+            resume(blocked.paused);
+            blocked.waiters.drain().into_iter().for_each(Waker::wake);
+        }
         queue
     }
 
     /// Records why the actor ended.
     pub(crate) fn record_exit(&self, reason: ExitReason) {
-        self.lock().exit.get_or_insert(reason);
+        self.lock().exit.get_or_insert_with(|| Box::new(reason));
     }
 
     fn lock(&self) -> MutexGuard<'_, State<A>> {
@@ -486,6 +540,14 @@ impl<A: Actor> Mailbox<A> {
 impl<A: Actor> State<A> {
     fn load(&self) -> Load {
         Load { waiting: self.queue.len() - self.reserved, taken: self.taken }
+    }
+
+    fn has_waiters(&self) -> bool {
+        self.blocked.as_ref().is_some_and(|blocked| !blocked.waiters.is_empty())
+    }
+
+    fn blocked(&mut self) -> &mut Blocked {
+        self.blocked.get_or_insert_default()
     }
 
     /// Takes out the message that has waited longest and may be dropped for another.
@@ -512,20 +574,30 @@ impl<A: Actor> State<A> {
         self.taken += batch.len() - reserved;
     }
 
+    /// Keeps the larger one of the room of an empty batch and its own: an idle actor has one of them,
+    /// and a message that finds it idle needs no other.
+    fn keep_room(&mut self, batch: &mut VecDeque<BoxEnvelope<A>>) {
+        if self.queue.is_empty() && self.queue.capacity() < batch.capacity() {
+            std::mem::swap(&mut self.queue, batch);
+        }
+        if batch.capacity() <= SMALL_ROOM {
+            *batch = VecDeque::new();
+        }
+    }
+
     /// Who may send again: all, once half of the room is free.
     fn resumed(&mut self, bound: Bound) -> Vec<Remote> {
-        if self.paused.is_empty() || !bound.resumes(self.load()) {
-            return Vec::new();
+        let resumes = bound.resumes(self.load());
+        match &mut self.blocked {
+            Some(blocked) if resumes => std::mem::take(&mut blocked.paused),
+            Some(_) | None => Vec::new(),
         }
-        std::mem::take(&mut self.paused)
     }
 
     fn next_waiter(&self, bound: Bound) -> Option<Waker> {
-        if self.waiters.is_empty() {
-            return None;
-        }
+        let Blocked { waiters, .. } = &**self.blocked.as_ref()?;
         let is_open = self.closed.is_none() && bound.has_room(self.load());
-        if is_open { self.waiters.first() } else { None }
+        if is_open { waiters.first() } else { None }
     }
 
     fn keep(&mut self, waker: &Waker) {
@@ -554,6 +626,10 @@ impl<A: Actor> Slot<'_, A> {
     /// Puts the message in, and returns the one that made room for it, if one had to.
     pub(crate) fn fill(mut self, envelope: BoxEnvelope<A>) -> Option<Rejected<A>> {
         let displaced = if self.displaces { self.state.displace() } else { None };
+        if self.state.queue.capacity() == 0 {
+            // Most actors never have more than one; the queue's own first step is four.
+            self.state.queue.reserve_exact(1);
+        }
         self.state.queue.push_back(envelope);
         let activation = if self.state.deaf { None } else { self.state.waker.take() };
         let next = self.state.next_waiter(self.bound);

@@ -136,9 +136,13 @@ impl Intensity {
     }
 }
 
-/// Counts restarts against a policy.
+/// Counts restarts against a policy. It takes no room while that is the default and nothing has
+/// failed, as it is with most actors.
 #[derive(Debug)]
-pub(crate) struct RestartTracker {
+pub(crate) struct RestartTracker(Option<Box<Tracked>>);
+
+#[derive(Debug, Default)]
+struct Tracked {
     policy: RestartPolicy,
     intensity: Intensity,
     total: u32,
@@ -146,12 +150,14 @@ pub(crate) struct RestartTracker {
 
 impl RestartTracker {
     pub(crate) fn new(policy: RestartPolicy) -> Self {
-        Self { policy, intensity: Intensity::default(), total: 0 }
+        let is_default = policy == RestartPolicy::default();
+        let tracked = || Box::new(Tracked { policy, ..Tracked::default() });
+        Self((!is_default).then(tracked))
     }
 
     /// How many restarts were granted so far.
     pub(crate) fn total(&self) -> u32 {
-        self.total
+        self.0.as_ref().map_or(0, |tracked| tracked.total)
     }
 
     /// Decides about an instance that ended at `now`.
@@ -161,15 +167,15 @@ impl RestartTracker {
         ended: Ended,
         random: &mut Random,
     ) -> Decision {
-        if !self.policy.restart.wants(ended) {
+        let Tracked { policy, intensity, total } = &mut **self.0.get_or_insert_default();
+        if !policy.restart.wants(ended) {
             return Decision::GiveUp;
         }
-        let RestartPolicy { limit, within, .. } = self.policy;
-        let Some(recent) = self.intensity.grant(now, limit, within) else {
+        let Some(recent) = intensity.grant(now, policy.limit, policy.within) else {
             return Decision::GiveUp;
         };
-        self.total = self.total.saturating_add(1);
-        Decision::Restart { after: random.jittered(self.policy.backoff.nth(recent)) }
+        *total = total.saturating_add(1);
+        Decision::Restart { after: random.jittered(policy.backoff.nth(recent)) }
     }
 }
 

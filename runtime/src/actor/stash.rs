@@ -178,7 +178,7 @@ where
         let Self { message, reply } = *self;
         if reply.as_ref().is_some_and(OneshotSender::is_closed) {
             let about = |letters: &DeadLetters| letters.about_mailbox(&ctx.mailbox, None);
-            return ctx.node.dead_letters().rejected(RejectReason::Cancelled, about);
+            return ctx.core().dead_letters().rejected(RejectReason::Cancelled, about);
         }
         ctx.begin_turn(None, Sender::IsGone);
         actor.handle(message, ctx).handle(ctx, reply);

@@ -325,7 +325,7 @@ impl<A: Actor<Context = Self>> ClusterContext<A> {
     pub(super) fn note_handled(&mut self) {
         let Some(table) = &mut self.timers else { return };
         if table.timers.contains_key(&Key::Silence) {
-            table.handled = Some(self.node.clock().now());
+            table.handled = Some(self.mailbox.core().clock().now());
         }
     }
 }

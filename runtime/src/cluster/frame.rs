@@ -4,7 +4,7 @@
 //! that; one that is dropped on the way ends as rejected. A frame's budget at its sender is taken
 //! until then, so what waits here is bounded by the senders.
 
-use std::{sync::Arc, time::Instant};
+use std::{ops::Range, sync::Arc, time::Instant};
 
 use actix_cluster_transport::{Class, Receipt, SendError, Session};
 use bytes::Bytes;
@@ -14,6 +14,7 @@ use super::{
     delegation::{Claim, Claims, Delegation},
     node_id,
     pending::Correlation,
+    settling,
     wire::{Address, Extensions, Head, PayloadError, unknown_tell},
 };
 use crate::{
@@ -29,8 +30,9 @@ use crate::{
 pub(crate) struct Frame {
     /// Taken when the frame ends.
     origin: Option<Origin>,
-    /// The target's hash.
+    /// The target's hash, as its sender says.
     target: u64,
+    to: To,
     payload: Bytes,
     body_at: usize,
     pub(crate) message: WireId,
@@ -40,6 +42,20 @@ pub(crate) struct Frame {
     claims: Option<Box<Claims>>,
     /// What came along with it.
     pub(crate) travels: Travelling,
+}
+
+/// To whom a frame is sent, as its payload says: read once, and kept without borrowing from it.
+#[derive(Clone, Debug)]
+struct To {
+    actor_type: WireId,
+    named: Named,
+}
+
+#[derive(Clone, Debug)]
+enum Named {
+    Id(u64),
+    /// Where in the payload the key is.
+    Key(Range<usize>),
 }
 
 /// Where a frame came from, and so who is told how it ended.
@@ -86,7 +102,7 @@ impl Frame {
         payload: Bytes,
         now: impl FnOnce() -> Instant,
     ) -> Result<Self, (Origin, PayloadError)> {
-        let (message, correlation, body_at, extensions) = match parts(&payload) {
+        let Parts { to, message, correlation, body_at, extensions } = match parts(&payload) {
             Ok(parts) => parts,
             Err(error) => return Err((origin, error)),
         };
@@ -103,6 +119,7 @@ impl Frame {
         Ok(Self {
             origin,
             target,
+            to,
             payload,
             body_at,
             message,
@@ -118,11 +135,25 @@ impl Frame {
         &self.payload[self.body_at..]
     }
 
-    /// To whom it is sent. It was read once already, so it can be read again.
+    /// The type of whom it is sent to.
+    pub(crate) fn actor_type(&self) -> WireId {
+        self.to.actor_type
+    }
+
+    /// The target's hash, as its sender says.
+    pub(crate) fn target(&self) -> u64 {
+        self.target
+    }
+
+    /// To whom it is sent, until its turn begins.
     pub(crate) fn address(&self) -> Option<Address<'_>> {
-        match Head::take(&self.payload) {
-            Ok((Head::Tell { to, .. } | Head::Ask { to, .. }, _)) => Some(to),
-            Ok(_) | Err(_) => None,
+        let WireId(actor_type) = self.to.actor_type;
+        match &self.to.named {
+            Named::Id(id) => Some(Address::Actor { actor_type, id: *id }),
+            Named::Key(at) => {
+                let key = str::from_utf8(self.payload.get(at.clone())?).ok()?;
+                Some(Address::Entity { actor_type, key })
+            }
         }
     }
 
@@ -239,20 +270,39 @@ impl Frame {
     }
 }
 
-/// Message, correlation, where the body begins, and the extensions.
-type Parts<'a> = (WireId, Option<Correlation>, usize, Extensions<'a>);
+/// What a payload's head says.
+struct Parts<'a> {
+    to: To,
+    message: WireId,
+    correlation: Option<Correlation>,
+    body_at: usize,
+    extensions: Extensions<'a>,
+}
 
 fn parts(payload: &[u8]) -> Result<Parts<'_>, PayloadError> {
     let (head, body) = Head::take(payload)?;
-    let (message, correlation, extensions) = match head {
-        Head::Tell { message, extensions, .. } => (message, None, extensions),
-        Head::Ask { message, correlation, extensions, .. } => {
-            (message, Some(correlation), extensions)
+    let (to, message, correlation, extensions) = match head {
+        Head::Tell { to, message, extensions } => (to, message, None, extensions),
+        Head::Ask { to, message, correlation, extensions } => {
+            (to, message, Some(correlation), extensions)
         }
         _ => return Err(PayloadError::Malformed),
     };
-    let extensions = Extensions::decode(extensions)?;
-    Ok((WireId(message), correlation, payload.len() - body.len(), extensions))
+    let named = match to {
+        Address::Actor { id, .. } => Named::Id(id),
+        Address::Entity { key, .. } => {
+            // It is a part of the payload.
+            let key_at = key.as_ptr().addr() - payload.as_ptr().addr();
+            Named::Key(key_at..key_at + key.len())
+        }
+    };
+    Ok(Parts {
+        to: To { actor_type: to.actor_type(), named },
+        message: WireId(message),
+        correlation,
+        body_at: payload.len() - body.len(),
+        extensions: Extensions::decode(extensions)?,
+    })
 }
 
 impl Drop for Frame {
@@ -437,7 +487,7 @@ impl Turn {
 
     fn settle(&mut self) {
         if let Some(Origin::There(session, receipt)) = self.origin.take() {
-            session.settle(receipt);
+            settling::settle(session, receipt);
         }
     }
 }

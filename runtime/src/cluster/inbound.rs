@@ -128,8 +128,7 @@ pub(crate) fn receive(
             return origin.reject(target, RejectReason::Mismatch, &[]);
         }
     };
-    let kind = frame.address().and_then(|to| core.kinds().find(to.actor_type()));
-    match kind {
+    match core.kinds().find(frame.actor_type()) {
         Some(kind) => kind.deliver(core, residents, frame),
         None => {
             tracing::warn!(

@@ -181,7 +181,12 @@ impl Routing {
 
     /// Whether an entity belongs on this node now.
     pub(crate) fn owns(&self, key: &EntityKey) -> bool {
-        self.routes.load().owner(&self.local, key) == Some(&self.local)
+        self.owns_shard(key.actor_type(), key.shard())
+    }
+
+    /// Whether the entities of a type in a shard do.
+    pub(crate) fn owns_shard(&self, actor_type: WireId, shard: Shard) -> bool {
+        self.routes.load().owner_of(&self.local, actor_type, shard) == Some(&self.local)
     }
 
     /// Whether any does.

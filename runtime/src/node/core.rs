@@ -37,6 +37,7 @@ use crate::{
     cluster::{
         Cluster, Phase, cancel, delegation,
         pending::{Answer, Correlation},
+        placement::Shard,
         routing::Route,
         wire::Head,
     },
@@ -239,6 +240,22 @@ impl NodeCore {
         }
     }
 
+    /// A node without threads, for tests of what only needs to be on some.
+    #[cfg(test)]
+    pub(crate) fn for_tests() -> Arc<Self> {
+        Arc::new(Self::new(Parts {
+            id: NodeId { name: "test".into(), incarnation: 1 },
+            kinds: Kinds::default(),
+            cluster: None,
+            clock: Clock::default(),
+            random: Random::from_seed(1),
+            arbiters: Vec::new(),
+            interceptors: Interceptors::default(),
+            threads: Arc::new(super::LocalThreads),
+            blocking_threads: NonZeroUsize::MIN,
+        }))
+    }
+
     /// The node whose scope the current thread is in.
     pub(crate) fn current() -> Option<Arc<Self>> {
         CURRENT.with_borrow(Option::clone)
@@ -330,7 +347,13 @@ impl NodeCore {
 
     /// Whether an entity belongs on this node now.
     pub(crate) fn owns(&self, key: &EntityKey) -> bool {
-        self.cluster.as_ref().is_none_or(|cluster| cluster.routing.owns(key))
+        self.owns_shard(key.actor_type(), key.shard())
+    }
+
+    /// Whether the entities of a type in a shard belong on this node now.
+    pub(crate) fn owns_shard(&self, actor_type: WireId, shard: Shard) -> bool {
+        let routing = self.cluster.as_ref().map(|cluster| &cluster.routing);
+        routing.is_none_or(|routing| routing.owns_shard(actor_type, shard))
     }
 
     /// Sends on a tell whose target, of this hash, is on another node.
@@ -398,6 +421,14 @@ impl NodeCore {
         let removed = self.part(id).remove(&id.0);
         drop(removed);
         self.local_names.forget(id);
+    }
+
+    /// An actor has ended for good: nothing leads to it any more.
+    pub(crate) fn remove_actor<A: RemoteActor>(&self, mailbox: &Arc<Mailbox<A>>) {
+        self.remove(mailbox.id());
+        if let Some(key) = mailbox.entity() {
+            self.entities.remove(key, &(Arc::clone(mailbox) as Arc<dyn AnyMailbox>));
+        }
     }
 
     /// The mailbox of whichever actor has this number.

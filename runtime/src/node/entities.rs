@@ -6,6 +6,7 @@
 
 use std::{
     any::Any,
+    borrow::Borrow,
     fmt,
     hash::{Hash, Hasher},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -89,10 +90,49 @@ impl EntityKey {
     }
 }
 
+/// What tells entities apart, wherever it is kept: so that one is found without making its
+/// [`EntityKey`].
+pub(crate) trait Named {
+    /// Hash, actor type and key.
+    fn name(&self) -> (u64, WireId, &str);
+}
+
+impl Named for EntityKey {
+    fn name(&self) -> (u64, WireId, &str) {
+        (self.0.hash, self.0.actor_type, &self.0.key)
+    }
+}
+
+impl Named for (u64, WireId, &str) {
+    fn name(&self) -> (u64, WireId, &str) {
+        *self
+    }
+}
+
+impl PartialEq for dyn Named + '_ {
+    fn eq(&self, other: &Self) -> bool {
+        self.name() == other.name()
+    }
+}
+
+impl Eq for dyn Named + '_ {}
+
+impl Hash for dyn Named + '_ {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let (hash, ..) = self.name();
+        state.write_u64(hash);
+    }
+}
+
+impl<'a> Borrow<dyn Named + 'a> for EntityKey {
+    fn borrow(&self) -> &(dyn Named + 'a) {
+        self
+    }
+}
+
 impl PartialEq for EntityKey {
     fn eq(&self, other: &Self) -> bool {
-        let (a, b) = (&*self.0, &*other.0);
-        a.hash == b.hash && a.actor_type == b.actor_type && a.key == b.key
+        self.name() == other.name()
     }
 }
 
@@ -100,7 +140,8 @@ impl Eq for EntityKey {}
 
 impl Hash for EntityKey {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.0.hash);
+        let named: &dyn Named = self;
+        named.hash(state);
     }
 }
 
@@ -152,13 +193,13 @@ impl Entities {
         }
     }
 
-    fn part(&self, key: &EntityKey) -> MutexGuard<'_, Part> {
-        lock(&self.0[(key.hash() % PARTS) as usize])
+    fn part(&self, hash: u64) -> MutexGuard<'_, Part> {
+        lock(&self.0[(hash % PARTS) as usize])
     }
 
     /// Takes out the entry of an activation that has ended.
     pub(crate) fn remove(&self, key: &EntityKey, ended: &Arc<dyn AnyMailbox>) {
-        let mut part = self.part(key);
+        let mut part = self.part(key.hash());
         let is_its_own = part.0.get(key).is_some_and(|kept| Arc::ptr_eq(kept, ended));
         let removed = if is_its_own { part.0.remove(key) } else { None };
         drop(part);
@@ -172,8 +213,20 @@ impl NodeCore {
         &self,
         key: &EntityKey,
     ) -> Result<Arc<dyn Watchable>, TerminatedReason> {
-        let active = self.entities().part(key).0.get(key).cloned();
+        let active = self.entities().part(key.hash()).0.get(key).cloned();
         active.and_then(|mailbox| mailbox.watchable()).ok_or(TerminatedReason::NotActive)
+    }
+
+    /// The mailbox of an entity that is active here, or was lately, by its name as somebody else has
+    /// it. A hash that is not the key's leads to none.
+    pub(crate) fn active_entity<A: RemoteActor>(
+        &self,
+        hash: u64,
+        key: &str,
+    ) -> Option<Arc<Mailbox<A>>> {
+        let name: &dyn Named = &(hash, A::TYPE_ID, key);
+        let found = Arc::clone(self.entities().part(hash).0.get(name)?);
+        found.as_any().downcast().ok()
     }
 
     /// The open mailbox of an entity that belongs on this node, activated if need be.
@@ -184,7 +237,7 @@ impl NodeCore {
         key: &EntityKey,
         residents: Option<&Residents>,
     ) -> Result<Arc<Mailbox<A>>, RejectReason> {
-        let mut part = self.entities().part(key);
+        let mut part = self.entities().part(key.hash());
         if let Some(mailbox) = part.0.get(key) {
             let mailbox: Arc<dyn Any + Send + Sync> = Arc::clone(mailbox).as_any();
             if let Ok(mailbox) = mailbox.downcast::<Mailbox<A>>()

@@ -13,10 +13,13 @@ use std::{
 
 use super::{Node, NodeCore, arbiter::Residents, entities::EntityKey};
 use crate::{
-    actor::{Overflow, RestartPolicy, bound::Bound, loading::Made},
+    actor::{
+        Overflow, RestartPolicy, bound::Bound, envelope::Rejected, loading::Made, mailbox::Mailbox,
+    },
     cluster::{
         Site,
         frame::Frame,
+        placement::Shard,
         understood::{Dispute, Restated, Understood},
         wire::Address,
     },
@@ -207,6 +210,14 @@ impl<A: RemoteActor> AnyKind for Kind<A> {
             );
             return frame.reject(RejectReason::Mismatch);
         };
+        let frame = match known_here::<A>(core, &frame) {
+            // One that has ended since is activated anew, below.
+            Some(mailbox) => match mailbox.accept_if_open(frame, |frame| entry.envelope(frame)) {
+                Ok(rejected) => return end(rejected, &mailbox, core),
+                Err(frame) => frame,
+            },
+            None => frame,
+        };
         let found = match frame.address() {
             Some(Address::Actor { id, .. }) => {
                 core.find::<A>(core.id(), id.into()).ok_or(RejectReason::NoSuchActor)
@@ -224,11 +235,7 @@ impl<A: RemoteActor> AnyKind for Kind<A> {
             None => Err(RejectReason::Mismatch),
         };
         match found {
-            Ok(mailbox) => {
-                if let Some(rejected) = mailbox.accept(entry.envelope(frame)) {
-                    rejected.end(&mailbox, core.dead_letters());
-                }
-            }
+            Ok(mailbox) => end(mailbox.accept(entry.envelope(frame)), &mailbox, core),
             Err(reason) => frame.reject(reason),
         }
     }
@@ -243,6 +250,23 @@ impl<A: RemoteActor> AnyKind for Kind<A> {
             Some(entry) => entry.restate(peer, body),
             None => Ok(Restated::AsItIs),
         }
+    }
+}
+
+/// The mailbox of a frame's target, if that is an entity which is active here and belongs here.
+fn known_here<A: RemoteActor>(core: &Arc<NodeCore>, frame: &Frame) -> Option<Arc<Mailbox<A>>> {
+    let Some(Address::Entity { key, .. }) = frame.address() else { return None };
+    let hash = frame.target();
+    if !core.owns_shard(A::TYPE_ID, Shard::of(hash)) {
+        return None;
+    }
+    core.active_entity::<A>(hash, key)
+}
+
+/// Ends what a mailbox has turned away.
+fn end<A: RemoteActor>(rejected: Option<Rejected<A>>, mailbox: &Mailbox<A>, core: &Arc<NodeCore>) {
+    if let Some(rejected) = rejected {
+        rejected.end(mailbox, core.dead_letters());
     }
 }
 

@@ -81,16 +81,12 @@ impl LocalNames {
     }
 
     /// The actor of a name.
-    pub(super) fn find<A: RemoteActor>(
-        &self,
-        core: &Arc<NodeCore>,
-        name: &str,
-    ) -> Result<ActorRef<A>, WhereisError> {
+    pub(super) fn find<A: RemoteActor>(&self, name: &str) -> Result<ActorRef<A>, WhereisError> {
         let found = self.lock().named.get(name).map(|(_, mailbox)| Arc::clone(mailbox));
         let mailbox = found.filter(|mailbox| !mailbox.is_closed()).ok_or(WhereisError::Unknown)?;
         let is = mailbox.type_name();
         match mailbox.as_any().downcast::<Mailbox<A>>() {
-            Ok(mailbox) => Ok(ActorRef::local(Arc::clone(core), mailbox)),
+            Ok(mailbox) => Ok(ActorRef::local(mailbox)),
             Err(_) => Err(WhereisError::OtherType { is }),
         }
     }

@@ -103,7 +103,7 @@ impl<A: RemoteActor> SpawnBuilder<A> {
         let launch = Launch { factory, supervision, bound, runs_on, entity: None, on_exit };
         let mailbox = launch.prepare(&core);
         launch.start(&core, &mailbox, None)?;
-        Ok(ActorRef::local(core, mailbox))
+        Ok(ActorRef::local(mailbox))
     }
 }
 
@@ -130,8 +130,8 @@ pub(crate) struct Launch<A: RemoteActor> {
 
 impl<A: RemoteActor> Launch<A> {
     /// Makes the mailbox: messages may be put into it from now on.
-    pub(crate) fn prepare(&self, core: &NodeCore) -> Arc<Mailbox<A>> {
-        Arc::new(Mailbox::new(core.next_id(), self.bound, self.entity.clone()))
+    pub(crate) fn prepare(&self, core: &Arc<NodeCore>) -> Arc<Mailbox<A>> {
+        Arc::new(Mailbox::new(Arc::clone(core), core.next_id(), self.bound, self.entity.clone()))
     }
 
     /// Begins the actor's life; at once if `here` is its own arbiter. If it can't, the mailbox is
@@ -142,7 +142,7 @@ impl<A: RemoteActor> Launch<A> {
         mailbox: &Arc<Mailbox<A>>,
         here: Option<&Residents>,
     ) -> Result<(), SpawnError> {
-        let Self { factory, supervision, runs_on, entity, on_exit, .. } = self;
+        let Self { factory, supervision, runs_on, on_exit, .. } = self;
         let id = mailbox.id();
         let number = match runs_on {
             RunsOn::Next => Some(id.0 as usize % core.arbiters().len()),
@@ -153,23 +153,10 @@ impl<A: RemoteActor> Launch<A> {
             Supervision::Own(_) => core.insert(id, Arc::clone(mailbox) as Arc<dyn AnyMailbox>),
             Supervision::By { .. } => core.insert(id, Arc::new(Supervised(Arc::clone(mailbox)))),
         }
-        let (theirs, inbox) = (Arc::clone(core), Arc::clone(mailbox));
+        let inbox = Arc::clone(mailbox);
         let begin = move |residents: &Residents| {
-            let resident = residents.enter();
-            let registry = Arc::clone(&theirs);
-            let ended = Arc::clone(&inbox) as Arc<dyn AnyMailbox>;
-            let report: OnExit = Box::new(move |reason| {
-                registry.remove(id);
-                if let Some(key) = &entity {
-                    registry.entities().remove(key, &ended);
-                }
-                if let Some(on_exit) = on_exit {
-                    on_exit(reason);
-                }
-                drop(resident);
-            });
-            let ctx = ClusterContext::new(inbox, theirs, residents.turns());
-            spawn_local(Activation::new(ctx, factory, supervision, report));
+            let ctx = ClusterContext::new(inbox, residents.turns());
+            spawn_local(Activation::new(ctx, factory, supervision, residents.enter(), on_exit));
         };
         if let Some(residents) = here.filter(|residents| Some(residents.arbiter()) == number) {
             begin(residents);

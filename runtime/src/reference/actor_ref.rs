@@ -36,13 +36,21 @@ pub struct ActorRef<A: RemoteActor> {
     pub(crate) place: Place<A>,
 }
 
+/// Each send holds its target: what most are sent to is one count, and none that all senders of a
+/// node share.
 pub(crate) enum Place<A: RemoteActor> {
     /// On this node.
-    Local { core: Arc<NodeCore>, mailbox: Arc<Mailbox<A>> },
+    Local(Arc<Mailbox<A>>),
     /// On another node, or no longer here.
     Away { core: Arc<NodeCore>, node: NodeId, id: ActorId },
     /// Wherever its shard is.
-    Entity { core: Arc<NodeCore>, key: EntityKey },
+    Entity(Arc<Keyed>),
+}
+
+/// An entity, and the node that looks for it.
+pub(crate) struct Keyed {
+    pub(crate) core: Arc<NodeCore>,
+    pub(crate) key: EntityKey,
 }
 
 /// A reference as bytes. Frozen: new variants go to the end.
@@ -53,15 +61,15 @@ enum WireRef<'a> {
 }
 
 impl<A: RemoteActor> ActorRef<A> {
-    pub(crate) fn local(core: Arc<NodeCore>, mailbox: Arc<Mailbox<A>>) -> Self {
-        Self { place: Place::Local { core, mailbox } }
+    pub(crate) fn local(mailbox: Arc<Mailbox<A>>) -> Self {
+        Self { place: Place::Local(mailbox) }
     }
 
     pub(crate) fn entity(core: Arc<NodeCore>, key: EntityKey) -> Self {
         if let Some(cluster) = core.cluster() {
             cluster.routing.place(A::TYPE_ID, A::SITE);
         }
-        Self { place: Place::Entity { core, key } }
+        Self { place: Place::Entity(Arc::new(Keyed { core, key })) }
     }
 
     /// Sends `msg` without awaiting a reply.
@@ -176,8 +184,8 @@ impl<A: RemoteActor> ActorRef<A> {
     /// other nodes.
     pub fn exit_reason(&self) -> Option<ExitReason> {
         match &self.place {
-            Place::Local { mailbox, .. } => mailbox.exit(),
-            Place::Away { .. } | Place::Entity { .. } => None,
+            Place::Local(mailbox) => mailbox.exit(),
+            Place::Away { .. } | Place::Entity(_) => None,
         }
     }
 
@@ -185,26 +193,26 @@ impl<A: RemoteActor> ActorRef<A> {
     /// [`Node::owner_of`](crate::Node::owner_of) finds.
     pub fn node_id(&self) -> Option<&NodeId> {
         match &self.place {
-            Place::Local { core, .. } => Some(core.id()),
+            Place::Local(mailbox) => Some(mailbox.core().id()),
             Place::Away { node, .. } => Some(node),
-            Place::Entity { .. } => None,
+            Place::Entity(_) => None,
         }
     }
 
     /// The actor's number on its node; `None` for an entity.
     pub fn id(&self) -> Option<ActorId> {
         match &self.place {
-            Place::Local { mailbox, .. } => Some(mailbox.id()),
+            Place::Local(mailbox) => Some(mailbox.id()),
             Place::Away { id, .. } => Some(*id),
-            Place::Entity { .. } => None,
+            Place::Entity(_) => None,
         }
     }
 
     /// The entity's key; `None` for any other actor.
     pub fn key(&self) -> Option<&str> {
         match &self.place {
-            Place::Entity { key, .. } => Some(key.as_str()),
-            Place::Local { .. } | Place::Away { .. } => None,
+            Place::Entity(entity) => Some(entity.key.as_str()),
+            Place::Local(_) | Place::Away { .. } => None,
         }
     }
 
@@ -215,35 +223,35 @@ impl<A: RemoteActor> ActorRef<A> {
     /// The number of an actor of this very node, or of one that was.
     pub(crate) fn id_on(&self, node: &Arc<NodeCore>) -> Option<ActorId> {
         match &self.place {
-            Place::Local { core, mailbox } if Arc::ptr_eq(core, node) => Some(mailbox.id()),
+            Place::Local(mailbox) if Arc::ptr_eq(mailbox.core(), node) => Some(mailbox.id()),
             Place::Away { core, node: theirs, id }
                 if Arc::ptr_eq(core, node) && *theirs == *node.id() =>
             {
                 Some(*id)
             }
-            Place::Local { .. } | Place::Away { .. } | Place::Entity { .. } => None,
+            Place::Local(_) | Place::Away { .. } | Place::Entity(_) => None,
         }
     }
 
     /// Whether it is known here that the actor has ended, or is about to.
     pub(crate) fn has_ended_here(&self) -> bool {
         match &self.place {
-            Place::Local { mailbox, .. } => mailbox.is_closed(),
-            Place::Away { .. } | Place::Entity { .. } => false,
+            Place::Local(mailbox) => mailbox.is_closed(),
+            Place::Away { .. } | Place::Entity(_) => false,
         }
     }
 
     /// How many messages its mailbox has accepted that are not finished; `None` if it is not known here.
     pub(crate) fn unfinished(&self) -> Option<usize> {
         match &self.place {
-            Place::Local { mailbox, .. } => Some(mailbox.unfinished()),
-            Place::Away { .. } | Place::Entity { .. } => None,
+            Place::Local(mailbox) => Some(mailbox.unfinished()),
+            Place::Away { .. } | Place::Entity(_) => None,
         }
     }
 
     /// Has the actor end once it has nothing more to do.
     pub(crate) fn passivate(&self) {
-        if let Place::Local { mailbox, .. } = &self.place {
+        if let Place::Local(mailbox) = &self.place {
             mailbox.signal_passivate();
         }
     }
@@ -251,12 +259,13 @@ impl<A: RemoteActor> ActorRef<A> {
     /// What the reference refers to, to be watched, and the mailbox if it leads to one.
     pub(crate) fn watched(&self) -> (Watched, Option<Arc<Mailbox<A>>>) {
         match &self.place {
-            Place::Local { core, mailbox } => {
-                let watched = Watched::actor::<A>(core.id().clone(), mailbox.id());
+            Place::Local(mailbox) => {
+                let node = mailbox.core().id().clone();
+                let watched = Watched::actor::<A>(node, mailbox.id());
                 (watched, Some(Arc::clone(mailbox)))
             }
             Place::Away { node, id, .. } => (Watched::actor::<A>(node.clone(), *id), None),
-            Place::Entity { key, .. } => (Watched::entity::<A>(key.clone()), None),
+            Place::Entity(entity) => (Watched::entity::<A>(entity.key.clone()), None),
         }
     }
 
@@ -266,7 +275,7 @@ impl<A: RemoteActor> ActorRef<A> {
     }
 
     fn signal(&self, signal: Signal) {
-        if let Place::Local { mailbox, .. } = &self.place {
+        if let Place::Local(mailbox) = &self.place {
             mailbox.signal(signal);
         }
     }
@@ -275,15 +284,11 @@ impl<A: RemoteActor> ActorRef<A> {
 impl<A: RemoteActor> Clone for ActorRef<A> {
     fn clone(&self) -> Self {
         let place = match &self.place {
-            Place::Local { core, mailbox } => {
-                Place::Local { core: Arc::clone(core), mailbox: Arc::clone(mailbox) }
-            }
+            Place::Local(mailbox) => Place::Local(Arc::clone(mailbox)),
             Place::Away { core, node, id } => {
                 Place::Away { core: Arc::clone(core), node: node.clone(), id: *id }
             }
-            Place::Entity { core, key } => {
-                Place::Entity { core: Arc::clone(core), key: key.clone() }
-            }
+            Place::Entity(entity) => Place::Entity(Arc::clone(entity)),
         };
         Self { place }
     }
@@ -306,11 +311,11 @@ impl<A: RemoteActor> Hash for ActorRef<A> {
 impl<A: RemoteActor> fmt::Debug for ActorRef<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.place {
-            Place::Local { core, mailbox } => {
-                write!(f, "{}{}@{}", A::NAME, mailbox.id(), core.id())
+            Place::Local(mailbox) => {
+                write!(f, "{}{}@{}", A::NAME, mailbox.id(), mailbox.core().id())
             }
             Place::Away { node, id, .. } => write!(f, "{}{id}@{node}", A::NAME),
-            Place::Entity { key, .. } => write!(f, "{}[{key:?}]", A::NAME),
+            Place::Entity(entity) => write!(f, "{}[{:?}]", A::NAME, entity.key),
         }
     }
 }
@@ -324,10 +329,10 @@ impl<A: RemoteActor> Serialize for ActorRef<A> {
             id: id.0,
         };
         let wire = match &self.place {
-            Place::Local { core, mailbox } => actor(core.id(), mailbox.id()),
+            Place::Local(mailbox) => actor(mailbox.core().id(), mailbox.id()),
             Place::Away { node, id, .. } => actor(node, *id),
-            Place::Entity { key, .. } => {
-                WireRef::Entity { actor_type, key: Cow::Borrowed(key.as_str()) }
+            Place::Entity(entity) => {
+                WireRef::Entity { actor_type, key: Cow::Borrowed(entity.key.as_str()) }
             }
         };
         wire.serialize(serializer)
@@ -348,14 +353,17 @@ impl<'de, A: RemoteActor> Deserialize<'de> for ActorRef<A> {
             WireRef::Actor { node, id, .. } => {
                 let id = ActorId(id);
                 match core.find::<A>(&node, id) {
-                    Some(mailbox) => Place::Local { core, mailbox },
+                    Some(mailbox) => Place::Local(mailbox),
                     None => Place::Away { core, node, id },
                 }
             }
             WireRef::Entity { key, .. } if key.len() > Node::KEY_LIMIT => {
                 return Err(D::Error::custom("the key of this reference is too long"));
             }
-            WireRef::Entity { key, .. } => Place::Entity { core, key: EntityKey::of::<A>(&key) },
+            WireRef::Entity { key, .. } => {
+                let key = EntityKey::of::<A>(&key);
+                Place::Entity(Arc::new(Keyed { core, key }))
+            }
         };
         Ok(Self { place })
     }

@@ -41,7 +41,9 @@ pub(super) enum Destination<A: RemoteActor> {
 impl<A: RemoteActor> Place<A> {
     pub(crate) fn core(&self) -> &Arc<NodeCore> {
         match self {
-            Self::Local { core, .. } | Self::Away { core, .. } | Self::Entity { core, .. } => core,
+            Self::Local(mailbox) => mailbox.core(),
+            Self::Away { core, .. } => core,
+            Self::Entity(entity) => &entity.core,
         }
     }
 
@@ -50,28 +52,28 @@ impl<A: RemoteActor> Place<A> {
         let actor =
             |id: ActorId| (Address::Actor { actor_type: A::TYPE_ID.0, id: id.0 }, target_hash(id));
         match self {
-            Self::Local { mailbox, .. } => actor(mailbox.id()),
+            Self::Local(mailbox) => actor(mailbox.id()),
             Self::Away { id, .. } => actor(*id),
-            Self::Entity { key, .. } => (key.address(), key.hash()),
+            Self::Entity(entity) => (entity.key.address(), entity.key.hash()),
         }
     }
 
     /// The target as a chain of those that wait knows it.
     pub(crate) fn link(&self) -> Link {
         match self {
-            Self::Local { core, mailbox } => Link::new(core, mailbox),
+            Self::Local(mailbox) => Link::new(mailbox.core(), mailbox),
             Self::Away { node, id, .. } => {
                 Link::Actor { actor_type: A::TYPE_ID, node: node.clone(), id: *id }
             }
-            Self::Entity { key, .. } => Link::Entity(key.clone()),
+            Self::Entity(entity) => Link::Entity(entity.key.clone()),
         }
     }
 
     /// The target's key, if it is an entity.
     pub(crate) fn key(&self) -> Option<&str> {
         match self {
-            Self::Entity { key, .. } => Some(key.as_str()),
-            Self::Local { mailbox, .. } => mailbox.entity().map(EntityKey::as_str),
+            Self::Entity(entity) => Some(entity.key.as_str()),
+            Self::Local(mailbox) => mailbox.entity().map(EntityKey::as_str),
             Self::Away { .. } => None,
         }
     }
@@ -79,34 +81,36 @@ impl<A: RemoteActor> Place<A> {
     /// The target as a dead letter names it.
     pub(super) fn letter_target(&self) -> DeadLetterTarget {
         match self {
-            Self::Local { core, mailbox } => {
-                DeadLetterTarget::Actor { node: core.id().clone(), id: mailbox.id() }
+            Self::Local(mailbox) => {
+                let node = mailbox.core().id().clone();
+                DeadLetterTarget::Actor { node, id: mailbox.id() }
             }
             Self::Away { node, id, .. } => DeadLetterTarget::Actor { node: node.clone(), id: *id },
-            Self::Entity { key, .. } => key.into(),
+            Self::Entity(entity) => (&entity.key).into(),
         }
     }
 
     /// The mailbox of an actor that lives and dies on this node.
     fn known_here(&self) -> Option<&Arc<Mailbox<A>>> {
         match self {
-            Self::Local { mailbox, .. } => Some(mailbox),
-            Self::Away { .. } | Self::Entity { .. } => None,
+            Self::Local(mailbox) => Some(mailbox),
+            Self::Away { .. } | Self::Entity(_) => None,
         }
     }
 
     pub(super) fn destination(&self) -> Destination<A> {
         match self {
-            Self::Local { mailbox, .. } => Destination::Here(Arc::clone(mailbox)),
+            Self::Local(mailbox) => Destination::Here(Arc::clone(mailbox)),
             Self::Away { core, node, id } => match core.route_to_node(node) {
                 Route::Here => core
                     .find::<A>(node, *id)
                     .map_or(Destination::Nowhere(RejectReason::NoSuchActor), Destination::Here),
                 route => Destination::elsewhere(route),
             },
-            Self::Entity { core, key } => match core.route_to_entity(key) {
-                Route::Here => core
-                    .entity_here::<A>(key, None)
+            Self::Entity(entity) => match entity.core.route_to_entity(&entity.key) {
+                Route::Here => entity
+                    .core
+                    .entity_here::<A>(&entity.key, None)
                     .map_or_else(Destination::Nowhere, Destination::Here),
                 route => Destination::elsewhere(route),
             },
@@ -116,14 +120,13 @@ impl<A: RemoteActor> Place<A> {
     /// Whether a message that did not run may be sent again, to wherever the target is then.
     pub(super) fn may_be_elsewhere(&self, reason: RejectReason) -> bool {
         self.outlives(reason)
-            || matches!(self, Self::Entity { .. }) && reason == RejectReason::Unreachable
+            || matches!(self, Self::Entity(_)) && reason == RejectReason::Unreachable
     }
 
     /// Whether a target that is gone may be found again: an entity is activated anew.
     pub(super) fn outlives(&self, reason: RejectReason) -> bool {
         use RejectReason::{Failed, Moved, Passivated, Stopped};
-        matches!(self, Self::Entity { .. })
-            && matches!(reason, Moved | Passivated | Stopped | Failed)
+        matches!(self, Self::Entity(_)) && matches!(reason, Moved | Passivated | Stopped | Failed)
     }
 }
 

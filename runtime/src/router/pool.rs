@@ -184,7 +184,7 @@ impl<A: RemoteActor> Pool<A> {
         };
         let mailbox = launch.prepare(&shared.core);
         launch.start(&shared.core, &mailbox, None)?;
-        Ok(ActorRef::local(Arc::clone(&shared.core), mailbox))
+        Ok(ActorRef::local(mailbox))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -250,14 +250,14 @@ impl<A: RemoteActor> ChildBuilder<A> {
     pub fn start(self) -> Result<ActorRef<A>, SpawnError> {
         let Self { core, supervisor, factory, rules, bound, runs_on, on_exit } = self;
         // The link has the number of the mailbox, and the launch has the link.
-        let mailbox = Arc::new(Mailbox::new(core.next_id(), bound, None));
+        let mailbox = Arc::new(Mailbox::new(Arc::clone(&core), core.next_id(), bound, None));
         let signals = Arc::clone(&mailbox) as Arc<dyn Signals>;
         launch_child(&supervisor, mailbox.id(), rules, signals, |link| {
             let supervision = Supervision::By { link, begun: 0 };
             let launch = Launch { factory, supervision, bound, runs_on, entity: None, on_exit };
             launch.start(&core, &mailbox, None)
         })?;
-        Ok(ActorRef::local(core, mailbox))
+        Ok(ActorRef::local(mailbox))
     }
 }
 

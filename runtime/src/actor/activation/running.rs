@@ -5,7 +5,7 @@
 
 use std::{collections::VecDeque, task::Context};
 
-use actix::{ActorState, Running as Answer, dev::Envelope as InletEnvelope};
+use actix::{ActorState, Running as Answer};
 
 use super::{Activation, Phase, lending::Borrower};
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
         ClusterContext, ExitReason,
         aside::{PutBack, Turned},
         envelope::BoxEnvelope,
-        items::{Items, Waited, Woken, poll_waits},
+        items::{Items, Woken},
         mailbox::{Mailbox, Signal, Taken},
         turns::Doing,
     },
@@ -46,10 +46,8 @@ impl<A: RemoteActor> Activation<A> {
             ctx: &mut self.ctx,
             mailbox: &self.mailbox,
             items: &mut self.items,
-            waits: &mut self.waits,
             batch: &mut self.batch,
             finished: &mut self.finished,
-            inlet: &mut self.inlet,
             budget,
         };
         running.turns(task)
@@ -62,10 +60,8 @@ struct Running<'a, A: RemoteActor> {
     ctx: &'a mut ClusterContext<A>,
     mailbox: &'a Mailbox<A>,
     items: &'a mut Items<A>,
-    waits: &'a mut Vec<Waited<A>>,
     batch: &'a mut VecDeque<BoxEnvelope<A>>,
     finished: &'a mut usize,
-    inlet: &'a mut VecDeque<InletEnvelope<A>>,
     budget: &'a mut u32,
 }
 
@@ -79,12 +75,12 @@ impl<A: RemoteActor> Running<'_, A> {
             if let Some(reason) = check_end(self.mailbox, self.actor, self.ctx) {
                 return Turn::Exit(reason);
             }
-            self.take_over();
+            self.take_over(task);
             if *self.budget == 0 {
                 self.mailbox.release(self.finished);
                 return Turn::Yield;
             }
-            if !self.waits.is_empty() || self.ctx.has_new_waits() {
+            if self.items.has_waits() || self.ctx.has_new_waits() {
                 if self.waits_on(task) {
                     return Turn::Parked;
                 }
@@ -100,8 +96,8 @@ impl<A: RemoteActor> Running<'_, A> {
                 let taken = Taken { finished, awaiting: self.items.reentrant() };
                 self.mailbox.refill(taken, self.batch, task.waker());
             }
-            self.ctx.poll_inlet(task, self.inlet);
-            if self.batch.is_empty() && self.inlet.is_empty() {
+            self.ctx.poll_inlet(task);
+            if self.batch.is_empty() && !self.ctx.has_inlet() {
                 match self.rest() {
                     Some(turn) => return turn,
                     None => continue,
@@ -113,12 +109,14 @@ impl<A: RemoteActor> Running<'_, A> {
     }
 
     /// Takes over what the last turns left: messages put back, futures, and cancelled ones.
-    fn take_over(&mut self) {
+    fn take_over(&mut self, task: &Context<'_>) {
         if let Some(back) = self.ctx.take_put_back() {
             put_back(back, self.batch, self.mailbox);
         }
-        for spawned in self.ctx.take_spawned() {
-            self.items.add(spawned);
+        let spawned = self.ctx.take_spawned();
+        if !spawned.is_empty() {
+            spawned.into_iter().for_each(|spawned| self.items.add(spawned));
+            self.items.set_parent(task.waker());
         }
         for cancelled in self.ctx.take_cancelled() {
             drop(self.items.cancel(cancelled));
@@ -128,7 +126,7 @@ impl<A: RemoteActor> Running<'_, A> {
     /// Whether the actor waits for a future, and there is nothing else to do.
     fn waits_on(&mut self, task: &mut Context<'_>) -> bool {
         self.ctx.turns().begin(Doing::Wait);
-        let polled = poll_waits(self.waits, self.actor, self.ctx, self.budget, task);
+        let polled = self.items.poll_waits(self.actor, self.ctx, self.budget, task);
         if polled.is_ready() {
             self.ctx.note_handled();
             return false;
@@ -190,11 +188,10 @@ impl<A: RemoteActor> Running<'_, A> {
     }
 
     fn handle_inlet(&mut self) {
-        while *self.budget > 0 && !self.ctx.must_pause() {
-            let Some(envelope) = self.inlet.pop_front() else { break };
+        while *self.budget > 0 && self.ctx.has_inlet() && !self.ctx.must_pause() {
             *self.budget -= 1;
             self.ctx.turns().begin_message(None);
-            self.ctx.handle_inlet(self.actor, envelope);
+            self.ctx.handle_inlet(self.actor);
             self.ctx.note_handled();
         }
     }

@@ -91,7 +91,7 @@ impl Desk {
     fn new(capacity: usize, overflow: Overflow) -> Self {
         let bound = Bound { capacity, overflow };
         Self {
-            mailbox: Mailbox::new(ActorId(1), bound, None),
+            mailbox: Mailbox::new(NodeCore::for_tests(), ActorId(1), bound, None),
             bound,
             dead_letters: DeadLetters::default(),
             log: Log::default(),
@@ -240,7 +240,7 @@ fn a_mailbox_that_rejects_the_newest_has_no_line() {
     desk.tell().expect("room");
     desk.tell().expect("room");
     desk.poll_tell(None);
-    assert!(desk.line.is_empty() && desk.mailbox.lock().waiters.is_empty());
+    assert!(desk.line.is_empty() && !desk.mailbox.lock().has_waiters());
     desk.arrive();
     assert_eq!(desk.log.of(RejectReason::Full), [4], "from another node: rejected there");
     desk.turn();
