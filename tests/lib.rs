@@ -1,30 +1,26 @@
-//! A whole cluster on one thread: real QUIC over a simulated network, in paused time, under a seed.
-//!
-//! Each node has its own `LocalSet`s for its arbiters and its cluster's thread, all inside one that
-//! belongs to the node's [`Process`], so that pausing and killing that one stops all of them.
+//! What the whole-cluster tests have beyond `actix_cluster::testkit`: worlds whose seed a test writes
+//! down, on plain links, with one configuration and one seed to join by.
 
 #![expect(clippy::disallowed_methods, reason = "a test plays the world outside of the seams")]
 
 use std::{
-    future::{Future, pending},
+    future::Future,
     net::{IpAddr, SocketAddr},
-    num::NonZeroUsize,
     sync::Arc,
     time::Duration,
 };
 
 use actix_cluster::{
     ClusterConfig, Node, NodeBuilder, StartError,
-    node::LocalThreads,
-    transport::simulation::{Host, Process, SimulatedNetwork},
+    testkit::{self, TestCluster},
+    transport::simulation::{Link, SimulatedNetwork},
 };
-use tokio::sync::oneshot;
 
 /// The environment variable that chooses other worlds.
 pub const SEEDS: &str = "ACTIX_CLUSTER_SEEDS_OF_TESTS";
 
 /// The port that every simulated node binds.
-pub const PORT: u16 = 7000;
+pub const PORT: u16 = testkit::PORT;
 
 /// How many arbiters a simulated node has.
 pub const ARBITERS: usize = 3;
@@ -36,7 +32,7 @@ pub struct World {
     pub network: SimulatedNetwork,
     /// What all nodes are configured with, apart from their addresses.
     pub config: ClusterConfig,
-    seed: u64,
+    cluster: TestCluster,
 }
 
 /// A node of a simulated world.
@@ -46,7 +42,7 @@ pub struct SimulatedNode {
     pub node: Node,
     /// The host it runs on.
     pub host: u8,
-    process: Process,
+    cluster: TestCluster,
 }
 
 /// The address of a host.
@@ -68,17 +64,15 @@ impl World {
         // Shown when the test fails.
         println!("replay: {SEEDS}={others} cargo test -p actix-cluster-tests, seed {seed}");
         let config = ClusterConfig::dev("simulated").expect("a cluster name");
-        Self { network: SimulatedNetwork::new(seed), config, seed }
+        let cluster = TestCluster::new(seed);
+        cluster.network().set_link(Link::default());
+        Self { network: cluster.network().clone(), config, cluster }
     }
 
     /// The configuration of the node on a host, which joins through the first host.
     pub fn config_of(&self, host: u8) -> ClusterConfig {
-        self.config_on(&self.network.host(ip(host)))
-    }
-
-    fn config_on(&self, host: &Host) -> ClusterConfig {
-        let bind = SocketAddr::new(host.ip(), PORT);
-        self.config.clone().network(host.clone()).bind(bind).seed(addr(1))
+        let config = self.config.clone().network(self.cluster.host(host));
+        config.bind(addr(host)).seed(addr(1))
     }
 
     /// Starts the node `n<host>`, with what `build` adds.
@@ -87,22 +81,10 @@ impl World {
         host: u8,
         build: impl FnOnce(NodeBuilder) -> NodeBuilder,
     ) -> Result<SimulatedNode, StartError> {
-        let machine = self.network.host(ip(host));
-        let builder = Node::builder()
-            .name(&format!("n{host}"))
-            .arbiters(NonZeroUsize::new(ARBITERS).expect("not zero"))
-            .threads(LocalThreads)
-            .seed(self.seed ^ u64::from(host))
-            .clock(machine.clock())
-            .cluster(self.config_on(&machine));
-        let builder = build(builder);
-        let (started, node) = oneshot::channel();
-        let process = Process::start_on(machine, async move |_| {
-            let _ = started.send(builder.start().await);
-            pending::<()>().await;
-        });
-        let node = node.await.expect("the process lives")?;
-        Ok(SimulatedNode { node, host, process })
+        let seed = self.cluster.seed() ^ u64::from(host);
+        let build = |builder: NodeBuilder| build(builder.seed(seed).cluster(self.config_of(host)));
+        let node = self.cluster.start_node(host, build).await?;
+        Ok(SimulatedNode { node, host, cluster: self.cluster.clone() })
     }
 
     /// As [`try_start`](Self::try_start), for nodes that are to join.
@@ -118,18 +100,18 @@ impl World {
 impl SimulatedNode {
     /// Ends the node as SIGKILL ends a process: nothing of it runs any more, its port is closed.
     pub async fn kill(self) {
-        self.process.kill();
+        self.cluster.kill(self.host);
     }
 
     /// Stops the node as SIGSTOP stops a process: its arbiters and its cluster's thread stand still,
     /// and packets queue up in its port.
     pub fn pause(&self) {
-        self.process.pause();
+        self.cluster.pause(self.host);
     }
 
     /// Lets a paused node go on, with all that has become due meanwhile.
     pub fn resume(&self) {
-        self.process.resume();
+        self.cluster.resume(self.host);
     }
 
     /// Waits until the node sees so many members.
@@ -143,16 +125,8 @@ impl SimulatedNode {
 
 /// Runs a simulated world to its end.
 pub fn simulate(world: impl Future<Output = ()>) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .expect("a runtime");
-    let local = tokio::task::LocalSet::new();
     let patience = Duration::from_secs(3_600);
-    runtime
-        .block_on(local.run_until(async { tokio::time::timeout(patience, world).await }))
-        .expect("the world ends within an hour of its own time");
+    testkit::simulate(patience, world).expect("the world ends within an hour of its own time");
 }
 
 /// Waits until `condition` holds, in virtual time.

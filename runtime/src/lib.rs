@@ -59,6 +59,8 @@ pub mod responder;
 pub mod router;
 pub mod stream;
 pub mod supervisor;
+#[cfg(feature = "testkit")]
+pub mod testkit;
 pub mod watch;
 
 mod fixed_map;
@@ -108,6 +110,11 @@ mod names_chapter {}
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/blocking.md")]
 mod blocking_chapter {}
+
+/// As above.
+#[cfg(all(doctest, feature = "testkit"))]
+#[doc = include_str!("../../docs/testing.md")]
+mod testing_chapter {}
 
 pub use actix_cluster_derive::{RemoteActor, RemoteMessage};
 /// The transport, as far as a node's settings name it.

@@ -84,7 +84,7 @@ impl Node {
         NodeBuilder::default()
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, feature = "testkit"))]
     pub(crate) fn core(&self) -> &Arc<NodeCore> {
         &self.0
     }

@@ -1,6 +1,7 @@
-//! Derive macros of actix-cluster: what a user states once beside a type, checked while compiling.
+//! Macros of actix-cluster: what a user states once beside a type, checked while compiling; and the
+//! attribute of cluster tests.
 //!
-//! Use them through the crate `actix_cluster`, which re-exports both; the code they write names
+//! Use them through the crate `actix_cluster`, which re-exports them; the code they write names
 //! only paths that start with `::actix_cluster`. Their traits' pages hold the runnable examples.
 //!
 //! Every rule that can be checked on the tokens is checked here, at the span of the word that breaks
@@ -11,6 +12,7 @@ use syn::DeriveInput;
 
 mod actor;
 mod attribute;
+mod cluster_test;
 mod errors;
 mod handled;
 mod message;
@@ -99,6 +101,44 @@ pub fn remote_message(input: TokenStream) -> TokenStream {
 #[proc_macro_derive(RemoteActor, attributes(remote))]
 pub fn remote_actor(input: TokenStream) -> TokenStream {
     expand(input, actor::expand)
+}
+
+/// Makes an async function a test that runs in a simulated cluster, under one seed after the other.
+///
+/// ```text
+/// #[cluster_test(seeds = 20)]
+/// async fn a_cart_survives_its_node(cluster: TestCluster) -> Result<(), Box<dyn Error>> {
+///     cluster.start(3, |node| node.entity(|_key| Cart::default())).await?;
+///     ..
+/// }
+/// ```
+///
+/// The function takes a new `TestCluster` for each seed, and returns nothing or a `Result<(), E>` whose
+/// error has `Debug`. It runs in virtual time, on the test's own thread; when it has ended, the nodes that
+/// still run are shut down. Other attributes of a test, such as `#[ignore]`, stand beside it.
+///
+/// - `seeds`, optional: under how many seeds it runs, from 0 on. Default 1.
+/// - `limit_secs`, optional: how many seconds of virtual time each run has before it counts as hung. Default
+///   3,600. What never waits for anything passes no time, and is not ended.
+///
+/// The first seed that fails ends the test, with one line that says how to run it alone:
+///
+/// ```text
+/// replay it: ACTIX_CLUSTER_SEEDS=7 cargo test -p shop --test carts -- --exact a_cart_survives_its_node --nocapture
+/// ```
+///
+/// The environment variable `ACTIX_CLUSTER_SEEDS` has every cluster test run under other seeds than its own:
+/// one, or a range such as `100..1000`.
+///
+/// # Errors
+///
+/// Refused, each with its own text: a function that is not async, is generic, or takes anything but a
+/// cluster; a key that is unknown or repeated, and a number that is no integer from 1.
+#[proc_macro_attribute]
+pub fn cluster_test(keys: TokenStream, item: TokenStream) -> TokenStream {
+    cluster_test::expand(keys.into(), item.into())
+        .unwrap_or_else(syn::Error::into_compile_error)
+        .into()
 }
 
 type Derive = fn(&DeriveInput) -> syn::Result<proc_macro2::TokenStream>;
