@@ -21,7 +21,7 @@ use actix_cluster_transport::{
 };
 use tokio::sync::{OnceCell, oneshot};
 
-use super::{Mock, Probe, faults::Weather};
+use super::{Mock, Probe, faults::Weather, time::within};
 use crate::{
     Clock, ClusterConfig, JoinError, Node, NodeBuilder, NodeId, Random, RemoteMessage, StartError,
     node::LocalThreads,
@@ -350,13 +350,10 @@ impl TestCluster {
     }
 
     fn have_converged(&self) -> bool {
-        let running = self.running();
-        let places = self.0.places.borrow();
-        let nodes =
-            || running.iter().filter_map(|number| places.get(number)).map(|place| &place.node);
-        let mut ids: Vec<_> = nodes().map(|node| node.id().clone()).collect();
+        let nodes = self.running_nodes();
+        let mut ids: Vec<_> = nodes.iter().map(|node| node.id().clone()).collect();
         ids.sort();
-        nodes().all(|node| {
+        nodes.iter().all(|node| {
             let mut members: Vec<_> = node.members().into_iter().map(|member| member.id).collect();
             members.sort();
             members == ids
@@ -365,13 +362,15 @@ impl TestCluster {
 
     /// What each node that runs sees.
     fn views(&self) -> String {
-        let places = self.0.places.borrow();
-        let of = |number: &u8| {
-            let Place { node, .. } = &places[number];
+        let of = |node: &Node| {
             let members = node.members().into_iter().map(|member| member.id).collect::<Vec<_>>();
             format!("{} sees {members:?}", node.id())
         };
-        self.running().iter().map(of).collect::<Vec<_>>().join(", ")
+        self.running_nodes().iter().map(of).collect::<Vec<_>>().join(", ")
+    }
+
+    fn running_nodes(&self) -> Vec<Node> {
+        self.running().into_iter().map(|number| self.node(number)).collect()
     }
 
     /// How each node that was started is.
@@ -389,23 +388,10 @@ impl TestCluster {
         if states.is_empty() { "no node was started".to_owned() } else { states.join(", ") }
     }
 
-    /// Shuts all nodes down that run, and ends all the others.
+    /// Shuts all nodes down that run, one after the other.
     pub(super) async fn shut_down(&self) -> Result<(), String> {
-        let places = self.0.places.borrow();
-        let running = self.running();
-        let nodes: Vec<_> = running.iter().map(|number| places[number].node.clone()).collect();
-        drop(places);
-        for node in nodes.iter().chain(self.0.own.get()) {
-            let ended = async {
-                node.shutdown().await;
-                true
-            };
-            let ended = tokio::select! {
-                biased;
-                ended = ended => ended,
-                () = Clock::default().sleep(PATIENCE) => false,
-            };
-            if !ended {
+        for node in self.running_nodes().iter().chain(self.0.own.get()) {
+            if within(PATIENCE, node.shutdown()).await.is_none() {
                 let id = node.id();
                 return Err(format!("{id} has not shut down within {PATIENCE:?} of virtual time"));
             }

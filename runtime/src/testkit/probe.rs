@@ -12,6 +12,7 @@ use self::{
     actor::Command,
     inbox::{Inbox, Item},
 };
+use super::time::within;
 use crate::{
     ActorRef, Clock, MessageRef, Node, RemoteActor, RemoteMessage, Responder, Terminated, Watched,
 };
@@ -204,12 +205,7 @@ impl Probe {
                 let _ = commands.send(command).await;
                 is_set.await
             };
-            let outcome = tokio::select! {
-                biased;
-                outcome = watched => outcome.ok(),
-                () = Clock::default().sleep(PATIENCE) => None,
-            };
-            match outcome {
+            match within(PATIENCE, watched).await.and_then(Result::ok) {
                 Some(Ok(_)) => {}
                 Some(Err(error)) => panic!("{place}: {shown} is not watched: {error}"),
                 None => panic!("{place}: {shown} is not watched: the probe's node does not run"),

@@ -7,12 +7,16 @@ use std::{
     ops::Range,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     pin::pin,
+    task::Poll,
     time::Duration,
 };
 
 use actix_cluster_transport::simulation::Trace;
 
-use super::{TestCluster, time::simulate};
+use super::{
+    TestCluster,
+    time::{self, within},
+};
 
 /// The environment variable that says under which seeds tests run, in place of their own: one number, or
 /// a range such as `100..1000`.
@@ -145,22 +149,17 @@ fn play_within<T: Outcome>(
     body: &impl AsyncFn(TestCluster) -> T,
 ) -> Result<Trace, Failure> {
     let cluster = TestCluster::new(seed);
-    let failed = |cause| Err(Failure { seed, cause });
     let world = async {
         cluster.elapsed();
-        let ended = simulated(body, &cluster, limit).await;
-        let ended = match ended {
-            Ok(()) => cluster.shut_down().await,
-            failed => failed,
-        };
+        let mut ended = simulated(body, &cluster, limit).await;
+        if ended.is_ok() {
+            ended = cluster.shut_down().await;
+        }
         cluster.end();
-        ended.map(|()| cluster.trace())
+        ended
     };
-    match simulate(Duration::MAX, world) {
-        Ok(Ok(trace)) => Ok(trace),
-        Ok(Err(cause)) => failed(cause),
-        Err(still_running) => failed(still_running.to_string()),
-    }
+    let ended = time::run(world);
+    ended.map(|()| cluster.trace()).map_err(|cause| Failure { seed, cause })
 }
 
 /// Runs the body itself, within its limit. Panics are caught here, so that nodes end in order after one.
@@ -174,26 +173,23 @@ async fn simulated<T: Outcome>(
         let polled = catch_unwind(AssertUnwindSafe(|| body.as_mut().poll(task)));
         match polled {
             Ok(polled) => polled.map(Ok),
-            Err(panic) => std::task::Poll::Ready(Err(panic)),
+            Err(panic) => Poll::Ready(Err(panic)),
         }
     });
-    tokio::select! {
-        biased;
-        ended = caught => match ended {
-            Ok(outcome) => outcome.error().map_or(Ok(()), Err),
-            Err(panic) => Err(format!("it panicked: {}", text_of(&*panic))),
-        },
-        () = crate::Clock::default().sleep(limit) => {
+    match within(limit, caught).await {
+        Some(Ok(outcome)) => outcome.error().map_or(Ok(()), Err),
+        Some(Err(panic)) => Err(said_by(&*panic)),
+        None => {
             let states = cluster.states();
             Err(format!("it has not ended after {limit:?} of virtual time; {states}"))
         }
     }
 }
 
-/// What a panic says, as far as it is a text.
-fn text_of(panic: &(dyn Any + Send)) -> &str {
+fn said_by(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("with no text")
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+    format!("it panicked: {}", text.unwrap_or("without a text"))
 }
 
 /// A run has failed.
@@ -213,3 +209,34 @@ impl fmt::Display for Failure {
 }
 
 impl std::error::Error for Failure {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(target: Target, module: &'static str, expected: &str) {
+        let (package, name) = ("a-shop", "a_cart_is_full");
+        let test = ClusterTest { package, target, module, name, seeds: 3, limit_secs: None };
+        let expected = format!(
+            "ACTIX_CLUSTER_SEEDS=7 cargo test -p a-shop {expected}a_cart_is_full --nocapture"
+        );
+        assert_eq!(test.command(7), expected);
+    }
+
+    #[test]
+    fn a_command_names_the_target_and_the_whole_path_of_its_test() {
+        let target = |crate_name, binary, of_integration_tests| Target {
+            crate_name,
+            binary,
+            of_integration_tests,
+        };
+        check(
+            target("a_shop", None, false),
+            "a_shop::carts::tests",
+            "--lib -- --exact carts::tests::",
+        );
+        check(target("till", Some("till"), false), "till::tests", "--bin till -- --exact tests::");
+        check(target("carts", None, true), "carts", "--test carts -- --exact ");
+    }
+}

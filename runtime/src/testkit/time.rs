@@ -34,19 +34,26 @@ use crate::Clock;
 /// # Ok::<(), testkit::StillRunning>(())
 /// ```
 pub fn simulate<T>(limit: Duration, world: impl Future<Output = T>) -> Result<T, StillRunning> {
+    run(within(limit, world)).ok_or(StillRunning { limit })
+}
+
+/// Runs `world` on this thread in virtual time, however long it takes.
+pub(super) fn run<T>(world: impl Future<Output = T>) -> T {
     let runtime = Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
         .expect("a runtime without IO asks the system for nothing");
-    let world = async {
-        tokio::select! {
-            biased;
-            done = world => Ok(done),
-            () = Clock::default().sleep(limit) => Err(StillRunning { limit }),
-        }
-    };
     LocalSet::new().block_on(&runtime, world)
+}
+
+/// What `future` gives, unless the limit passes before.
+pub(super) async fn within<T>(limit: Duration, future: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        done = future => Some(done),
+        () = Clock::default().sleep(limit) => None,
+    }
 }
 
 /// What ran in virtual time has not ended within its limit.
