@@ -57,12 +57,13 @@ const COMMANDS: usize = 64;
 ///
 /// testkit::play(7, async |cluster: TestCluster| {
 ///     let mut prices = cluster.probe().await;
+///     let total = total(prices.message_ref());
 ///     let answering = async {
 ///         let asked = prices.expect::<Price>().await;
 ///         assert_eq!(asked.0, "lamp");
 ///         asked.reply(20);
 ///     };
-///     let (total, ()) = tokio::join!(total(prices.message_ref()), answering);
+///     let (total, ()) = tokio::join!(total, answering);
 ///     assert_eq!(total.expect("it is answered"), 23);
 ///     prices.expect_nothing_for(Duration::from_secs(60)).await;
 /// })?;

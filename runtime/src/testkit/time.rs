@@ -29,7 +29,7 @@ use crate::Clock;
 /// use actix_cluster::{Clock, testkit};
 ///
 /// let hour = Duration::from_secs(3_600);
-/// testkit::simulate(2 * hour, Clock::default().sleep(hour))?; // returns at once
+/// testkit::simulate(2 * hour, async { Clock::default().sleep(hour).await })?; // returns at once
 /// assert!(testkit::simulate(hour, std::future::pending::<()>()).is_err());
 /// # Ok::<(), testkit::StillRunning>(())
 /// ```
