@@ -49,6 +49,8 @@
 //! }
 //! ```
 
+// The actors' impls are `do_not_recommend`: what the compiler says of the user's own is to be the same with and
+// without the feature.
 mod cluster;
 mod faults;
 mod mock;

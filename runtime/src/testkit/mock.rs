@@ -113,10 +113,12 @@ pub struct MockActor<M: RemoteMessage> {
     counts: Arc<Counts>,
 }
 
+#[diagnostic::do_not_recommend]
 impl<M: RemoteMessage> Actor for MockActor<M> {
     type Context = ClusterContext<Self>;
 }
 
+#[diagnostic::do_not_recommend]
 impl<M: RemoteMessage> RemoteActor for MockActor<M> {
     const NAME: &'static str = "testkit.Mock";
 
@@ -124,12 +126,14 @@ impl<M: RemoteMessage> RemoteActor for MockActor<M> {
     fn messages(_: &mut MessageTable<Self>) {}
 }
 
+#[diagnostic::do_not_recommend]
 impl<M: RemoteMessage> Handles<M> for MockActor<M> {
     fn envelopes() -> Envelopes<Self, M> {
         handler::responding::<Self, M>()
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<M: RemoteMessage> RespondingHandler<M> for MockActor<M> {
     fn handle(&mut self, msg: M, responder: Responder<M>, _: &mut Self::Context) {
         let is_asked = responder.deadline().is_some();

@@ -35,6 +35,7 @@ impl ProbeActor {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl Actor for ProbeActor {
     type Context = ClusterContext<Self>;
 
@@ -45,6 +46,7 @@ impl Actor for ProbeActor {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl RemoteActor for ProbeActor {
     const NAME: &'static str = "testkit.Probe";
 
@@ -52,18 +54,21 @@ impl RemoteActor for ProbeActor {
     fn messages(_: &mut MessageTable<Self>) {}
 }
 
+#[diagnostic::do_not_recommend]
 impl<M: RemoteMessage + fmt::Debug> Handles<M> for ProbeActor {
     fn envelopes() -> Envelopes<Self, M> {
         handler::responding::<Self, M>()
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<M: RemoteMessage + fmt::Debug> RespondingHandler<M> for ProbeActor {
     fn handle(&mut self, message: M, responder: Responder<M>, _: &mut Self::Context) {
         self.inbox.put(Item::of(Expected { message, responder }));
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl Handler<Terminated> for ProbeActor {
     type Result = ();
     fn handle(&mut self, end: Terminated, _: &mut Self::Context) {
@@ -72,6 +77,7 @@ impl Handler<Terminated> for ProbeActor {
 }
 
 /// Stops the actor when the probe is dropped, which ends the stream.
+#[diagnostic::do_not_recommend]
 impl StreamHandler<Command> for ProbeActor {
     fn handle(&mut self, command: Command, ctx: &mut Self::Context) {
         command(ctx);
