@@ -18,6 +18,7 @@ pub(crate) mod envelope;
 mod exit;
 mod failure;
 pub(crate) mod frame_envelope;
+pub(crate) mod inlet;
 mod items;
 pub(crate) mod loading;
 pub(crate) mod loan;

@@ -401,6 +401,7 @@ impl<A: RemoteActor> Future for Activation<A> {
         let this = self.get_mut();
         let _gathering = settling::gather();
         this.ctx.turns().enter(this.mailbox.id());
+        this.take_in(task);
         let polled = this.poll_phases(task);
         this.ctx.turns().begin(Doing::Nothing);
         polled
@@ -408,6 +409,15 @@ impl<A: RemoteActor> Future for Activation<A> {
 }
 
 impl<A: RemoteActor> Activation<A> {
+    /// Holds what comes through addresses to its cap, also while no instance can handle it.
+    fn take_in(&mut self, task: &mut Context<'_>) {
+        if self.ctx.is_addressed() {
+            // What is beyond the cap is dropped, and that may panic.
+            panic::catch(|| self.ctx.poll_inlet(task))
+                .unwrap_or_else(|panic| panic.report("drop of a message"));
+        }
+    }
+
     fn poll_phases(&mut self, task: &mut Context<'_>) -> Poll<()> {
         let this = self;
         let mut budget = TURN_BUDGET;

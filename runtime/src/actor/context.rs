@@ -3,23 +3,20 @@
 //! One context serves all instances of an actor, one after the other; what belongs to an instance
 //! (its futures, its waits) is dropped with it.
 
-use std::{
-    cell::OnceCell, collections::VecDeque, error::Error, fmt, pin::Pin, rc::Rc, sync::Arc, task,
-    time::Duration,
-};
+use std::{cell::OnceCell, error::Error, fmt, rc::Rc, sync::Arc, time::Duration};
 
 use actix::{
     Actor, ActorContext, ActorState, Addr, AsyncContext, Handler, Message, SpawnHandle,
-    dev::{Envelope, EnvelopeProxy as _, ToEnvelope, channel},
+    dev::{Envelope, ToEnvelope},
     fut::ActorFuture,
 };
 use actix_cluster_transport::Clock;
-use futures_core::Stream as _;
 use tokio::sync::oneshot;
 
 use super::{
     aside::Aside,
     failure,
+    inlet::{self, Inlet},
     items::{Behalf, Kind, Spawned, Waited},
     loan::{Begun, Home},
     mailbox::{ActorId, Mailbox},
@@ -30,8 +27,8 @@ use super::{
 use crate::{
     call::current::{self, Current},
     handler::pipe::Pipe,
-    node::{DeadLetters, EntityKey, Node, NodeCore, Sender},
-    reference::{ActorRef, RejectReason},
+    node::{EntityKey, Node, NodeCore, Sender},
+    reference::ActorRef,
     remote_actor::RemoteActor,
     watch::Watching,
 };
@@ -42,8 +39,9 @@ use crate::{
 /// by our own supervised future: a panic drops the instance and keeps the mailbox, a turn's budget
 /// keeps one actor from starving its arbiter, timers follow the node's clock.
 ///
-/// [`AsyncContext::address`] is for actix code that needs an `Addr`: what is sent there passes by
-/// the mailbox's bound and order, so it is drained with a cap of
+/// [`AsyncContext::address`] is for actix code that needs an `Addr`, as is
+/// [`SpawnBuilder::start_with_addr`](crate::SpawnBuilder::start_with_addr): what is sent there passes
+/// by the mailbox's bound and order, so it is drained with a cap of
 /// [`INLET_LIMIT`](Self::INLET_LIMIT) messages at a time, beyond which each is a counted dead
 /// letter. Everything else goes through [`actor_ref`](Self::actor_ref).
 pub struct ClusterContext<A: Actor> {
@@ -60,7 +58,7 @@ pub struct ClusterContext<A: Actor> {
     behalf: Behalf,
     /// What the instance failed with, if it said so itself.
     failure: Option<Box<str>>,
-    inlet: OnceCell<Box<Inlet<A>>>,
+    pub(super) inlet: OnceCell<Box<Inlet<A>>>,
     /// What the instance watches and is linked to.
     watching: Option<Box<Watching>>,
     pub(super) aside: Option<Box<Aside<A>>>,
@@ -96,17 +94,9 @@ pub(crate) struct Remains<A: Actor> {
     pub(crate) begun: Option<Begun<A>>,
 }
 
-/// The way in for actix's own addresses. The sender is kept so that the channel stays open.
-struct Inlet<A: Actor> {
-    sender: channel::AddressSender<A>,
-    receiver: channel::AddressReceiver<A>,
-    /// What came in and has not had its turn.
-    queue: VecDeque<Envelope<A>>,
-}
-
 impl<A: Actor> ClusterContext<A> {
     /// How many messages from actix addresses may wait at a time.
-    pub const INLET_LIMIT: usize = 128;
+    pub const INLET_LIMIT: usize = inlet::LIMIT;
 
     /// The actor's number on its node.
     pub fn id(&self) -> ActorId {
@@ -386,11 +376,6 @@ impl<A: Actor<Context = Self>> ClusterContext<A> {
         Remains { spawned, waits, begun: self.take_begun() }
     }
 
-    /// Drops the addresses' end of the inlet, so that they see a closed mailbox.
-    pub(crate) fn close_inlet(&mut self) {
-        self.inlet = OnceCell::new();
-    }
-
     /// Adds a timer that is told its own handle.
     pub(super) fn spawn_timer<F>(&mut self, make: impl FnOnce(SpawnHandle) -> F) -> SpawnHandle
     where
@@ -421,43 +406,6 @@ impl<A: Actor<Context = Self>> ClusterContext<A> {
     }
 }
 
-/// What comes in through actix addresses.
-impl<A: RemoteActor> ClusterContext<A> {
-    /// Takes over what came in; what is beyond the cap is a dead letter.
-    pub(crate) fn poll_inlet(&mut self, task: &mut task::Context<'_>) {
-        let Some(inlet) = self.inlet.get_mut() else { return };
-        while let task::Poll::Ready(Some(envelope)) = Pin::new(&mut inlet.receiver).poll_next(task)
-        {
-            if inlet.queue.len() < Self::INLET_LIMIT {
-                inlet.queue.push_back(envelope);
-            } else {
-                let about = |letters: &DeadLetters| letters.about_mailbox(&self.mailbox, None);
-                self.mailbox.core().dead_letters().rejected(RejectReason::Full, about);
-            }
-        }
-    }
-
-    /// Whether something that came in waits for its turn.
-    pub(crate) fn has_inlet(&self) -> bool {
-        self.inlet.get().is_some_and(|inlet| !inlet.queue.is_empty())
-    }
-
-    /// Runs one message, if there is one. What it is called, only actix knows.
-    pub(crate) fn handle_inlet(&mut self, actor: &mut A) {
-        let next = self.inlet.get_mut().and_then(|inlet| inlet.queue.pop_front());
-        if let Some(mut envelope) = next {
-            self.begin_turn(None, Sender::IsGone);
-            envelope.handle(actor, self);
-            self.end_turn();
-        }
-    }
-
-    /// Gives up what came in.
-    pub(crate) fn take_inlet(&mut self) -> VecDeque<Envelope<A>> {
-        self.inlet.get_mut().map(|inlet| std::mem::take(&mut inlet.queue)).unwrap_or_default()
-    }
-}
-
 impl<A: Actor<Context = Self>> ActorContext for ClusterContext<A> {
     fn stop(&mut self) {
         if self.state.alive() {
@@ -476,11 +424,7 @@ impl<A: Actor<Context = Self>> ActorContext for ClusterContext<A> {
 
 impl<A: Actor<Context = Self>> AsyncContext<A> for ClusterContext<A> {
     fn address(&self) -> Addr<A> {
-        let inlet = self.inlet.get_or_init(|| {
-            let (sender, receiver) = channel::channel(Self::INLET_LIMIT);
-            Box::new(Inlet { sender, receiver, queue: VecDeque::new() })
-        });
-        Addr::new(inlet.sender.clone())
+        self.inlet.get_or_init(Inlet::new).addr()
     }
 
     fn spawn<F>(&mut self, future: F) -> SpawnHandle

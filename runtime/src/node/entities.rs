@@ -259,6 +259,7 @@ impl NodeCore {
             runs_on: RunsOn::Arbiter((key.hash() % self.arbiters().len() as u64) as usize),
             entity: Some(key.clone()),
             on_exit: None,
+            inlet: None,
         };
         let mailbox = launch.prepare(self);
         let replaced = part.0.insert(key.clone(), Arc::clone(&mailbox) as Arc<dyn AnyMailbox>);

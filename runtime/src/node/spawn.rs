@@ -2,6 +2,8 @@
 
 use std::{fmt, sync::Arc};
 
+use actix::Addr;
+
 use super::{
     NodeCore,
     arbiter::{JOBS_LIMIT, JobRefusal, Residents},
@@ -14,6 +16,7 @@ use crate::{
         activation::{Activation, OnExit, Supervision},
         bound::Bound,
         envelope::Rejected,
+        inlet::Inlet,
         loading::Factory,
         mailbox::Mailbox,
         restart::RestartTracker,
@@ -98,9 +101,65 @@ impl<A: RemoteActor> SpawnBuilder<A> {
     ///
     /// [`SpawnError`]: the node takes no actor now, or none any more.
     pub fn start(self) -> Result<ActorRef<A>, SpawnError> {
+        self.launch(None)
+    }
+
+    /// Starts the actor, and gives an actix address of it beside its reference: for existing code that
+    /// holds an `Addr` or a `Recipient`.
+    ///
+    /// Both lead to the same actor and survive its restarts; the address is good on this node alone, is
+    /// closed once the actor has ended for good, and doesn't keep it alive. What is sent by it passes by
+    /// the mailbox: its order is its own, and its bound
+    /// [`INLET_LIMIT`](ClusterContext::INLET_LIMIT) messages, each beyond being a dead letter without a
+    /// name. It is dropped then, so that `send` ends in `MailboxError::Closed`. That bound is kept when
+    /// the actor has its turn: code on other threads may be ahead of it by more, as with any `do_send`,
+    /// and so may all while a handler awaits that has the actor to itself.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use actix_cluster::prelude::*;
+    /// #[derive(Message)]
+    /// #[rtype(result = "u32")]
+    /// struct Add(u32);
+    ///
+    /// #[derive(RemoteActor)]
+    /// #[remote(name = "shop.Sum", handles())]
+    /// struct Sum(u32);
+    ///
+    /// # impl Actor for Sum { type Context = ClusterContext<Self>; }
+    /// impl Handler<Add> for Sum {
+    ///     type Result = u32;
+    ///     fn handle(&mut self, Add(number): Add, _: &mut Self::Context) -> u32 {
+    ///         self.0 += number;
+    ///         self.0
+    ///     }
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let node = Node::builder().start().await?;
+    /// let (_sum, addr) = node.spawn(|_| Sum(0)).start_with_addr()?;
+    /// addr.do_send(Add(1));
+    /// assert_eq!(addr.recipient().send(Add(2)).await?, 3);
+    /// # node.shutdown().await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn start_with_addr(self) -> Result<(ActorRef<A>, Addr<A>), SpawnError> {
+        let inlet = Inlet::new();
+        let addr = inlet.addr();
+        Ok((self.launch(Some(inlet))?, addr))
+    }
+
+    fn launch(self, inlet: Option<Box<Inlet<A>>>) -> Result<ActorRef<A>, SpawnError> {
         let Self { core, factory, policy, bound, runs_on, on_exit } = self;
         let supervision = Supervision::Own(RestartTracker::new(policy));
-        let launch = Launch { factory, supervision, bound, runs_on, entity: None, on_exit };
+        let launch = Launch { factory, supervision, bound, runs_on, entity: None, on_exit, inlet };
         let mailbox = launch.prepare(&core);
         launch.start(&core, &mailbox, None)?;
         Ok(ActorRef::local(mailbox))
@@ -126,6 +185,8 @@ pub(crate) struct Launch<A: RemoteActor> {
     pub(crate) runs_on: RunsOn,
     pub(crate) entity: Option<EntityKey>,
     pub(crate) on_exit: Option<OnExit>,
+    /// Where an actix address leads that was given out before the start.
+    pub(crate) inlet: Option<Box<Inlet<A>>>,
 }
 
 impl<A: RemoteActor> Launch<A> {
@@ -142,7 +203,7 @@ impl<A: RemoteActor> Launch<A> {
         mailbox: &Arc<Mailbox<A>>,
         here: Option<&Residents>,
     ) -> Result<(), SpawnError> {
-        let Self { factory, supervision, runs_on, on_exit, .. } = self;
+        let Self { factory, supervision, runs_on, on_exit, inlet, .. } = self;
         let id = mailbox.id();
         let number = match runs_on {
             RunsOn::Next => Some(id.0 as usize % core.arbiters().len()),
@@ -155,7 +216,10 @@ impl<A: RemoteActor> Launch<A> {
         }
         let inbox = Arc::clone(mailbox);
         let begin = move |residents: &Residents| {
-            let ctx = ClusterContext::new(inbox, residents.turns());
+            let mut ctx = ClusterContext::new(inbox, residents.turns());
+            if let Some(inlet) = inlet {
+                ctx.set_inlet(inlet);
+            }
             spawn_local(Activation::new(ctx, factory, supervision, residents.enter(), on_exit));
         };
         if let Some(residents) = here.filter(|residents| Some(residents.arbiter()) == number) {

@@ -181,6 +181,7 @@ impl<A: RemoteActor> Pool<A> {
             runs_on: self.runs_on,
             entity: None,
             on_exit: Some(Box::new(ended)),
+            inlet: None,
         };
         let mailbox = launch.prepare(&shared.core);
         launch.start(&shared.core, &mailbox, None)?;

@@ -254,7 +254,8 @@ impl<A: RemoteActor> ChildBuilder<A> {
         let signals = Arc::clone(&mailbox) as Arc<dyn Signals>;
         launch_child(&supervisor, mailbox.id(), rules, signals, |link| {
             let supervision = Supervision::By { link, begun: 0 };
-            let launch = Launch { factory, supervision, bound, runs_on, entity: None, on_exit };
+            let (entity, inlet) = (None, None);
+            let launch = Launch { factory, supervision, bound, runs_on, entity, on_exit, inlet };
             launch.start(&core, &mailbox, None)
         })?;
         Ok(ActorRef::local(mailbox))
