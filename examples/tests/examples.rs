@@ -106,6 +106,22 @@ fn hello_prints_the_balance_of_both_deposits() {
 }
 
 #[test]
+fn the_moved_program_prints_what_the_plain_one_does() {
+    let output = example("from_actix").output().expect("it runs");
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(code(&output), 0, "{stdout}");
+    let (before, rest) = stdout
+        .strip_prefix("before, with actix:\n")
+        .and_then(|rest| rest.split_once("after, with actix-cluster:\n"))
+        .expect("both headings");
+    let (after, bought) = rest.split_once("and what that buys:\n").expect("the last heading");
+    assert_eq!(before, after);
+    assert_eq!(before.lines().last(), Some("closed with 47 pieces"), "it came to its end");
+    assert!(bought.contains("shop.Count may have run: panicked\n"), "{bought}");
+    assert!(bought.contains("by a fresh stock: 10 bolts, 10 nuts\n"), "{bought}");
+}
+
+#[test]
 fn without_a_kill_messages_alone_make_the_totals() {
     let end = json(&["--rows", "6000", "--no-kill", "--nodes", "2", "--json"], 0);
     assert_eq!(end["matched"], true);

@@ -112,6 +112,11 @@ mod names_chapter {}
 mod blocking_chapter {}
 
 /// As above.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/moving.md")]
+mod moving_chapter {}
+
+/// As above.
 #[cfg(all(doctest, feature = "testkit"))]
 #[doc = include_str!("../../docs/testing.md")]
 mod testing_chapter {}
