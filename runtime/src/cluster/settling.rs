@@ -7,8 +7,10 @@ use std::cell::{Cell, RefCell};
 
 use actix_cluster_transport::{Receipt, Session};
 
-/// How many frames are kept back at most: while one turn blocks, the budget of so many is not free.
-const LIMIT: usize = 32;
+/// How many frames are kept back at most. Where each turn takes long, the budget of so many is not free
+/// until the poll is over, and they end *unknown* if the process is killed before, although they were
+/// handled: so few, that it is no more than what the peer has under way anyhow.
+const LIMIT: usize = 16;
 
 thread_local! {
     /// Whether a poll has begun on this thread.
