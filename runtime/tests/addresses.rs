@@ -14,6 +14,7 @@ use actix::{Addr, MailboxError, Recipient};
 use actix_cluster::{
     Backoff, RejectReason, RestartPolicy, SpawnError, node::LocalThreads, prelude::*,
 };
+use serde::{Deserialize, Serialize};
 use tokio::task::LocalSet;
 
 /// A message of the process alone, as actix code has them.
@@ -30,10 +31,16 @@ enum Do {
     Hold(u64),
 }
 
+/// Has the actor to itself for so many milliseconds, and panics then.
+#[derive(Message, RemoteMessage, Serialize, Deserialize)]
+#[rtype(result = "()")]
+#[remote(name = "test.HoldAndPanic", version = 1)]
+struct HoldAndPanic(u64);
+
 type Log = Arc<Mutex<Vec<u32>>>;
 
 #[derive(RemoteActor)]
-#[remote(name = "test.Clerk", handles())]
+#[remote(name = "test.Clerk", handles(async HoldAndPanic))]
 struct Clerk {
     notes: Log,
 }
@@ -61,6 +68,13 @@ impl Handler<Do> for Clerk {
                 ctx.wait(sleep.into_actor(self));
             }
         }
+    }
+}
+
+impl AsyncHandler<HoldAndPanic> for Clerk {
+    async fn handle(&mut self, HoldAndPanic(millis): HoldAndPanic, ctx: &mut Self::Context) {
+        ctx.clock().sleep(Duration::from_millis(millis)).await;
+        panic!("on purpose");
     }
 }
 
@@ -190,4 +204,35 @@ fn an_address_is_capped_while_its_actor_backs_off() {
 #[test]
 fn an_address_is_capped_while_its_actor_waits_for_a_future() {
     assert_eq!(rejected_while(Do::Hold(1_000)), 2);
+}
+
+#[test]
+fn an_address_is_capped_in_a_back_off_from_a_handler_that_had_its_actor() {
+    on_a_node(|node| async move {
+        let (clerk, addr, log) = clerk(&node);
+        clerk.try_tell(HoldAndPanic(100)).expect("taken");
+        settle().await;
+        // It is woken for this, and has no inlet to look into.
+        addr.do_send(Note(0));
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        (1..LIMIT + 2).for_each(|number| addr.do_send(Note(number)));
+        settle().await;
+        assert_eq!(node.dead_letters().rejected(RejectReason::Full), 2, "none is handled yet");
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(noted(&log), (0..LIMIT).collect::<Vec<_>>());
+    });
+}
+
+#[test]
+fn what_comes_by_an_address_while_its_actor_is_held_is_counted_when_it_ends() {
+    on_a_node(|node| async move {
+        let (clerk, addr, log) = clerk(&node);
+        clerk.try_tell(HoldAndPanic(10_000)).expect("taken");
+        settle().await;
+        (0..3).for_each(|number| addr.do_send(Note(number)));
+        clerk.kill();
+        settle().await;
+        assert!(!addr.connected() && noted(&log).is_empty());
+        assert_eq!(node.dead_letters().rejected(RejectReason::Stopped), 3);
+    });
 }

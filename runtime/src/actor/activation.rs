@@ -15,7 +15,7 @@ use std::{
     future::Future,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
 };
 
 use actix::ActorState;
@@ -351,6 +351,7 @@ impl<A: RemoteActor> Activation<A> {
             });
             ended.unwrap_or_else(|panic| panic.report("drop of a message"));
         }
+        self.drain_inlet(&mut Context::from_waker(Waker::noop()));
         let left = self.ctx.take_inlet();
         for _ in &left {
             dead_letters.rejected(reject, |letters| letters.about_mailbox(&self.mailbox, None));
@@ -401,20 +402,30 @@ impl<A: RemoteActor> Future for Activation<A> {
         let this = self.get_mut();
         let _gathering = settling::gather();
         this.ctx.turns().enter(this.mailbox.id());
-        this.take_in(task);
         let polled = this.poll_phases(task);
+        this.take_in(task);
         this.ctx.turns().begin(Doing::Nothing);
         polled
     }
 }
 
 impl<A: RemoteActor> Activation<A> {
-    /// Holds what comes through addresses to its cap, also while no instance can handle it.
+    /// Holds what comes through addresses to its cap, whatever the poll has left the actor at: also while
+    /// no instance can handle it. Only a handler that holds the instance has its inlet too.
     fn take_in(&mut self, task: &mut Context<'_>) {
-        if self.ctx.is_addressed() {
-            // What is beyond the cap is dropped, and that may panic.
-            panic::catch(|| self.ctx.poll_inlet(task))
-                .unwrap_or_else(|panic| panic.report("drop of a message"));
+        let waits = self.ctx.in_inlet();
+        self.drain_inlet(task);
+        // Nobody else wakes the actor for what was taken in behind its turns.
+        if self.ctx.in_inlet() > waits && matches!(self.phase, Phase::Running(_)) {
+            task.waker().wake_by_ref();
+        }
+    }
+
+    /// Takes over all that has come through addresses.
+    fn drain_inlet(&mut self, task: &mut Context<'_>) {
+        // What is beyond the cap is dropped, and that may panic: what is behind it is looked at even so.
+        while let Err(panic) = panic::catch(|| self.ctx.poll_inlet(task)) {
+            panic.report("drop of a message");
         }
     }
 

@@ -48,11 +48,6 @@ impl<A: RemoteActor> ClusterContext<A> {
         self.inlet = inlet.into();
     }
 
-    /// Whether there may be an address.
-    pub(crate) fn is_addressed(&self) -> bool {
-        self.inlet.get().is_some()
-    }
-
     /// Takes over what came in; what is beyond the cap is a dead letter.
     pub(crate) fn poll_inlet(&mut self, task: &mut task::Context<'_>) {
         let Some(inlet) = self.inlet.get_mut() else { return };
@@ -67,9 +62,9 @@ impl<A: RemoteActor> ClusterContext<A> {
         }
     }
 
-    /// Whether something that came in waits for its turn.
-    pub(crate) fn has_inlet(&self) -> bool {
-        self.inlet.get().is_some_and(|inlet| !inlet.queue.is_empty())
+    /// How many that came in wait for their turn.
+    pub(crate) fn in_inlet(&self) -> usize {
+        self.inlet.get().map_or(0, |inlet| inlet.queue.len())
     }
 
     /// Runs one message, if there is one. What it is called, only actix knows.

@@ -48,11 +48,11 @@ pub(crate) struct Frame {
 #[derive(Clone, Debug)]
 struct To {
     actor_type: WireId,
-    named: Named,
+    which: Which,
 }
 
 #[derive(Clone, Debug)]
-enum Named {
+enum Which {
     Id(u64),
     /// Where in the payload the key is.
     Key(Range<usize>),
@@ -148,9 +148,9 @@ impl Frame {
     /// To whom it is sent, until its turn begins.
     pub(crate) fn address(&self) -> Option<Address<'_>> {
         let WireId(actor_type) = self.to.actor_type;
-        match &self.to.named {
-            Named::Id(id) => Some(Address::Actor { actor_type, id: *id }),
-            Named::Key(at) => {
+        match &self.to.which {
+            Which::Id(id) => Some(Address::Actor { actor_type, id: *id }),
+            Which::Key(at) => {
                 let key = str::from_utf8(self.payload.get(at.clone())?).ok()?;
                 Some(Address::Entity { actor_type, key })
             }
@@ -288,16 +288,16 @@ fn parts(payload: &[u8]) -> Result<Parts<'_>, PayloadError> {
         }
         _ => return Err(PayloadError::Malformed),
     };
-    let named = match to {
-        Address::Actor { id, .. } => Named::Id(id),
+    let which = match to {
+        Address::Actor { id, .. } => Which::Id(id),
         Address::Entity { key, .. } => {
             // It is a part of the payload.
             let key_at = key.as_ptr().addr() - payload.as_ptr().addr();
-            Named::Key(key_at..key_at + key.len())
+            Which::Key(key_at..key_at + key.len())
         }
     };
     Ok(Parts {
-        to: To { actor_type: to.actor_type(), named },
+        to: To { actor_type: to.actor_type(), which },
         message: WireId(message),
         correlation,
         body_at: payload.len() - body.len(),
