@@ -403,25 +403,15 @@ impl<A: RemoteActor> Future for Activation<A> {
         let _gathering = settling::gather();
         this.ctx.turns().enter(this.mailbox.id());
         let polled = this.poll_phases(task);
-        this.take_in(task);
+        this.drain_inlet(task);
         this.ctx.turns().begin(Doing::Nothing);
         polled
     }
 }
 
 impl<A: RemoteActor> Activation<A> {
-    /// Holds what comes through addresses to its cap, whatever the poll has left the actor at: also while
-    /// no instance can handle it. Only a handler that holds the instance has its inlet too.
-    fn take_in(&mut self, task: &mut Context<'_>) {
-        let waits = self.ctx.in_inlet();
-        self.drain_inlet(task);
-        // Nobody else wakes the actor for what was taken in behind its turns.
-        if self.ctx.in_inlet() > waits && matches!(self.phase, Phase::Running(_)) {
-            task.waker().wake_by_ref();
-        }
-    }
-
-    /// Takes over all that has come through addresses.
+    /// Takes over what has come through addresses, and holds it to its cap: behind every poll, so that it
+    /// is so while no instance can handle any. Only a handler that holds the instance has its inlet too.
     fn drain_inlet(&mut self, task: &mut Context<'_>) {
         // What is beyond the cap is dropped, and that may panic: what is behind it is looked at even so.
         while let Err(panic) = panic::catch(|| self.ctx.poll_inlet(task)) {

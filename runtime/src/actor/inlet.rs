@@ -62,9 +62,9 @@ impl<A: RemoteActor> ClusterContext<A> {
         }
     }
 
-    /// How many that came in wait for their turn.
-    pub(crate) fn in_inlet(&self) -> usize {
-        self.inlet.get().map_or(0, |inlet| inlet.queue.len())
+    /// Whether something that came in waits for its turn.
+    pub(crate) fn has_inlet(&self) -> bool {
+        self.inlet.get().is_some_and(|inlet| !inlet.queue.is_empty())
     }
 
     /// Runs one message, if there is one. What it is called, only actix knows.

@@ -97,7 +97,7 @@ impl<A: RemoteActor> Running<'_, A> {
                 self.mailbox.refill(taken, self.batch, task.waker());
             }
             self.ctx.poll_inlet(task);
-            if self.batch.is_empty() && self.ctx.in_inlet() == 0 {
+            if self.batch.is_empty() && !self.ctx.has_inlet() {
                 match self.rest() {
                     Some(turn) => return turn,
                     None => continue,
@@ -188,7 +188,7 @@ impl<A: RemoteActor> Running<'_, A> {
     }
 
     fn handle_inlet(&mut self) {
-        while *self.budget > 0 && self.ctx.in_inlet() > 0 && !self.ctx.must_pause() {
+        while *self.budget > 0 && self.ctx.has_inlet() && !self.ctx.must_pause() {
             *self.budget -= 1;
             self.ctx.turns().begin_message(None);
             self.ctx.handle_inlet(self.actor);
