@@ -9,6 +9,11 @@
 //! lock, so "passivate if empty" cannot lose a message.
 //! Knows no instance and no supervisor: the activation drains it.
 
+mod id;
+mod signal;
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::VecDeque,
     fmt,
@@ -25,6 +30,8 @@ use actix_cluster_transport::{
     wait_list::{Ticket, WaitList},
 };
 
+pub use self::id::ActorId;
+pub(crate) use self::signal::Signal;
 use super::{
     bound::{Admission, Bound, Load},
     envelope::{BoxEnvelope, Rejected},
@@ -35,82 +42,6 @@ use crate::{
     reference::RejectReason,
     watch::Watchers,
 };
-
-/// An actor's number on its node, never used twice within one incarnation.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ActorId(pub(crate) u64);
-
-impl From<u64> for ActorId {
-    fn from(number: u64) -> Self {
-        Self(number)
-    }
-}
-
-impl fmt::Debug for ActorId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "#{}", self.0)
-    }
-}
-
-impl fmt::Display for ActorId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self, f)
-    }
-}
-
-/// What an activation is asked to do before it looks at messages. The higher one wins.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u8)]
-pub(crate) enum Signal {
-    #[default]
-    None = 0,
-    /// End if there is nothing to do.
-    Passivate = 1,
-    /// Stop the instance, which may take its time: the supervisor says so, and keeps the mailbox.
-    Halt = 2,
-    /// Drop the instance, because one that it is linked to has failed. It may be restarted.
-    Linked = 3,
-    /// Run the stopping hooks, then end.
-    Stop = 4,
-    /// As `Stop`, because the shard has another owner.
-    Move = 5,
-    /// As `Stop`, because the node shuts down.
-    NodeStop = 6,
-    /// Drop the instance: no hook runs. A supervisor may start another.
-    Kill = 7,
-    /// As `Kill`, of one that was told to end for good.
-    KillForGood = 8,
-}
-
-impl Signal {
-    fn from_bits(bits: u8) -> Self {
-        match bits {
-            1 => Self::Passivate,
-            2 => Self::Halt,
-            3 => Self::Linked,
-            4 => Self::Stop,
-            5 => Self::Move,
-            6 => Self::NodeStop,
-            7 => Self::Kill,
-            8 => Self::KillForGood,
-            _ => Self::None,
-        }
-    }
-
-    /// What two signals come to.
-    pub(crate) fn and(self, other: Self) -> Self {
-        let has_kill = [self, other].contains(&Self::Kill);
-        if has_kill && (self.ends_for_good() || other.ends_for_good()) {
-            return Self::KillForGood;
-        }
-        self.max(other)
-    }
-
-    /// Whether no supervisor is asked when the actor has ended by it.
-    pub(crate) fn ends_for_good(self) -> bool {
-        matches!(self, Self::Stop | Self::Move | Self::NodeStop | Self::KillForGood)
-    }
-}
 
 pub(crate) struct Mailbox<A: Actor> {
     /// For those who hold the mailbox: it asks nothing of it.
@@ -652,6 +583,3 @@ pub(crate) fn wake(waker: Option<Waker>) {
         waker.wake();
     }
 }
-
-#[cfg(test)]
-mod tests;
