@@ -8,6 +8,7 @@
 
 mod accept;
 mod dial;
+mod drivers;
 mod gate;
 mod greetings;
 mod peers;
@@ -19,6 +20,7 @@ use std::{
     fmt, io,
     net::SocketAddr,
     rc::Rc,
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -26,6 +28,7 @@ use bytes::Bytes;
 use tokio::{sync::Notify, task::JoinSet};
 
 use self::{
+    drivers::Drivers,
     gate::Gate,
     greetings::Greetings,
     peers::Peers,
@@ -98,6 +101,7 @@ pub struct Bound {
     clock: Clock,
     random: Random,
     endpoint: quinn::Endpoint,
+    drivers: Drivers,
     proof: Proof,
     addr: SocketAddr,
     journal: Journal,
@@ -149,6 +153,7 @@ struct Shared {
     clock: Clock,
     random: RefCell<Random>,
     endpoint: quinn::Endpoint,
+    drivers: Drivers,
     proof: RefCell<Proof>,
     addr: SocketAddr,
     journal: Journal,
@@ -204,15 +209,17 @@ impl Bound {
         let failed = |source| BindError::Socket { addr: config.bind, source };
         let buffers = config.quic.socket_buffer_bytes as usize;
         let socket = network.bind_buffered(config.bind, buffers).map_err(failed)?;
+        let drivers = Drivers::new(network.runtime());
         let endpoint = quinn::Endpoint::new_with_abstract_socket(
             endpoint_config(seed, config.quic.packet_bytes),
             Some(proof.server()),
             socket,
-            network.runtime(),
+            Arc::new(drivers.clone()),
         )
         .map_err(failed)?;
         let addr = endpoint.local_addr().map_err(failed)?;
-        Ok(Self { config, clock, random, endpoint, proof, addr, journal: network.journal() })
+        let journal = network.journal();
+        Ok(Self { config, clock, random, endpoint, drivers, proof, addr, journal })
     }
 
     /// The address that was bound.
@@ -223,7 +230,7 @@ impl Bound {
     /// Begins to accept peers, as this incarnation. `info` is what peers are told of the layer
     /// above.
     pub fn open(self, incarnation: u64, info: Bytes, events: Rc<dyn Events>) -> Transport {
-        let Self { config, clock, random, endpoint, proof, addr, journal } = self;
+        let Self { config, clock, random, endpoint, drivers, proof, addr, journal } = self;
         let local = PeerId { name: config.node.clone(), incarnation };
         let peers = RefCell::new(Peers::new(config.peers_limit));
         let transport = Transport(Rc::new(Shared {
@@ -231,6 +238,7 @@ impl Bound {
             clock,
             random: RefCell::new(random),
             endpoint,
+            drivers,
             proof: RefCell::new(proof),
             addr,
             journal,
@@ -369,6 +377,7 @@ impl Transport {
             () = self.0.clock.sleep(CLOSE_PATIENCE) => {}
         }
         self.0.tasks.borrow_mut().abort_all();
+        self.0.drivers.stop();
     }
 
     /// Takes a state transition down, for who plays the run again.
