@@ -216,9 +216,8 @@ impl actors_rules::Remote for Remote {
         let node = Self::node("near", config).await?;
         forget(&PathBuf::from(folder))?;
         node.wait_for_members(2).await;
-        let is_far = |key: &String| {
-            node.owner_of::<FarCounter>(key).is_some_and(|owner| owner != *node.id())
-        };
+        let is_far =
+            |key: &String| node.owner_of::<FarCounter>(key).is_some_and(|owner| owner != node.id());
         let key = (0..).map(|n| format!("counter-{n}")).find(is_far).ok_or("no key is far")?;
         Ok((node.entity(&key), node))
     }

@@ -50,7 +50,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let targets: Vec<ActorRef<Sink>> = (0..)
         .map(|n| format!("sink-{n}"))
-        .filter(|key| here.owner_of::<Sink>(key).as_ref() == Some(there.id()))
+        .filter(|key| here.owner_of::<Sink>(key).as_ref() == Some(&there.id()))
         .take(64)
         .map(|key| here.entity::<Sink>(&key))
         .collect();

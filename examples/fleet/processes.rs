@@ -80,8 +80,7 @@ pub(crate) async fn run_node(options: &Options, setting: Setting) -> Result<(), 
     let node = builder.start().await.map_err(Failure::input)?;
     node.wait_for_members(of_node.members).await;
     println!("{}", node.id());
-    node.ended().await;
-    Err(Failure::Input(format!("the others have declared {} down", node.id())))
+    Err(Failure::Input(node.ended().await.to_string()))
 }
 
 /// Ends this process once its standard input does.

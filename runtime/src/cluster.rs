@@ -18,6 +18,7 @@ pub mod discovery;
 pub(crate) mod frame;
 pub(crate) mod inbound;
 mod join;
+mod lives;
 mod majority;
 mod manifest;
 pub(crate) mod mark;
@@ -53,10 +54,10 @@ use self::{
 };
 pub(crate) use self::{
     config::Validated,
-    shell::{Birth, Plan, run},
+    lives::{Birth, Plan, run},
 };
 pub use self::{
-    config::{ClusterConfig, ClusterConfigError},
+    config::{ClusterConfig, ClusterConfigError, Rejoin},
     join::JoinError,
     membership::{Member, Profile, View},
     placement::{Minority, PlacementStrategy, Site},
@@ -102,11 +103,18 @@ pub(crate) enum Phase {
 }
 
 impl Cluster {
-    pub(crate) fn new(local: Member, manifest: Manifest) -> Self {
+    /// Of a node as this member; `former` is what its life before had, if it had one.
+    pub(crate) fn new(local: Member, manifest: Manifest, former: Option<&Self>) -> Self {
         let (id, addr) = (local.id.clone(), local.addr);
-        let view = Arc::new(View { version: 0, members: vec![local] });
+        // The versions of a node's views go on from life to life.
+        let version = former.map_or(0, |former| former.routing.routes().view.version + 1);
+        let view = Arc::new(View { version, members: vec![local] });
+        let routing = Routing::new(id, view);
+        if let Some(former) = former {
+            routing.place_as(&former.routing);
+        }
         Self {
-            routing: Routing::new(id, view),
+            routing,
             pending: Pending::new(pending::LIMIT),
             cancels: Arc::default(),
             addr,
@@ -115,10 +123,10 @@ impl Cluster {
             errands: Mutex::default(),
             wake: Notify::new(),
             phase: watch::Sender::new(Phase::Running),
-            view_changed: watch::Sender::new(0),
+            view_changed: watch::Sender::new(version),
             rotator: OnceLock::new(),
             stats: OnceLock::new(),
-            draining: AtomicBool::new(false),
+            draining: AtomicBool::new(former.is_some_and(Self::is_draining)),
         }
     }
 

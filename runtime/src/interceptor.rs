@@ -79,13 +79,13 @@ pub trait Interceptor: Send + Sync + 'static {
     }
 }
 
-/// The interceptors of a node.
-#[derive(Default)]
-pub(crate) struct Interceptors(Vec<Box<dyn Interceptor>>);
+/// The interceptors of a node; a clone has the same ones.
+#[derive(Clone, Default)]
+pub(crate) struct Interceptors(Vec<Arc<dyn Interceptor>>);
 
 impl Interceptors {
     pub(crate) fn add(&mut self, interceptor: impl Interceptor) {
-        self.0.push(Box::new(interceptor));
+        self.0.push(Arc::new(interceptor));
     }
 
     #[inline]

@@ -134,14 +134,14 @@ pub use crate::{
     call::{Call, CallChain, HeaderError},
     cluster::{
         ClusterConfig, ClusterConfigError, JoinError, Member, Minority, PlacementStrategy, Profile,
-        Site, View, discovery,
+        Rejoin, Site, View, discovery,
     },
     handler::{AsyncHandler, ReentrantHandler, RespondingHandler, StreamingHandler, This},
     message::{CodecError, NewerReply, OlderReply, RemoteMessage, WireId},
     node::{
         Blocking, BlockingError, DeadLetter, DeadLetterOutcome, DeadLetterSubscription,
-        DeadLetterTarget, EntitySettings, Node, NodeBuilder, NodeId, RegisterError, SpawnBuilder,
-        SpawnError, StartError, WhereisError,
+        DeadLetterTarget, EntitySettings, Node, NodeBuilder, NodeEnd, NodeId, RegisterError,
+        SpawnBuilder, SpawnError, StartError, WhereisError,
     },
     reference::{
         ActorRef, Ask, AskError, MessageRef, RejectReason, Tell, TellError, UnknownReason,

@@ -2,11 +2,14 @@
 
 mod arbiter;
 mod blocking;
+mod blueprint;
 mod builder;
 mod core;
 mod dead_letters;
 mod entities;
+mod id;
 mod kinds;
+mod lives;
 mod load_failures;
 mod local_names;
 mod own_threads;
@@ -19,10 +22,10 @@ mod workers;
 use std::{error::Error, fmt, net::SocketAddr, sync::Arc};
 
 use actix_cluster_transport::{Rotator, Stats};
-use serde::{Deserialize, Serialize};
 
 pub(crate) use self::{
     arbiter::{JobRefusal, Resident, Residents},
+    blueprint::{Blueprint, Unborn},
     core::{AnyMailbox, NodeCore},
     dead_letters::{DeadLetters, Names, Sender},
     entities::EntityKey,
@@ -34,7 +37,9 @@ pub use self::{
     dead_letters::{
         DeadLetter, DeadLetterCounts, DeadLetterOutcome, DeadLetterSubscription, DeadLetterTarget,
     },
+    id::NodeId,
     kinds::EntitySettings,
+    lives::NodeEnd,
     local_names::{RegisterError, WhereisError},
     spawn::{SpawnBuilder, SpawnError},
     threads::{LocalThreads, OsThreads, ThreadMain, Threads},
@@ -50,31 +55,15 @@ use crate::{
     watch::WatchCounts,
 };
 
-/// One run of a node's process: its name, and the number of this run.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct NodeId {
-    /// The name, unique in the cluster.
-    pub name: Arc<str>,
-    /// The run: a later one of the same name has a higher number.
-    pub incarnation: u64,
-}
-
-impl fmt::Display for NodeId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.name, self.incarnation)
-    }
-}
-
-impl fmt::Debug for NodeId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
 /// A handle to a running node. Cloning it is cheap, and all clones are the same node.
 ///
 /// Several nodes can run in one process; nothing about them is global. A node runs until
 /// [`shutdown`](Self::shutdown); dropping handles does not stop it.
+///
+/// A node that learns that the others have declared it down ends all its actors, and joins again as a
+/// later incarnation ([`ClusterConfig::rejoin`](crate::ClusterConfig::rejoin)). This handle goes on with
+/// it, as do references to entities; what the program has spawned it has to spawn again
+/// ([`id_after`](Self::id_after)).
 #[derive(Clone)]
 pub struct Node(Arc<NodeCore>);
 
@@ -84,28 +73,55 @@ impl Node {
         NodeBuilder::default()
     }
 
-    #[cfg(any(test, feature = "testkit"))]
-    pub(crate) fn core(&self) -> &Arc<NodeCore> {
-        &self.0
+    pub(crate) fn core(&self) -> Arc<NodeCore> {
+        self.0.living()
     }
 
     pub(crate) fn from_core(core: Arc<NodeCore>) -> Self {
         Self(core)
     }
 
-    /// The node's name and incarnation.
-    pub fn id(&self) -> &NodeId {
-        self.0.id()
+    /// The node's name and incarnation, or the last that it had. The incarnation is another one after
+    /// the node has joined again.
+    pub fn id(&self) -> NodeId {
+        self.0.latest_id()
+    }
+
+    /// Waits until the node has another incarnation than that of `known`, because it was declared down
+    /// and has joined again, and says who it is then; `None` once it has ended.
+    ///
+    /// Then no actor of before lives any more, and names of actors are free. Entities are activated by
+    /// their next messages, and stateless workers run; all else is the program's to start.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: nothing is lost.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use actix_cluster::{prelude::*, SpawnError};
+    /// # async fn example<Sweeper: RemoteActor + Default>(node: Node) -> Result<(), SpawnError> {
+    /// let mut id = Some(node.id());
+    /// while let Some(known) = id {
+    ///     node.spawn(|_ctx| Sweeper::default()).start()?;
+    ///     id = node.id_after(&known).await;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn id_after(&self, known: &NodeId) -> Option<NodeId> {
+        self.0.lives().id_after(known).await
     }
 
     /// How many arbiters run the node's actors.
     pub fn arbiters(&self) -> usize {
-        self.0.arbiters().len()
+        self.core().arbiters().len()
     }
 
     /// How many messages were rejected or ended unknown with nobody waiting for them, by reason.
     pub fn dead_letters(&self) -> DeadLetterCounts {
-        self.0.dead_letters().counts()
+        self.core().dead_letters().counts()
     }
 
     /// The dead letters of this node from now on: of messages that were sent from here, and of those
@@ -122,12 +138,12 @@ impl Node {
     /// # }
     /// ```
     pub fn subscribe_dead_letters(&self) -> DeadLetterSubscription {
-        self.0.dead_letters().subscribe()
+        self.core().dead_letters().subscribe()
     }
 
     /// How many watches the node has: its own, and those of other nodes.
     pub fn watch_counts(&self) -> WatchCounts {
-        self.0.watches().counts()
+        self.core().watches().counts()
     }
 
     /// The turns that have blocked their threads for too long, as
@@ -144,12 +160,12 @@ impl Node {
     /// # }
     /// ```
     pub fn blocked_turns(&self) -> BlockedTurns {
-        self.0.sightings().read()
+        self.core().sightings().read()
     }
 
     /// How many actors live on the node.
     pub fn actor_count(&self) -> usize {
-        self.0.actor_count()
+        self.core().actor_count()
     }
 
     /// Begins to spawn an actor whose instances `factory` makes: the first one, and a fresh one
@@ -169,7 +185,7 @@ impl Node {
         A: RemoteActor,
         F: FnMut(&mut ClusterContext<A>) -> A + Send + 'static,
     {
-        SpawnBuilder::new(Arc::clone(&self.0), loading::at_once(factory))
+        SpawnBuilder::new(self.core(), loading::at_once(factory))
     }
 
     /// Begins to spawn an actor that has to load before it can serve: `factory` gives the future of
@@ -201,7 +217,7 @@ impl Node {
         L: Future<Output = Result<A, E>> + 'static,
         E: Into<Box<dyn Error>>,
     {
-        SpawnBuilder::new(Arc::clone(&self.0), loading::loading(factory))
+        SpawnBuilder::new(self.core(), loading::loading(factory))
     }
 
     /// Begins to spawn a supervisor, for actors that belong together.
@@ -219,7 +235,7 @@ impl Node {
     /// # }
     /// ```
     pub fn spawn_supervisor(&self) -> SupervisorBuilder {
-        SupervisorBuilder::new(Arc::clone(&self.0), None)
+        SupervisorBuilder::new(self.core(), None)
     }
 
     /// Begins to start a pool of actors, and a [`Router`] to them. `factory` makes the instances of all
@@ -233,7 +249,7 @@ impl Node {
         A: RemoteActor,
         F: Fn(&mut ClusterContext<A>) -> A + Send + Sync + 'static,
     {
-        RouterBuilder::new(Arc::clone(&self.0), factory)
+        RouterBuilder::new(self.core(), factory)
     }
 
     /// A [`Router`] to actors that exist already, on this node and others; entities too. The first 1,024
@@ -252,7 +268,7 @@ impl Node {
         routing: Routing,
         actors: impl IntoIterator<Item = ActorRef<A>>,
     ) -> Router<A> {
-        Router::of(Arc::clone(&self.0), routing, actors)
+        Router::of(self.core(), routing, actors)
     }
 
     /// Runs work that blocks, or computes for long, on a thread that runs no actor, and gives its result.
@@ -282,7 +298,7 @@ impl Node {
         T: Send + 'static,
         F: FnOnce() -> T + Send + 'static,
     {
-        self.0.blocking().spawn(work)
+        self.core().blocking().spawn(work)
     }
 
     /// Gives an actor of this node a name, by which whatever runs on the node finds it
@@ -312,7 +328,8 @@ impl Node {
         name: &str,
         actor: &ActorRef<A>,
     ) -> Result<(), RegisterError> {
-        self.0.local_names().register(&self.0, name, actor)
+        let core = self.core();
+        core.local_names().register(&core, name, actor)
     }
 
     /// The actor that was given this name on this node.
@@ -321,12 +338,12 @@ impl Node {
     ///
     /// [`WhereisError`].
     pub fn whereis<A: RemoteActor>(&self, name: &str) -> Result<ActorRef<A>, WhereisError> {
-        self.0.local_names().find(name)
+        self.core().local_names().find(name)
     }
 
     /// Takes a name back from its actor, which goes on. Returns whether an actor had it.
     pub fn unregister(&self, name: &str) -> bool {
-        self.0.local_names().unregister(name)
+        self.core().local_names().unregister(name)
     }
 
     /// The stateless workers of a type on this node ([`NodeBuilder::workers`]): a pool that grows and
@@ -345,7 +362,7 @@ impl Node {
     /// # }
     /// ```
     pub fn workers<A: RemoteActor>(&self) -> Router<A> {
-        let found = self.0.workers().find::<A>();
+        let found = self.core().workers().find::<A>();
         found.unwrap_or_else(|| self.router(Routing::default(), []))
     }
 
@@ -367,7 +384,7 @@ impl Node {
     pub fn entity<A: Entity>(&self, key: &str) -> ActorRef<A> {
         let limit = Self::KEY_LIMIT;
         assert!(key.len() <= limit, "an entity's key has at most {limit} bytes");
-        ActorRef::entity(Arc::clone(&self.0), EntityKey::of::<A>(key))
+        ActorRef::entity(self.core(), EntityKey::of::<A>(key))
     }
 
     /// The longest key of an entity, in bytes.
@@ -375,18 +392,19 @@ impl Node {
 
     /// How many entities are active on the node.
     pub fn entity_count(&self) -> usize {
-        self.0.entities().count()
+        self.core().entities().count()
     }
 
     /// The node that owns an entity, as far as this one knows; `None` while nobody does.
     pub fn owner_of<A: Entity>(&self, key: &str) -> Option<NodeId> {
-        match self.0.cluster() {
+        let core = self.core();
+        match core.cluster() {
             Some(cluster) => {
                 cluster.routing.place(A::TYPE_ID, A::SITE);
                 let routes = cluster.routing.routes();
-                routes.owner(self.id(), &EntityKey::of::<A>(key)).cloned()
+                routes.owner(core.id(), &EntityKey::of::<A>(key)).cloned()
             }
-            None => Some(self.id().clone()),
+            None => Some(core.id().clone()),
         }
     }
 
@@ -397,14 +415,14 @@ impl Node {
 
     /// The members that this node believes to be alive, itself included; `None` without a cluster.
     pub fn view(&self) -> Option<Arc<View>> {
-        Some(Arc::clone(&self.0.cluster()?.routing.routes().view))
+        Some(Arc::clone(&self.core().cluster()?.routing.routes().view))
     }
 
     /// Whether this node is on the larger side of the cluster, as far as it knows; true without a
     /// cluster. On the smaller one it stops the entities of types that are to stop there: see
     /// [`Minority`](crate::Minority).
     pub fn has_majority(&self) -> bool {
-        self.0.cluster().is_none_or(|cluster| cluster.routing.routes().has_majority)
+        self.core().cluster().is_none_or(|cluster| cluster.routing.routes().has_majority)
     }
 
     /// Waits until the view has another version than `known`, and gives it; for ever without a
@@ -414,10 +432,17 @@ impl Node {
     ///
     /// Safe: nothing is lost.
     pub async fn view_after(&self, known: u64) -> Arc<View> {
-        if let Some(cluster) = self.0.cluster() {
+        loop {
+            let core = self.core();
+            let Some(cluster) = core.cluster() else { break };
             let mut versions = cluster.view_versions();
-            if versions.wait_for(|version| *version != known).await.is_ok() {
-                return Arc::clone(&cluster.routing.routes().view);
+            tokio::select! {
+                biased;
+                // It can't fail: the cluster, which is held, holds the sender.
+                _ = versions.wait_for(|version| *version != known) => {
+                    return Arc::clone(&cluster.routing.routes().view);
+                }
+                next = core.lives().id_after(core.id()) => if next.is_none() { break },
             }
         }
         std::future::pending().await
@@ -450,7 +475,7 @@ impl Node {
 
     /// The address at which other nodes reach this one; `None` without a cluster.
     pub fn addr(&self) -> Option<SocketAddr> {
-        self.0.cluster().map(|cluster| cluster.addr)
+        self.core().cluster().map(|cluster| cluster.addr)
     }
 
     /// Changes what the node proves itself with, and whom it trusts, while it runs: certificate, key,
@@ -472,7 +497,7 @@ impl Node {
     /// # }
     /// ```
     pub fn rotator(&self) -> Option<Rotator> {
-        self.0.cluster()?.rotator().cloned()
+        self.core().cluster()?.rotator().cloned()
     }
 
     /// What the node's transport has under way, whom it turned away, and when certificates expire: for
@@ -482,7 +507,7 @@ impl Node {
     ///
     /// Safe: nothing is changed.
     pub async fn transport_stats(&self) -> Option<Stats> {
-        self.0.cluster()?.stats()?.read().await
+        self.core().cluster()?.stats()?.read().await
     }
 
     /// Has the node own nothing any more, while it stays a member: its entities move to the others,
@@ -497,22 +522,41 @@ impl Node {
     ///
     /// Dropping the future leaves the node draining.
     pub async fn drain(&self) {
-        self.0.drain().await;
+        loop {
+            let core = self.core();
+            core.drain().await;
+            if core.successor().is_none() {
+                return;
+            }
+        }
     }
 
-    /// Waits until the node has shut down: by [`shutdown`](Self::shutdown), or by itself, because
-    /// the others have declared it down.
+    /// Waits until the node has ended, and says why: by [`shutdown`](Self::shutdown), or by itself,
+    /// because the others have declared it down and it was not to join again, or could not.
     ///
     /// # Cancel safety
     ///
     /// Safe: nothing is lost.
-    pub async fn ended(&self) {
-        self.0.ended().await;
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use actix_cluster::NodeEnd;
+    ///
+    /// # async fn example(node: actix_cluster::Node) -> Result<(), NodeEnd> {
+    /// match node.ended().await {
+    ///     NodeEnd::ShutDown => Ok(()),
+    ///     end => Err(end), // the process ends with it, and is started anew
+    /// }
+    /// # }
+    /// ```
+    pub async fn ended(&self) -> NodeEnd {
+        self.0.lives().ended().await
     }
 
     /// Runs `read` as part of this node, so that references can be deserialised in it.
     pub fn scope<T>(&self, read: impl FnOnce() -> T) -> T {
-        let _scope = NodeCore::enter(&self.0);
+        let _scope = NodeCore::enter(&self.core());
         read()
     }
 
@@ -525,12 +569,19 @@ impl Node {
     ///
     /// Dropping the future leaves the shutdown running.
     pub async fn shutdown(&self) {
-        self.0.shutdown().await;
+        let lives = self.0.lives();
+        lives.stop();
+        let core = self.core();
+        core.shutdown().await;
+        if core.cluster().is_none() {
+            core.finish(NodeEnd::ShutDown).await;
+        }
+        lives.ended().await;
     }
 }
 
 impl fmt::Debug for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Node").field(self.id()).finish()
+        f.debug_tuple("Node").field(&self.id()).finish()
     }
 }

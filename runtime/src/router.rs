@@ -96,7 +96,16 @@ struct Shared<A: RemoteActor> {
     /// Those that messages go to, by their slots.
     table: ArcSwap<Vec<Routee<A>>>,
     turn: AtomicUsize,
+    whose: Whose,
     pool: Option<Pool<A>>,
+}
+
+/// Who has made a router.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whose {
+    /// The node, for its stateless workers: in its next life it makes another.
+    Node,
+    Program,
 }
 
 struct Routee<A: RemoteActor> {
@@ -124,6 +133,7 @@ impl<A: RemoteActor> Router<A> {
             routing,
             table: ArcSwap::from_pointee(table),
             turn: AtomicUsize::new(0),
+            whose: Whose::Program,
             pool: None,
         }))
     }
@@ -131,6 +141,9 @@ impl<A: RemoteActor> Router<A> {
     /// The routee that the next message goes to, by the router's [`Routing`]; `None` if there is none
     /// that lives.
     pub fn pick(&self) -> Option<ActorRef<A>> {
+        if let Some(next) = self.in_next_life() {
+            return next.pick();
+        }
         self.maintain();
         let Shared { core, routing, table, turn, .. } = &*self.0;
         let table = table.load();
@@ -159,6 +172,9 @@ impl<A: RemoteActor> Router<A> {
     /// Which that is follows from xxh3-64 over the key's bytes, seeded with the number of the slot: the
     /// highest one wins (rendezvous hashing). It is the same in each process and release.
     pub fn pick_for(&self, key: &[u8]) -> Option<ActorRef<A>> {
+        if let Some(next) = self.in_next_life() {
+            return next.pick_for(key);
+        }
         self.maintain();
         let table = self.0.table.load();
         let live = table.iter().filter(|routee| !routee.actor.has_ended_here());
@@ -169,7 +185,7 @@ impl<A: RemoteActor> Router<A> {
     /// How many routees messages go to; those of a pool that have ended since it was last looked at
     /// included.
     pub fn len(&self) -> usize {
-        self.0.table.load().len()
+        self.in_next_life().map_or_else(|| self.0.table.load().len(), |next| next.len())
     }
 
     /// Whether there is none.
@@ -179,6 +195,9 @@ impl<A: RemoteActor> Router<A> {
 
     /// All routees that messages go to, by their slots.
     pub fn routees(&self) -> Vec<ActorRef<A>> {
+        if let Some(next) = self.in_next_life() {
+            return next.routees();
+        }
         self.0.table.load().iter().map(|routee| routee.actor.clone()).collect()
     }
 
@@ -308,6 +327,14 @@ impl<A: RemoteActor> Router<A> {
             }
         }
         Err(AskError::Rejected { reason: last, message: msg })
+    }
+
+    /// The stateless workers of its node, if these are those of a former life of it.
+    fn in_next_life(&self) -> Option<Self> {
+        if self.0.whose == Whose::Program {
+            return None;
+        }
+        self.0.core.successor()?.workers().find()
     }
 
     fn maintain(&self) {

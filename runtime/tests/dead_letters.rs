@@ -131,7 +131,7 @@ fn a_letter_names_actor_target_message_outcome_and_sender() {
         let at_home = DeadLetterTarget::Actor { node: node.id().clone(), id };
         assert_eq!(letter.target, Some(at_home));
         assert_eq!(letter.outcome, DeadLetterOutcome::Rejected(RejectReason::Stopped));
-        assert_eq!((letter.sender.as_ref(), letter.poison), (Some(node.id()), None));
+        assert_eq!((letter.sender.as_ref(), letter.poison), (Some(&node.id()), None));
         let text = format!("test.Note to test.Fragile {id}@{} rejected: stopped", node.id());
         assert_eq!(letter.to_string(), text);
         assert_eq!(letters.try_next(), None);

@@ -536,7 +536,7 @@ fn workers_are_found_by_their_type_and_grow_by_load_on_their_node() {
         }
         let routees = node.workers::<Worker>().routees();
         assert_eq!((routees.len(), node.actor_count()), (3, 3));
-        assert!(routees.iter().all(|routee| routee.node_id() == Some(node.id())));
+        assert!(routees.iter().all(|routee| routee.node_id() == Some(&node.id())));
         pass(60_000).await;
         node.workers::<Worker>().ask(NOW).await.expect("an answer");
         let [busy, _] = &node.workers::<Worker>().routees()[..] else { panic!("there are two") };

@@ -269,7 +269,7 @@ fn headers_stay_with_what_waits_for_an_entity_that_leaves_with_its_node() {
         let nodes = [world.start(1, build).await, world.start(2, build).await];
         nodes[1].sees(2).await;
         let leaving = &nodes[1].node;
-        let is_there = |key: &String| leaving.owner_of::<Post>(key).as_ref() == Some(leaving.id());
+        let is_there = |key: &String| leaving.owner_of::<Post>(key).as_ref() == Some(&leaving.id());
         let key = (0..).map(|n| format!("post-{n}")).find(is_there).expect("a key");
         let post = leaving.entity::<Post>(&key);
         post.tell(Hold).await.expect("room");

@@ -134,7 +134,7 @@ async fn pair(seed: u64) -> Pair {
 /// A key that the other node owns.
 fn key_of<A: Entity>(here: &SimulatedNode, there: &SimulatedNode) -> String {
     let mut keys = (0..).map(|n| format!("key-{n}"));
-    let is_theirs = |key: &String| here.node.owner_of::<A>(key).as_ref() == Some(there.node.id());
+    let is_theirs = |key: &String| here.node.owner_of::<A>(key).as_ref() == Some(&there.node.id());
     keys.find(is_theirs).expect("some key is theirs")
 }
 
@@ -158,7 +158,7 @@ fn a_tell_that_is_rejected_elsewhere_is_told_to_the_subscribers_of_its_sender() 
         assert_eq!((letter.actor, letter.message), (Some("test.Fragile"), Some("test.Note")));
         assert_eq!(letter.target, at(&target));
         assert_eq!(letter.outcome, DeadLetterOutcome::Rejected(RejectReason::NoSuchActor));
-        assert_eq!((letter.sender.as_ref(), letter.poison), (Some(here.node.id()), None));
+        assert_eq!((letter.sender.as_ref(), letter.poison), (Some(&here.node.id()), None));
         assert_eq!(letters_there.try_next(), None, "it is the sender's");
         assert_ne!(letter.target, at(&own));
     });
@@ -195,7 +195,7 @@ fn a_tell_that_is_poison_is_told_on_both_nodes() {
             let letter = next(&mut letters_there).await;
             assert_eq!((letter.message, letter.poison), (Some("test.Match"), Some(row)));
             assert_eq!(letter.target, at(&target));
-            assert_eq!(letter.sender.as_ref(), Some(here.node.id()), "and by whom it was sent");
+            assert_eq!(letter.sender.as_ref(), Some(&here.node.id()), "and by whom it was sent");
         }
         let (here, there) = (here.node.dead_letters(), there.node.dead_letters());
         assert_eq!((here.poison(), here.total()), (2, 4));
@@ -249,7 +249,7 @@ fn an_entity_elsewhere_that_can_not_be_loaded_is_told_and_given_back() {
         // Sent while nobody subscribed, to another one: its key is not known.
         let mut others = (0..).map(|n| format!("other-{n}"));
         let is_theirs =
-            |key: &String| here.node.owner_of::<Lost>(key).as_ref() == Some(there.node.id());
+            |key: &String| here.node.owner_of::<Lost>(key).as_ref() == Some(&there.node.id());
         let other = others.find(is_theirs).expect("some key is theirs");
         here.node.entity::<Lost>(&other).tell(Note).await.expect("the session takes it");
         let mut letters_here = here.node.subscribe_dead_letters();

@@ -653,7 +653,7 @@ fn a_node_that_does_not_host_the_type_says_so() {
         for key in keys(8) {
             let ask = b.node.entity::<Counter>(&key).ask(Sum).await;
             let Err(AskError::Rejected { reason, .. }) = ask else { panic!("{ask:?}") };
-            let at_home = b.node.owner_of::<Counter>(&key).as_ref() == Some(b.node.id());
+            let at_home = b.node.owner_of::<Counter>(&key).as_ref() == Some(&b.node.id());
             let expected = if at_home { RejectReason::NoSuchActor } else { RejectReason::Mismatch };
             assert_eq!(reason, expected);
         }

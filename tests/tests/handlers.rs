@@ -626,7 +626,7 @@ fn forwarded_asks_find_entities_that_move() {
         );
         let owns = |n: usize| {
             let owner = third.node.owner_of::<Desk>(&format!("desk-{n}"));
-            owner.as_ref() == Some(third.node.id())
+            owner.as_ref() == Some(&third.node.id())
         };
         assert!((0..400).filter(|n| owns(*n)).count() > 50, "some have moved");
         assert_eq!(asks.len(), 400);

@@ -162,7 +162,7 @@ fn a_node_that_is_killed_joins_again_as_a_later_incarnation() {
         let first = world.start(1, |builder| builder).await;
         let mut second = world.start(2, |builder| builder).await;
         for incarnation in 1..4 {
-            assert_eq!(second.node.id(), &NodeId { name: "n2".into(), incarnation });
+            assert_eq!(second.node.id(), NodeId { name: "n2".into(), incarnation });
             second.sees(2).await;
             second.kill().await;
             second = world.start(2, |builder| builder).await;
@@ -204,7 +204,7 @@ fn are_one(nodes: &[SimulatedNode]) -> bool {
     nodes.iter().all(|one| {
         let view = one.node.view().expect("a cluster");
         view.members.len() == nodes.len()
-            && nodes.iter().all(|other| view.contains(other.node.id()))
+            && nodes.iter().all(|other| view.contains(&other.node.id()))
     })
 }
 

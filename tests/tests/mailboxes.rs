@@ -147,7 +147,7 @@ async fn pair(world: &World) -> ([SimulatedNode; 2], Shared<Done>) {
 /// A reference, held by `from`, to a gate on `on`.
 fn gate_on(from: &SimulatedNode, on: &SimulatedNode) -> ActorRef<Gate> {
     let mut keys = (0..).map(|number: u32| format!("gate-{number}"));
-    let is_there = |key: &String| from.node.owner_of::<Gate>(key).as_ref() == Some(on.node.id());
+    let is_there = |key: &String| from.node.owner_of::<Gate>(key).as_ref() == Some(&on.node.id());
     let key = keys.find(is_there).expect("each node owns something");
     from.node.entity(&key)
 }

@@ -157,10 +157,10 @@ async fn pair(world: &World) -> (SimulatedNode, SimulatedNode, ActorRef<Worker>)
 async fn hire(here: &SimulatedNode, there: &SimulatedNode) -> ActorRef<Worker> {
     let key = (0..)
         .map(|n| format!("office-{n}"))
-        .find(|key| here.node.owner_of::<Office>(key).as_ref() == Some(there.node.id()))
+        .find(|key| here.node.owner_of::<Office>(key).as_ref() == Some(&there.node.id()))
         .expect("some key is owned there");
     let worker = here.node.entity::<Office>(&key).ask(Hire).await.expect("it hires");
-    assert_eq!(worker.node_id(), Some(there.node.id()));
+    assert_eq!(worker.node_id(), Some(&there.node.id()));
     worker
 }
 
@@ -199,7 +199,7 @@ fn a_reference_in_a_reply_is_to_the_same_actor() {
         assert!(again == worker);
         assert_eq!(format!("{again:?}"), format!("{worker:?}"));
         let mine = hire(&b, &a).await.ask(Who).await.expect("it answers");
-        assert_eq!(mine.node_id(), Some(a.node.id()));
+        assert_eq!(mine.node_id(), Some(&a.node.id()));
     });
 }
 
@@ -275,11 +275,11 @@ fn an_actor_of_an_incarnation_that_is_over_is_not_found() {
         let (a, b, worker) = pair(&world).await;
         b.kill().await;
         let again = world.start(2, office).await;
-        assert_eq!(again.node.id(), &NodeId { name: "n2".into(), incarnation: 2 });
+        assert_eq!(again.node.id(), NodeId { name: "n2".into(), incarnation: 2 });
         a.node.view_after(u64::MAX).await;
         again.sees(2).await;
         until("the old incarnation is gone", || {
-            a.node.view().expect("a cluster").contains(again.node.id())
+            a.node.view().expect("a cluster").contains(&again.node.id())
         })
         .await;
         hire(&a, &again).await;

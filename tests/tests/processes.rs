@@ -87,9 +87,13 @@ fn a_node_process() {
         let config =
             ClusterConfig::dev_in("processes", directory).expect("an authority").seed(seed);
         let node = start(&name, config).await;
-        println!("joined {}", node.id());
-        node.ended().await;
-        println!("ended {}", node.id());
+        let mut id = node.id();
+        println!("joined {id}");
+        while let Some(next) = node.id_after(&id).await {
+            id = next;
+            println!("again {id}");
+        }
+        println!("ended {}", node.ended().await);
     });
 }
 
@@ -246,14 +250,32 @@ fn a_killed_processs_entities_answer_elsewhere() {
 }
 
 #[test]
-fn a_process_that_was_paused_and_declared_down_ends_its_node_when_it_wakes() {
+fn a_process_that_was_paused_and_declared_down_joins_again_when_it_wakes() {
     let scratch = Scratch::new();
     run(async {
         let (founder, _one, mut two) = cluster(&scratch).await;
-        two.signal("-STOP");
-        sees(&founder, 2).await;
-        two.signal("-CONT");
-        assert_eq!(two.wait_for("ended ").await, two.id);
+        for again in ["two/2", "two/3"] {
+            let keys = keys_of(&founder, &two.id, 20);
+            for key in &keys {
+                let at = founder.entity::<Place>(key).ask(Ping).await.expect("it answers");
+                assert_eq!(at.node, two.id);
+            }
+            two.signal("-STOP");
+            sees(&founder, 2).await;
+            for key in &keys {
+                let at = founder.entity::<Place>(key).ask(Ping).await.expect("it answers");
+                assert_ne!(at.node, two.id, "it is elsewhere");
+            }
+            two.signal("-CONT");
+            two.id = two.wait_for("again ").await;
+            assert_eq!(two.id, again);
+            sees(&founder, 3).await;
+            let fresh = keys_of(&founder, &two.id, 20);
+            for key in &fresh {
+                let at = founder.entity::<Place>(key).ask(Ping).await.expect("it answers");
+                assert_eq!(at, Where { node: two.id.clone(), pings: 1 }, "nothing is left");
+            }
+        }
         founder.shutdown().await;
     });
 }

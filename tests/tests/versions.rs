@@ -286,7 +286,7 @@ impl Bank {
     /// A key that is owned by this node.
     fn key_of(&self, owner: &SimulatedNode) -> String {
         let owns = |key: &String| {
-            self.old.node.owner_of::<old::Account>(key).as_ref() == Some(owner.node.id())
+            self.old.node.owner_of::<old::Account>(key).as_ref() == Some(&owner.node.id())
         };
         (0..).map(|n| format!("acct-{n}")).find(owns).expect("some key is owned there")
     }

@@ -546,7 +546,7 @@ fn what_is_rejected_behind_another_message_is_sent_again() {
 /// A key whose entity a node owns.
 fn key_at(node: &SimulatedNode) -> String {
     let is_there =
-        |key: &String| node.node.owner_of::<Player>(key).as_ref() == Some(node.node.id());
+        |key: &String| node.node.owner_of::<Player>(key).as_ref() == Some(&node.node.id());
     (0..).map(|n| format!("key-{n}")).find(is_there).expect("it owns some")
 }
 
@@ -621,7 +621,7 @@ fn an_entity_that_moves_ends_its_watches_and_those_that_come_to_its_old_owner_fo
         b.node.shutdown().await;
         for (n, watch) in watches.iter_mut().enumerate().filter(|(n, _)| !moved.contains(n)) {
             let told = tokio::time::timeout(Duration::from_secs(15), watch).await;
-            let expected = (before[n] == *b.node.id()).then_some(Moved);
+            let expected = (before[n] == b.node.id()).then_some(Moved);
             assert_eq!(told.ok().map(|end| end.reason), expected, "{}", keys[n]);
         }
         drop(watches);

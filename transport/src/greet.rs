@@ -216,7 +216,7 @@ impl ControlStream {
     }
 
     /// Waits until the peer has everything, or has gone.
-    async fn flush(&mut self) {
+    pub(crate) async fn flush(&mut self) {
         if self.send.finish().is_ok() {
             let _ = self.send.stopped().await;
         }

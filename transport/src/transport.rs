@@ -11,6 +11,7 @@ mod dial;
 mod drivers;
 mod gate;
 mod greetings;
+mod letters;
 mod peers;
 mod rotate;
 mod stats;
@@ -78,6 +79,12 @@ pub trait Events: 'static {
 
     /// A packet arrived.
     fn packet(&self, peer: &PeerId, packet: &[u8]);
+
+    /// A packet arrived from a node that there may be no session with ([`Transport::post`]). Does nothing
+    /// by default.
+    fn letter(&self, from: &PeerId, packet: &[u8]) {
+        let _ = (from, packet);
+    }
 
     /// The peer says that a message did not run.
     fn rejected(&self, session: &Session, message: Unsettled, reason: u8);
@@ -168,6 +175,8 @@ struct Shared {
     /// What sessions copy long messages to.
     buffers: Buffers,
     closing: Cell<bool>,
+    /// How many letters are on their way.
+    posted: Cell<usize>,
     /// Told whenever a link comes up or goes down.
     changed: Notify,
 }
@@ -252,6 +261,7 @@ impl Bound {
             next_link: Cell::new(1),
             buffers: Buffers::default(),
             closing: Cell::new(false),
+            posted: Cell::new(0),
             changed: Notify::new(),
         }));
         transport.spawn(accept::run(transport.clone()));

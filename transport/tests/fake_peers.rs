@@ -6,6 +6,7 @@ mod fake_peers {
     pub(crate) mod dialled;
     pub(crate) mod handshake;
     pub(crate) mod lanes;
+    pub(crate) mod letters;
     pub(crate) mod peer;
     pub(crate) mod wire;
     pub(crate) mod world;

@@ -5,6 +5,7 @@
 //! Knows no socket, session or view: it opens nothing but the files it is pointed to.
 
 mod environment;
+mod rejoin;
 
 use std::{
     env,
@@ -25,6 +26,7 @@ use actix_cluster_transport::{
     tls::CredentialsError,
 };
 
+pub use self::rejoin::Rejoin;
 use super::{
     discovery::{Discovery, SEEDS_LIMIT},
     membership::{BrokenProfile, LABEL_RULE, Profile},
@@ -68,6 +70,7 @@ pub struct ClusterConfig {
     zone: Option<Arc<str>>,
     weight: u32,
     join_timeout: Duration,
+    rejoin: Rejoin,
     quic: QuicConfig,
     network: Arc<dyn Network>,
 }
@@ -219,6 +222,7 @@ impl ClusterConfig {
             zone: None,
             weight: 1,
             join_timeout: Duration::from_secs(30),
+            rejoin: Rejoin::default(),
             quic: QuicConfig::default(),
             network: Arc::new(Udp),
         }
@@ -322,6 +326,23 @@ impl ClusterConfig {
         self
     }
 
+    /// What the node does once the others have declared it down. Default: [`Rejoin::default`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use actix_cluster::{ClusterConfig, Rejoin};
+    ///
+    /// // Whoever runs the process starts it anew.
+    /// let config = ClusterConfig::dev("shop")?.rejoin(Rejoin::never());
+    /// # let _ = config;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn rejoin(mut self, rejoin: Rejoin) -> Self {
+        self.rejoin = rejoin;
+        self
+    }
+
     /// How QUIC is set up. Default: [`QuicConfig::data_center`]. It may differ from node to node.
     ///
     /// # Examples
@@ -367,6 +388,8 @@ impl ClusterConfig {
             &self.join_timeout,
             "1 s to 1 h",
         )?;
+        let limit = self.rejoin.limit;
+        check("rejoin.limit", limit <= rejoin::LIMIT, &limit, "at most 1000")?;
         let credentials = match &self.identity {
             Identity::Development(authority) => authority.issue(&node),
             Identity::Given(credentials) => credentials.clone(),
@@ -383,6 +406,7 @@ impl ClusterConfig {
             sources: self.sources.clone(),
             profile,
             join_timeout: self.join_timeout,
+            rejoin: self.rejoin.clone(),
             network: self.network.clone(),
             is_dev,
         })
@@ -475,6 +499,7 @@ pub(crate) struct Validated {
     /// What the node says of itself.
     pub(crate) profile: Profile,
     pub(crate) join_timeout: Duration,
+    pub(crate) rejoin: Rejoin,
     pub(crate) network: Arc<dyn Network>,
     /// Whether a development authority vouches for the node, which is worth a warning.
     pub(crate) is_dev: bool,

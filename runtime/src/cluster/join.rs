@@ -6,6 +6,7 @@
 use std::{
     fmt,
     future::{Future, poll_fn},
+    io,
     net::SocketAddr,
     task::Poll,
     time::Duration,
@@ -55,8 +56,10 @@ pub enum JoinError {
         /// What the last try came to.
         last: Option<ConnectError>,
     },
-    /// The cluster's thread ended while the node was starting.
+    /// The cluster's thread ended while the node was starting, or was declared down meanwhile.
     Interrupted,
+    /// A thread could not be made.
+    Thread(io::Error),
 }
 
 impl fmt::Display for JoinError {
@@ -69,6 +72,7 @@ impl fmt::Display for JoinError {
                 write!(f, "no seed let this node in within {after:?}; asked: {seeds:?}")
             }
             Self::Interrupted => f.write_str("the cluster's thread ended early"),
+            Self::Thread(_) => f.write_str("a thread could not be made"),
         }
     }
 }
@@ -80,9 +84,20 @@ impl std::error::Error for JoinError {
             Self::Bind(source) => Some(source),
             Self::Refused { source, .. } => Some(source),
             Self::TimedOut { last, .. } => last.as_ref().map(|last| last as _),
+            Self::Thread(source) => Some(source),
             Self::Interrupted => None,
         }
     }
+}
+
+/// Whether a node may found a cluster where there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Founding {
+    Allowed,
+    /// There is one: it had this incarnation in it, or has tried to.
+    Excluded {
+        since: u64,
+    },
 }
 
 /// Asks all seeds, round after round, until one answers or it is clear that none will. What stands
@@ -93,11 +108,14 @@ pub(super) async fn ask_seeds(
     own: SocketAddr,
     seeds: &mut Seeds,
     patience: Duration,
+    founding: Founding,
 ) -> Result<Found, JoinError> {
     let founder = Found { incarnation: 1, contacts: Vec::new() };
-    if seeds.are_none(own) {
-        return Ok(founder);
-    }
+    let lowest = match founding {
+        Founding::Allowed if seeds.are_none(own) => return Ok(founder),
+        Founding::Allowed => 0,
+        Founding::Excluded { since } => since + 1,
+    };
     let deadline = clock.after(patience);
     let found_at = clock.after(FOUND_AFTER.min(patience));
     let mut last = None;
@@ -105,16 +123,19 @@ pub(super) async fn ask_seeds(
         let addrs = seeds.look_up(clock).await;
         let is_first = addrs.first() == Some(&own);
         let others: Vec<SocketAddr> = addrs.into_iter().filter(|seed| *seed != own).collect();
-        let mut found = Found { incarnation: 0, contacts: Vec::new() };
+        let mut found = Found { incarnation: lowest, contacts: Vec::new() };
+        let mut lasting = None;
         for (seed, answer) in ask_round(clock, &others, |seed| bound.inquire(seed)).await {
             match answer {
                 Ok((peer, highest)) => {
                     found.incarnation = found.incarnation.max(highest.saturating_add(1));
                     found.contacts.push((peer, seed));
                 }
-                Err(source) if is_final(&source) => {
+                Err(source) if is_final(&source) && founding == Founding::Allowed => {
                     return Err(JoinError::Refused { seed, source });
                 }
+                // The connection of the life before may not be gone yet, and holds the name.
+                Err(source) if is_final(&source) => lasting = Some((seed, source)),
                 Err(source) => {
                     tracing::debug!(%seed, error = %source, "a seed did not answer");
                     last = Some(source);
@@ -125,11 +146,14 @@ pub(super) async fn ask_seeds(
             return Ok(found);
         }
         let now = clock.now();
-        if is_first && now >= found_at {
+        if is_first && founding == Founding::Allowed && now >= found_at {
             return Ok(founder);
         }
         if now >= deadline {
-            return Err(JoinError::TimedOut { seeds: others, after: patience, last });
+            return Err(match (last, lasting) {
+                (_, Some((seed, source))) => JoinError::Refused { seed, source },
+                (last, None) => JoinError::TimedOut { seeds: others, after: patience, last },
+            });
         }
         clock.sleep(ROUND_PAUSE).await;
     }

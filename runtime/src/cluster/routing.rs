@@ -143,6 +143,7 @@ impl Routing {
             Some(peer) if peer.id.incarnation > node.incarnation => {
                 Route::Nowhere(RejectReason::NoSuchActor)
             }
+            _ if node.name == self.local.name => Route::Nowhere(RejectReason::NoSuchActor),
             _ if self.routes.load().view.contains(node) => Route::Later,
             _ => Route::Nowhere(RejectReason::Unreachable),
         }
@@ -157,6 +158,12 @@ impl Routing {
         sites.insert(actor_type, site);
         let Routes { view, owners, has_majority, .. } = &**self.routes.load();
         self.store(&sites, Routes::new(Arc::clone(view), owners.clone(), *has_majority));
+    }
+
+    /// Places all types that the routes of a former life place.
+    pub(super) fn place_as(&self, former: &Self) {
+        let sites = former.sites().clone();
+        sites.into_iter().for_each(|(actor_type, site)| self.place(actor_type, site));
     }
 
     /// The route to an entity.
@@ -256,7 +263,8 @@ impl Routing {
         self.lock().leave(ticket);
     }
 
-    fn wake_waiters(&self) {
+    /// Has whoever waits for a route look again.
+    pub(super) fn wake_waiters(&self) {
         let waiters = self.lock().drain();
         waiters.into_iter().for_each(Waker::wake);
     }
@@ -264,5 +272,21 @@ impl Routing {
     fn lock(&self) -> MutexGuard<'_, WaitList> {
         // Only the list's own code runs under this lock, so a poisoned one guards a whole list.
         self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_of_this_node_that_is_over_has_no_actors() {
+        let id = |incarnation| NodeId { name: "n".into(), incarnation };
+        let routing = Routing::new(id(2), Arc::new(View { version: 1, members: Vec::new() }));
+        assert!(matches!(routing.to_node(&id(2)), Route::Here));
+        for other in [1, 3] {
+            let route = routing.to_node(&id(other));
+            assert!(matches!(route, Route::Nowhere(RejectReason::NoSuchActor)), "{route:?}");
+        }
     }
 }

@@ -1,9 +1,10 @@
-//! The cluster's thread: it carries packets between membership and transport, views to the routes,
-//! and a node out of its cluster.
+//! One life of a node in its cluster: what carries packets between membership and transport, views to
+//! the routes, and the node out of its cluster. It runs on the cluster's thread.
 //!
 //! It decides nothing: membership, placement and redirects do, and say when they want to be called
 //! next. Invariant: nothing here waits for an actor.
 
+mod ending;
 mod errands;
 mod events;
 mod search;
@@ -13,20 +14,20 @@ mod signs;
 use std::{
     cell::{Cell, RefCell},
     collections::{BTreeMap, VecDeque},
+    net::SocketAddr,
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use actix_cluster_transport::{
-    Bound, Clock, ConnectError, Events, PeerId, Random, Transport, socket::Network,
+    ConnectError, Credentials, Events, PeerId, Random, Transport, socket::Network,
 };
 use tokio::{sync::oneshot, task::JoinSet};
 
 use super::{
-    Cluster, JoinError, Phase, Validated,
-    discovery::Seeds,
-    join::{self, Found},
+    Cluster, JoinError, Phase,
+    lives::{Arrival, Met},
     majority::Majority,
     membership::{Contact, Member, Membership, MembershipEvent, Packet, Profile, Swim, View},
     node_id, peer_id,
@@ -35,25 +36,6 @@ use super::{
     wire::packet,
 };
 use crate::node::{NodeCore, NodeId};
-
-/// What the cluster's thread starts with.
-pub(crate) struct Plan {
-    pub(crate) config: Validated,
-    pub(crate) manifest_hash: u64,
-    pub(crate) name: Arc<str>,
-    pub(crate) clock: Clock,
-    pub(crate) random: Random,
-    /// Told who the node is to be.
-    pub(crate) born: oneshot::Sender<Result<Birth, JoinError>>,
-}
-
-/// Who a node is to be, and how it hears that it has joined.
-pub(crate) struct Birth {
-    pub(crate) member: Member,
-    /// Takes the node, once it is made.
-    pub(crate) core: oneshot::Sender<Arc<NodeCore>>,
-    pub(crate) joined: oneshot::Receiver<Result<(), JoinError>>,
-}
 
 /// How long entities are given to move out before their arbiters end.
 const MOVE_OUT_PATIENCE: Duration = Duration::from_secs(2);
@@ -67,66 +49,7 @@ const LEAVE_GRACE: Duration = Duration::from_secs(10);
 /// How often a leaving node looks whether its entities are gone.
 const LOOK_PERIOD: Duration = Duration::from_millis(5);
 
-/// Runs a node's cluster until it is closed.
-pub(crate) async fn run(plan: Plan) {
-    let Plan { config, manifest_hash, name, clock, mut random, born } = plan;
-    if config.is_dev {
-        tracing::warn!(
-            node = %name,
-            "a development authority vouches for this cluster: not for production"
-        );
-    }
-    let network = config.network;
-    let bound = match Bound::bind(config.transport, &*network, clock.clone(), random.fork()) {
-        Ok(bound) => bound,
-        Err(error) => return drop(born.send(Err(JoinError::Bind(error)))),
-    };
-    let addr = config.advertise.unwrap_or_else(|| bound.addr());
-    let patience = config.join_timeout;
-    let deadline = clock.after(patience);
-    let mut seeds = Seeds::new(config.seeds, &config.sources, config.is_dev);
-    let found = match join::ask_seeds(&bound, &clock, addr, &mut seeds, patience).await {
-        Ok(found) => found,
-        Err(error) => return drop(born.send(Err(error))),
-    };
-    let id = NodeId { name, incarnation: found.incarnation };
-    let profile = Profile { manifest_hash, ..config.profile };
-    let member = Member { id, addr, profile: Arc::new(profile) };
-    let (core_sender, core) = oneshot::channel();
-    let (joined_sender, joined) = oneshot::channel();
-    let birth = Birth { member: member.clone(), core: core_sender, joined };
-    if born.send(Ok(birth)).is_err() {
-        return;
-    }
-    // Whoever was starting the node has gone away.
-    let Ok(core) = core.await else { return };
-    let Some(cluster) = core.cluster().cloned() else { return };
-    let shell = Rc::new(Shell {
-        membership: RefCell::new(Swim::new(&member, random)),
-        majority: RefCell::new(Majority::new(clock.now())),
-        told: RefCell::default(),
-        seeds: RefCell::default(),
-        reached: RefCell::default(),
-        leaving: RefCell::default(),
-        has_leavers: Cell::default(),
-        refused: RefCell::default(),
-        transport: RefCell::default(),
-        tasks: RefCell::default(),
-        errands: RefCell::default(),
-        network,
-        probes: RefCell::default(),
-        ports: RefCell::default(),
-        searching: RefCell::default(),
-        core,
-        cluster,
-    });
-    if !seeds.are_none(addr) {
-        shell.searching.borrow_mut().spawn_local(Rc::clone(&shell).search(seeds));
-    }
-    shell.live(bound, member, found, deadline, patience, joined_sender).await;
-}
-
-struct Shell {
+pub(super) struct Shell {
     core: Arc<NodeCore>,
     cluster: Arc<Cluster>,
     membership: RefCell<Swim>,
@@ -146,7 +69,11 @@ struct Shell {
     refused: RefCell<Option<(PeerId, ConnectError)>>,
     /// Empty before it is opened, and again once the node's life is over.
     transport: RefCell<Option<Transport>>,
-    /// The node's own shutdown, when it learns that it was declared down.
+    /// Whether the others have declared this node down.
+    is_down: Cell<bool>,
+    /// Where members were.
+    met: RefCell<Met>,
+    /// The node's own shutdown, once it leaves.
     tasks: RefCell<JoinSet<()>>,
     /// What could not be done at once for watches.
     errands: RefCell<JoinSet<()>>,
@@ -185,19 +112,67 @@ struct Joining {
     founder: bool,
     deadline: Instant,
     patience: Duration,
-    contacts: Vec<(PeerId, std::net::SocketAddr)>,
+    contacts: Vec<(PeerId, SocketAddr)>,
+}
+
+/// How a life has ended.
+pub(super) enum End {
+    /// The node was shut down.
+    Stopped,
+    /// The others have declared it down.
+    DeclaredDown(Former),
+}
+
+/// What a life that was declared down leaves to the next.
+pub(super) struct Former {
+    /// Where members were.
+    pub(super) met: Met,
+    /// What the node proved itself with last.
+    pub(super) credentials: Credentials,
 }
 
 impl Shell {
-    async fn live(
+    /// `None` for a node that is in no cluster.
+    pub(super) fn new(
+        core: Arc<NodeCore>,
+        member: &Member,
+        network: Arc<dyn Network>,
+        random: Random,
+    ) -> Option<Rc<Self>> {
+        let cluster = Arc::clone(core.cluster()?);
+        let version = cluster.routing.routes().view.version + 1;
+        Some(Rc::new(Self {
+            membership: RefCell::new(Swim::new(member, version, random)),
+            majority: RefCell::new(Majority::new(core.clock().now())),
+            told: RefCell::default(),
+            seeds: RefCell::default(),
+            reached: RefCell::default(),
+            leaving: RefCell::default(),
+            has_leavers: Cell::default(),
+            refused: RefCell::default(),
+            transport: RefCell::default(),
+            is_down: Cell::default(),
+            met: RefCell::default(),
+            tasks: RefCell::default(),
+            errands: RefCell::default(),
+            network,
+            probes: RefCell::default(),
+            ports: RefCell::default(),
+            searching: RefCell::default(),
+            core,
+            cluster,
+        }))
+    }
+
+    /// Lives until the life is over; `None` if the node was not let in.
+    pub(super) async fn live(
         self: &Rc<Self>,
-        bound: Bound,
-        member: Member,
-        found: Found,
-        deadline: Instant,
+        arrival: Arrival,
         patience: Duration,
         joined: oneshot::Sender<Result<(), JoinError>>,
-    ) {
+    ) -> Option<End> {
+        let Arrival { bound, member, found, seeds, met, deadline } = arrival;
+        self.met.replace(met);
         let info = self.cluster.manifest.to_bytes().into();
         let events = Rc::clone(self) as Rc<dyn Events>;
         let transport = bound.open(member.id.incarnation, info, events);
@@ -205,6 +180,9 @@ impl Shell {
         self.cluster.rotator.get_or_init(|| transport.rotator());
         self.cluster.stats.get_or_init(|| transport.stats_reader());
         let _life = Life(self);
+        if !seeds.are_none(member.addr) {
+            self.searching.borrow_mut().spawn_local(Rc::clone(self).search(seeds));
+        }
         for (peer, addr) in &found.contacts {
             transport.connect(peer, *addr);
             let seed = Contact { id: node_id(peer), addr: *addr };
@@ -221,12 +199,19 @@ impl Shell {
             if let Some(begun) = joining.take() {
                 joining = self.check_joined(begun);
                 if joining.is_none() && *phase.borrow() == Phase::Closed {
-                    break;
+                    self.close(&transport, DRAIN_PATIENCE).await;
+                    return None;
                 }
             }
             // Read first: no guard may be held while the phase is changed.
             let asked = *phase.borrow_and_update();
             match asked {
+                Phase::Running if self.is_down.get() => {
+                    self.fall(&transport).await;
+                    let (met, credentials) = (self.met.take(), transport.credentials());
+                    let former = Former { met, credentials };
+                    return joining.is_none().then_some(End::DeclaredDown(former));
+                }
                 Phase::Leaving => self.leave().await,
                 Phase::Closing => {
                     self.flush_redirects().await;
@@ -239,15 +224,8 @@ impl Shell {
             let next = next.into_iter().flatten().min();
             self.idle_until(next).await;
         }
-        self.cluster.routing.stop_sending();
-        transport.close(DRAIN_PATIENCE).await;
-        // Nothing is sent on any more, and nobody is left of a node that never quite started.
-        self.cluster.redirects().close(self.core.dead_letters());
-        self.core.end_actors().await;
-        self.cluster.phase.send_replace(Phase::Closed);
-        // A shutdown that this thread began has a last word to say.
-        let mut tasks = self.tasks.take();
-        while tasks.join_next().await.is_some() {}
+        self.close(&transport, DRAIN_PATIENCE).await;
+        Some(End::Stopped)
     }
 
     async fn idle_until(&self, at: Option<Instant>) {
@@ -337,7 +315,14 @@ impl Shell {
     fn send_packets(&self, membership: &mut Swim) {
         while let Some((to, packet)) = membership.poll_packet() {
             let Some(peer) = peer_id(&to.id) else { continue };
-            match self.transport().session(&peer.name) {
+            let transport = self.transport();
+            match transport.session(&peer.name) {
+                // Gossip tries those that are down: they may hold this node for down as well.
+                _ if transport.is_over(&peer) => {
+                    if let Packet::Gossip(packet) = packet {
+                        transport.post(&peer, to.addr, packet);
+                    }
+                }
                 Some(session) if *session.peer() == peer => {
                     let (kind, packet) = match packet {
                         Packet::Gossip(packet) => (packet::MEMBERSHIP, packet),
@@ -346,7 +331,7 @@ impl Shell {
                     session.send_packet([kind].into_iter().chain(packet).collect());
                 }
                 // It is lost, as a packet may be; the next one finds a session, perhaps.
-                _ => self.transport().connect(&peer, to.addr),
+                _ => transport.connect(&peer, to.addr),
             }
         }
     }
@@ -356,12 +341,14 @@ impl Shell {
             match event {
                 MembershipEvent::Up(member) => {
                     tracing::info!(node = %self.core.id(), member = %member.id, "member up");
+                    self.met.borrow_mut().note(member.addr);
                     if let Some(peer) = peer_id(&member.id) {
                         self.transport().connect(&peer, member.addr);
                     }
                 }
                 MembershipEvent::Down(member) => {
                     tracing::info!(node = %self.core.id(), member = %member.id, "member down");
+                    self.met.borrow_mut().note(member.addr);
                     let peer = peer_id(&member.id);
                     let leaving = |peer: &PeerId| self.leaving.borrow().contains_key(peer);
                     match peer {
@@ -379,24 +366,8 @@ impl Shell {
                         "member changed"
                     );
                 }
-                MembershipEvent::DeclaredDown => self.stop_as_down(),
+                MembershipEvent::DeclaredDown => self.declared_down(),
             }
-        }
-    }
-
-    /// This incarnation is over for the others: it ends here too.
-    fn stop_as_down(&self) {
-        if *self.cluster.phase.borrow() >= Phase::Leaving {
-            return;
-        }
-        let mut tasks = self.tasks.borrow_mut();
-        if tasks.is_empty() {
-            tracing::error!(
-                node = %self.core.id(),
-                "the others have declared this node down: it stops; start it anew"
-            );
-            let core = Arc::clone(&self.core);
-            tasks.spawn_local(async move { core.shutdown().await });
         }
     }
 
@@ -474,37 +445,6 @@ impl Shell {
             self.cluster.phase.send_replace(Phase::Closed);
         }
         None
-    }
-
-    /// Tells the others, and gives up all entities.
-    async fn leave(&self) {
-        let view = Arc::clone(self.membership.borrow().view());
-        for member in &view.members {
-            let peer = peer_id(&member.id);
-            if let Some(session) = peer.and_then(|peer| self.transport().session(&peer.name)) {
-                session.send_packet(vec![packet::LEAVING].into());
-            }
-        }
-        {
-            let mut membership = self.membership.borrow_mut();
-            membership.leave(self.now());
-            self.send_packets(&mut membership);
-        }
-        let owners = owners(view.members.iter().filter(|member| member.id != *self.core.id()));
-        self.set_routes(view, owners);
-        let deadline = self.core.clock().after(MOVE_OUT_PATIENCE);
-        while self.core.entities().count() > 0 && self.now() < deadline {
-            self.send_redirects(self.now());
-            self.core.clock().sleep(LOOK_PERIOD).await;
-        }
-        // Whoever asked for the shutdown may have gone away: it goes on all the same.
-        let core = Arc::clone(&self.core);
-        self.tasks.borrow_mut().spawn_local(async move { core.shutdown().await });
-        self.cluster.phase.send_if_modified(|phase| {
-            let forward = *phase == Phase::Leaving;
-            *phase = (*phase).max(Phase::Left);
-            forward
-        });
     }
 }
 

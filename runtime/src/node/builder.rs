@@ -12,12 +12,9 @@ use actix_cluster_transport::{Clock, Random};
 use tokio::sync::oneshot;
 
 use super::{
-    EntitySettings, Node, NodeCore, NodeId,
-    arbiter::Arbiter,
-    blocking,
-    core::Parts,
+    EntitySettings, Node, NodeId, blocking,
+    blueprint::Blueprint,
     kinds::{Hosting, Kinds},
-    passivation,
     threads::{OsThreads, Threads},
     watchdog,
     workers::WorkerPlans,
@@ -28,7 +25,7 @@ use crate::{
         loading::{self, Made},
         panic,
     },
-    cluster::{Birth, Cluster, ClusterConfig, JoinError, Manifest, Plan},
+    cluster::{Birth, ClusterConfig, JoinError, Manifest, Plan},
     interceptor::{Interceptor, Interceptors},
     remote_actor::{Collision, Entity, RemoteActor},
     router::Resize,
@@ -299,78 +296,47 @@ impl NodeBuilder {
         let configured = self.cluster.as_ref().and_then(ClusterConfig::node_name);
         let name = self.name.unwrap_or_else(|| Arc::from(configured.unwrap_or("node")));
         let mut random = self.seed.map_or_else(Random::from_os, Random::from_seed);
-        let Self {
-            clock,
-            threads,
-            blocking_threads,
-            blocked_after,
-            kinds,
-            workers,
-            interceptors,
-            ..
-        } = self;
-        let manifest = Manifest::new(kinds.messages());
+        let manifest = Manifest::new(self.kinds.messages());
         let birth = match self.cluster {
             Some(config) => {
-                let lanes = lanes(count);
-                let config = config.validate(&name, lanes).map_err(JoinError::Config)?;
+                let config = config.validate(&name, lanes(count)).map_err(JoinError::Config)?;
                 let (born, birth) = oneshot::channel();
                 let plan = Plan {
                     config,
                     manifest_hash: manifest.hash(),
                     name: Arc::clone(&name),
-                    clock: clock.clone(),
+                    clock: self.clock.clone(),
                     random: random.fork(),
                     born,
                 };
-                Some(bear(&*threads, plan, birth).await?)
+                Some(bear(&*self.threads, plan, birth).await?)
             }
             None => None,
         };
         let (member, joining) =
             birth.map(|Birth { member, core, joined }| (member, (core, joined))).unzip();
         let id = member.as_ref().map_or(NodeId { name, incarnation: 1 }, |m| m.id.clone());
-        let cluster = member.map(|member| Arc::new(Cluster::new(member, manifest)));
-        for (actor_type, site) in kinds.sites() {
-            cluster.iter().for_each(|cluster| cluster.routing.place(actor_type, site));
-        }
-        let mut starting = Starting(Vec::new());
-        for n in 0..count.get() {
-            let arbiter = Arbiter::start(&*threads, n, format!("{}-arbiter-{n}", id.name));
-            starting.0.push(arbiter.map_err(StartError::Thread)?);
-        }
-        let arbiters = starting.0.clone();
-        let parts = Parts {
-            id,
-            kinds,
-            cluster,
-            clock,
-            random,
-            arbiters,
-            interceptors,
-            threads: Arc::clone(&threads),
-            blocking_threads,
-        };
-        let core = Arc::new(NodeCore::new(parts));
-        watchdog::start(&core, &*threads, blocked_after).map_err(StartError::Thread)?;
+        let blueprint = Arc::new(Blueprint {
+            kinds: self.kinds,
+            workers: self.workers,
+            interceptors: self.interceptors,
+            manifest,
+            clock: self.clock,
+            threads: self.threads,
+            arbiters: count,
+            blocking_threads: self.blocking_threads,
+            blocked_after: self.blocked_after,
+        });
+        let life = blueprint.first(id, member, random).map_err(StartError::Thread)?;
         if let Some((take_core, joined)) = joining {
             let interrupted = |_| JoinError::Interrupted;
-            take_core.send(Arc::clone(&core)).map_err(|_| JoinError::Interrupted)?;
+            let core = Arc::clone(life.core());
+            take_core.send(core).map_err(|_| JoinError::Interrupted)?;
             joined.await.map_err(interrupted)??;
         }
-        core.workers().start(&core, workers);
-        passivation::start(&core);
-        starting.0.clear();
-        Ok(Node::from_core(core))
-    }
-}
-
-/// Arbiters of a node that is not started yet: they end if it never is.
-struct Starting(Vec<Arbiter>);
-
-impl Drop for Starting {
-    fn drop(&mut self) {
-        self.0.iter().for_each(Arbiter::close);
+        let node = Node::from_core(Arc::clone(life.core()));
+        life.begin();
+        Ok(node)
     }
 }
 

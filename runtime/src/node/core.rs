@@ -1,13 +1,12 @@
-//! What all handles to a node share.
+//! What all handles to a node share, for as long as it has one incarnation: see [`Lives`].
 
 use std::{
     any::Any,
     cell::RefCell,
     fmt,
-    num::NonZeroUsize,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -17,15 +16,16 @@ use actix_cluster_transport::{Class, Clock, Random};
 use tokio::sync::{oneshot, watch};
 
 use super::{
-    DeadLetters, Names, NodeId,
+    DeadLetters, NodeEnd, NodeId,
     arbiter::Arbiter,
     blocking::BlockingPool,
+    blueprint::Blueprint,
     entities::{Entities, EntityKey},
     kinds::Kinds,
+    lives::Lives,
     load_failures::{self, LoadFailures},
     local_names::LocalNames,
     own_threads::OwnThreads,
-    threads::Threads,
     watchdog::Sightings,
     workers::Workers,
 };
@@ -58,7 +58,10 @@ const LOOK_PERIOD: Duration = Duration::from_millis(5);
 
 pub(crate) struct NodeCore {
     id: NodeId,
-    kinds: Kinds,
+    blueprint: Arc<Blueprint>,
+    lives: Arc<Lives>,
+    /// Whether another life has followed this one.
+    is_over: AtomicBool,
     cluster: Option<Arc<Cluster>>,
     clock: Clock,
     random: Mutex<Random>,
@@ -78,17 +81,21 @@ pub(crate) struct NodeCore {
     ended: watch::Sender<bool>,
 }
 
-/// What a node is made of.
-pub(crate) struct Parts {
-    pub(crate) id: NodeId,
-    pub(crate) kinds: Kinds,
-    pub(crate) cluster: Option<Arc<Cluster>>,
-    pub(crate) clock: Clock,
-    pub(crate) random: Random,
-    pub(crate) arbiters: Vec<Arbiter>,
-    pub(crate) interceptors: Interceptors,
-    pub(crate) threads: Arc<dyn Threads>,
-    pub(crate) blocking_threads: NonZeroUsize,
+/// What a life of a node is made of.
+pub(super) struct Parts {
+    pub(super) id: NodeId,
+    pub(super) blueprint: Arc<Blueprint>,
+    pub(super) cluster: Option<Arc<Cluster>>,
+    pub(super) random: Random,
+    pub(super) arbiters: Vec<Arbiter>,
+    pub(super) inheritance: Inheritance,
+}
+
+/// What a life leaves to the next.
+pub(super) struct Inheritance {
+    pub(super) lives: Arc<Lives>,
+    pub(super) blocking: Arc<BlockingPool>,
+    pub(super) dead_letters: DeadLetters,
 }
 
 /// A mailbox whose actor type is known to its user alone.
@@ -211,21 +218,19 @@ impl Drop for Scope {
 }
 
 impl NodeCore {
-    pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { id, kinds, cluster, clock, random, arbiters, interceptors, threads, .. } =
-            parts;
-        let blocking =
-            BlockingPool::new(Arc::clone(&threads), Arc::clone(&id.name), parts.blocking_threads);
-        let dead_letters = DeadLetters::new(id.clone(), clock.clone(), Names::of(&kinds));
+    pub(super) fn new(parts: Parts) -> Self {
+        let Parts { id, blueprint, cluster, random, arbiters, inheritance } = parts;
+        let Inheritance { lives, blocking, dead_letters } = inheritance;
         Self {
             id,
-            kinds,
+            lives,
+            is_over: AtomicBool::new(false),
             cluster,
-            clock,
+            clock: blueprint.clock.clone(),
             random: Mutex::new(random),
             arbiters,
-            own_threads: OwnThreads::new(threads),
-            blocking: Arc::new(blocking),
+            own_threads: OwnThreads::new(Arc::clone(&blueprint.threads)),
+            blocking,
             workers: Workers::default(),
             actors: (0..TABLE_PARTS).map(|_| Mutex::default()).collect(),
             entities: Entities::default(),
@@ -233,27 +238,12 @@ impl NodeCore {
             load_failures: Mutex::new(LoadFailures::new(load_failures::LIMIT)),
             last_id: AtomicU64::new(0),
             dead_letters,
-            interceptors,
+            interceptors: blueprint.interceptors.clone(),
             watches: Watches::default(),
             sightings: Sightings::default(),
             ended: watch::Sender::new(false),
+            blueprint,
         }
-    }
-
-    /// A node without threads, for tests of what only needs to be on some.
-    #[cfg(test)]
-    pub(crate) fn for_tests() -> Arc<Self> {
-        Arc::new(Self::new(Parts {
-            id: NodeId { name: "test".into(), incarnation: 1 },
-            kinds: Kinds::default(),
-            cluster: None,
-            clock: Clock::default(),
-            random: Random::from_seed(1),
-            arbiters: Vec::new(),
-            interceptors: Interceptors::default(),
-            threads: Arc::new(super::LocalThreads),
-            blocking_threads: NonZeroUsize::MIN,
-        }))
     }
 
     /// The node whose scope the current thread is in.
@@ -268,6 +258,44 @@ impl NodeCore {
 
     pub(crate) fn id(&self) -> &NodeId {
         &self.id
+    }
+
+    pub(super) fn blueprint(&self) -> &Arc<Blueprint> {
+        &self.blueprint
+    }
+
+    pub(crate) fn lives(&self) -> &Arc<Lives> {
+        &self.lives
+    }
+
+    /// What the life that follows, as `id`, takes over.
+    pub(super) fn inheritance(&self, id: NodeId) -> Inheritance {
+        Inheritance {
+            lives: Arc::clone(&self.lives),
+            blocking: Arc::clone(&self.blocking),
+            dead_letters: self.dead_letters.of_later(id),
+        }
+    }
+
+    /// Another life has followed this one.
+    pub(super) fn set_over(&self) {
+        self.is_over.store(true, Ordering::Release);
+    }
+
+    /// Who the node is in this life, or in the last one that has followed.
+    pub(super) fn latest_id(&self) -> NodeId {
+        if self.is_over.load(Ordering::Acquire) { self.lives.id() } else { self.id.clone() }
+    }
+
+    /// The core of the life that goes on, if that is another one.
+    #[inline]
+    pub(crate) fn successor(&self) -> Option<Arc<Self>> {
+        if self.is_over.load(Ordering::Acquire) { self.lives.current() } else { None }
+    }
+
+    /// The core of the life that goes on.
+    pub(crate) fn living(self: &Arc<Self>) -> Arc<Self> {
+        self.successor().unwrap_or_else(|| Arc::clone(self))
     }
 
     pub(crate) fn clock(&self) -> &Clock {
@@ -291,7 +319,7 @@ impl NodeCore {
         &self.sightings
     }
 
-    /// Tells when the node has shut down.
+    /// Tells when all actors of this life have ended.
     pub(crate) fn subscribe_ended(&self) -> watch::Receiver<bool> {
         self.ended.subscribe()
     }
@@ -300,7 +328,7 @@ impl NodeCore {
         &self.arbiters
     }
 
-    pub(super) fn workers(&self) -> &Workers {
+    pub(crate) fn workers(&self) -> &Workers {
         &self.workers
     }
 
@@ -314,7 +342,7 @@ impl NodeCore {
     }
 
     pub(crate) fn kinds(&self) -> &Kinds {
-        &self.kinds
+        &self.blueprint.kinds
     }
 
     pub(crate) fn entities(&self) -> &Entities {
@@ -469,21 +497,18 @@ impl NodeCore {
         self.actors.iter().map(|part| lock(part).len()).sum()
     }
 
-    /// Leaves the cluster, ends all actors, and then the node's threads.
+    /// Leaves the cluster, ends all actors, and then the threads that ran them.
     pub(crate) async fn shutdown(&self) {
         if let Some(cluster) = &self.cluster {
             cluster.reach(Phase::Leaving, Phase::Left).await;
         }
         self.end_actors().await;
-        self.watches.close();
         if let Some(cluster) = &self.cluster {
             cluster.reach(Phase::Closing, Phase::Closed).await;
         }
-        self.dead_letters.close();
-        self.ended.send_replace(true);
     }
 
-    /// Gives up all that the node owns, and waits until it has, or has ended.
+    /// Gives up all that the node owns, and waits until it has, or this life has ended.
     pub(crate) async fn drain(&self) {
         let Some(cluster) = &self.cluster else { return };
         cluster.drain();
@@ -501,13 +526,13 @@ impl NodeCore {
         }
     }
 
-    /// Waits until the node has shut down.
-    pub(crate) async fn ended(&self) {
+    /// Waits until this life has ended.
+    async fn ended(&self) {
         // It can't fail: this very value holds the sender.
         let _ = self.ended.subscribe().wait_for(|ended| *ended).await;
     }
 
-    /// Ends all actors, and then the threads that ran them.
+    /// Ends all actors and watches, and then the threads that ran them.
     pub(crate) async fn end_actors(&self) {
         self.own_threads.close();
         for arbiter in &self.arbiters {
@@ -523,9 +548,24 @@ impl NodeCore {
             arbiter.ended().await;
         }
         self.own_threads.ended().await;
+        self.workers.clear();
+        self.watches.close();
+        self.ended.send_replace(true);
+    }
+
+    /// The node's last life is over.
+    pub(crate) async fn finish(&self, end: NodeEnd) {
         self.blocking.close();
         self.blocking.ended().await;
-        self.workers.clear();
+        self.cut_short(end);
+    }
+
+    /// As [`finish`](Self::finish), without waiting for anything.
+    pub(crate) fn cut_short(&self, end: NodeEnd) {
+        self.blocking.close();
+        self.dead_letters.close();
+        self.ended.send_replace(true);
+        self.lives.end(end);
     }
 
     fn part(&self, id: ActorId) -> MutexGuard<'_, FixedMap<u64, Arc<dyn AnyMailbox>>> {

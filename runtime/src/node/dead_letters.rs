@@ -37,10 +37,16 @@ use crate::{
     remote_actor::RemoteActor,
 };
 
-/// A node's dead letters.
+/// A node's dead letters, as one incarnation of it knows them.
 #[derive(Debug)]
 pub(crate) struct DeadLetters {
     node: NodeId,
+    kept: Arc<Kept>,
+}
+
+/// What outlives an incarnation.
+#[derive(Debug)]
+struct Kept {
     clock: Clock,
     names: Names,
     rejected: [AtomicU64; RejectReason::ALL.len()],
@@ -62,8 +68,7 @@ pub(crate) struct About {
 
 impl DeadLetters {
     pub(crate) fn new(node: NodeId, clock: Clock, names: Names) -> Self {
-        Self {
-            node,
+        let kept = Kept {
             clock,
             names,
             rejected: Default::default(),
@@ -72,18 +77,24 @@ impl DeadLetters {
             feed: Arc::default(),
             keys: Mutex::new(Keys::new(keys::LIMIT)),
             poison: Mutex::new(Poison::new(poison::LIMIT)),
-        }
+        };
+        Self { node, kept: Arc::new(kept) }
+    }
+
+    /// Those of a later incarnation: counted and published together with these.
+    pub(super) fn of_later(&self, node: NodeId) -> Self {
+        Self { node, kept: Arc::clone(&self.kept) }
     }
 
     /// A message did not run.
     pub(crate) fn rejected(&self, reason: RejectReason, about: impl FnOnce(&Self) -> About) {
-        let count = self.rejected[reason as usize].fetch_add(1, Ordering::Relaxed) + 1;
+        let count = self.kept.rejected[reason as usize].fetch_add(1, Ordering::Relaxed) + 1;
         self.ended(DeadLetterOutcome::Rejected(reason), count, about);
     }
 
     /// A message may have run.
     pub(crate) fn unknown(&self, reason: UnknownReason, about: impl FnOnce(&Self) -> About) {
-        let count = self.unknown[reason as usize].fetch_add(1, Ordering::Relaxed) + 1;
+        let count = self.kept.unknown[reason as usize].fetch_add(1, Ordering::Relaxed) + 1;
         self.ended(DeadLetterOutcome::Unknown(reason), count, about);
     }
 
@@ -93,22 +104,22 @@ impl DeadLetters {
         const OUTCOME: DeadLetterOutcome = DeadLetterOutcome::Unknown(UnknownReason::Panicked);
         let poison = match (&about.target, about.message) {
             (Some(target), Some(message)) => {
-                lock(&self.poison).handle_panic(self.clock.now(), target, message)
+                lock(&self.kept.poison).handle_panic(self.kept.clock.now(), target, message)
             }
             _ => None,
         };
         let letter = about.letter(OUTCOME, poison);
         if let Some(panics) = poison {
-            self.poisonous.fetch_add(1, Ordering::Relaxed);
+            self.kept.poisonous.fetch_add(1, Ordering::Relaxed);
             tracing::warn!(node = %self.node, %letter, panics, "poison message");
         }
         if sender == Sender::IsGone {
-            let counter = &self.unknown[UnknownReason::Panicked as usize];
+            let counter = &self.kept.unknown[UnknownReason::Panicked as usize];
             let count = counter.fetch_add(1, Ordering::Relaxed) + 1;
             self.log(&letter, count);
         }
         if self.is_watched() && (poison.is_some() || sender == Sender::IsGone) {
-            self.feed.publish(&letter);
+            self.kept.feed.publish(&letter);
         }
     }
 
@@ -120,7 +131,7 @@ impl DeadLetters {
         let letter = about(self).letter(outcome, None);
         self.log(&letter, count);
         if is_watched {
-            self.feed.publish(&letter);
+            self.kept.feed.publish(&letter);
         }
     }
 
@@ -132,16 +143,16 @@ impl DeadLetters {
 
     /// Whether anybody subscribes.
     pub(crate) fn is_watched(&self) -> bool {
-        self.feed.is_watched()
+        self.kept.feed.is_watched()
     }
 
     pub(crate) fn subscribe(&self) -> DeadLetterSubscription {
-        self.feed.subscribe()
+        self.kept.feed.subscribe()
     }
 
     /// No letter comes any more.
     pub(crate) fn close(&self) {
-        self.feed.close();
+        self.kept.feed.close();
     }
 
     /// A message leaves for another node. Only its hash comes back.
@@ -149,16 +160,16 @@ impl DeadLetters {
         if self.is_watched()
             && let Address::Entity { key, .. } = to
         {
-            lock(&self.keys).remember(hash, key);
+            lock(&self.kept.keys).remember(hash, key);
         }
     }
 
     pub(crate) fn counts(&self) -> DeadLetterCounts {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         DeadLetterCounts {
-            rejected: std::array::from_fn(|n| read(&self.rejected[n])),
-            unknown: std::array::from_fn(|n| read(&self.unknown[n])),
-            poison: read(&self.poisonous),
+            rejected: std::array::from_fn(|n| read(&self.kept.rejected[n])),
+            unknown: std::array::from_fn(|n| read(&self.kept.unknown[n])),
+            poison: read(&self.kept.poisonous),
         }
     }
 }
@@ -190,7 +201,7 @@ impl DeadLetters {
 
     /// The name of an actor type, if this node knows it.
     pub(crate) fn actor_name(&self, actor_type: WireId) -> Option<&'static str> {
-        self.names.actor(actor_type)
+        self.kept.names.actor(actor_type)
     }
 
     /// One whose names and target its sender has.
@@ -229,15 +240,15 @@ impl DeadLetters {
             }
         };
         let (actor, message) =
-            (self.names.actor(to.actor_type()), self.names.message(WireId(message)));
+            (self.kept.names.actor(to.actor_type()), self.kept.names.message(WireId(message)));
         About { actor, target: Some(target), message, sender: Some(self.node.clone()) }
     }
 
     /// One that has left for a peer, and of which the transport gives mark and hash back.
     pub(crate) fn about_mark(&self, mark: TellMark, hash: u64, peer: &PeerId) -> About {
-        let (actor, message) = self.names.marked(mark).unzip();
+        let (actor, message) = self.kept.names.marked(mark).unzip();
         let target = if mark.is_entitys() {
-            let key = lock(&self.keys).find(hash);
+            let key = lock(&self.kept.keys).find(hash);
             DeadLetterTarget::Entity { key, shard: Shard::of(hash).0 }
         } else {
             DeadLetterTarget::Actor { node: cluster::node_id(peer), id: target_id(hash) }

@@ -275,7 +275,7 @@ impl<A: RemoteActor> fmt::Debug for SpawnBuilder<A> {
 pub enum SpawnError {
     /// The arbiter has too many starts ahead of this one; try again once it has caught up.
     Busy,
-    /// The node is shutting down.
+    /// The node is shutting down, or was declared down and has not joined again yet.
     NodeStopped,
     /// The supervisor has as many children as it may; start it once one of them has ended.
     TooManyChildren {

@@ -1,6 +1,7 @@
 //! Stateless workers: of each type one pool on the node, which is found by the type.
 //!
-//! Invariant: a pool is there from the node's start to its end, and all of its routees are here.
+//! Invariant: a pool is there from the begin of the node's life to its end, and all of its routees are
+//! here.
 
 use std::{
     any::Any,
@@ -19,7 +20,7 @@ use crate::{
 
 type AnyRouter = Arc<dyn Any + Send + Sync>;
 
-type Plan = Box<dyn FnOnce(&Arc<NodeCore>) -> AnyRouter + Send>;
+type Plan = Box<dyn Fn(&Arc<NodeCore>) -> AnyRouter + Send + Sync>;
 
 /// The pools that a node is to have.
 #[derive(Default)]
@@ -31,10 +32,12 @@ impl WorkerPlans {
         A: RemoteActor,
         F: Fn(&mut ClusterContext<A>) -> A + Send + Sync + 'static,
     {
+        let factory = Arc::new(factory);
         let start = move |core: &Arc<NodeCore>| {
-            let pool = RouterBuilder::new(Arc::clone(core), factory);
-            let pool = pool.routees(*resize.routees.start()).resize(resize);
-            Arc::new(pool.routing(Routing::LeastLoaded).start_now_or_later()) as AnyRouter
+            let theirs = Arc::clone(&factory);
+            let pool = RouterBuilder::new(Arc::clone(core), move |ctx: &mut _| theirs(ctx));
+            let pool = pool.routees(*resize.routees.start()).resize(resize.clone());
+            Arc::new(pool.routing(Routing::LeastLoaded).start_as_nodes_own()) as AnyRouter
         };
         self.0.insert(A::TYPE_ID, Box::new(start));
     }
@@ -45,13 +48,13 @@ impl WorkerPlans {
 pub(crate) struct Workers(Mutex<BTreeMap<WireId, AnyRouter>>);
 
 impl Workers {
-    pub(super) fn start(&self, core: &Arc<NodeCore>, plans: WorkerPlans) {
-        let started = plans.0.into_iter().map(|(actor_type, start)| (actor_type, start(core)));
+    pub(super) fn start(&self, core: &Arc<NodeCore>, plans: &WorkerPlans) {
+        let started = plans.0.iter().map(|(actor_type, start)| (*actor_type, start(core)));
         let started = started.collect();
         *self.lock() = started;
     }
 
-    pub(super) fn find<A: RemoteActor>(&self) -> Option<Router<A>> {
+    pub(crate) fn find<A: RemoteActor>(&self) -> Option<Router<A>> {
         self.lock().get(&A::TYPE_ID)?.downcast_ref().cloned()
     }
 

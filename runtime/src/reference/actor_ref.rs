@@ -53,6 +53,16 @@ pub(crate) struct Keyed {
     pub(crate) key: EntityKey,
 }
 
+impl Keyed {
+    /// The same in the life that its node is in.
+    fn living(this: &Arc<Self>) -> Arc<Self> {
+        match this.core.successor() {
+            Some(core) => Arc::new(Self { core, key: this.key.clone() }),
+            None => Arc::clone(this),
+        }
+    }
+}
+
 /// A reference as bytes. Frozen: new variants go to the end.
 #[derive(Serialize, Deserialize)]
 enum WireRef<'a> {
@@ -104,6 +114,9 @@ impl<A: RemoteActor> ActorRef<A> {
     ///
     /// [`TellError`], with the message: it did not run.
     pub fn try_tell<M: HandledBy<A>>(&self, msg: M) -> Result<(), TellError<M>> {
+        if let Some(living) = self.in_next_life() {
+            return living.try_tell(msg);
+        }
         let travels = match tell::depart::<A, M>(&self.place) {
             Ok(travels) => travels,
             Err(reason) => return Err(TellError { reason, message: msg }),
@@ -220,6 +233,12 @@ impl<A: RemoteActor> ActorRef<A> {
         self.place.core()
     }
 
+    /// The same in the life that its node is in, if that is a later one.
+    pub(crate) fn in_next_life(&self) -> Option<Self> {
+        // A clone is always of the life that its node is in.
+        self.place.successor().map(|_| self.clone())
+    }
+
     /// The number of an actor of this very node, or of one that was.
     pub(crate) fn id_on(&self, node: &Arc<NodeCore>) -> Option<ActorId> {
         match &self.place {
@@ -283,14 +302,20 @@ impl<A: RemoteActor> ActorRef<A> {
 
 impl<A: RemoteActor> Clone for ActorRef<A> {
     fn clone(&self) -> Self {
-        let place = match &self.place {
-            Place::Local(mailbox) => Place::Local(Arc::clone(mailbox)),
-            Place::Away { core, node, id } => {
-                Place::Away { core: Arc::clone(core), node: node.clone(), id: *id }
+        Self { place: self.place.clone() }
+    }
+}
+
+impl<A: RemoteActor> Clone for Place<A> {
+    /// The same in the life that its node is in.
+    fn clone(&self) -> Self {
+        match self {
+            Self::Local(mailbox) => Self::Local(Arc::clone(mailbox)),
+            Self::Away { core, node, id } => {
+                Self::Away { core: core.living(), node: node.clone(), id: *id }
             }
-            Place::Entity(entity) => Place::Entity(Arc::clone(entity)),
-        };
-        Self { place }
+            Self::Entity(entity) => Self::Entity(Keyed::living(entity)),
+        }
     }
 }
 

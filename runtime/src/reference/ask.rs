@@ -151,6 +151,7 @@ impl<A: RemoteActor, M: RemoteMessage> Ask<A, M> {
         let Stage::Unsent(msg) = std::mem::replace(&mut self.stage, Stage::Done) else {
             unreachable!("only an unsent message is sent")
         };
+        self.wait.follow(&mut self.target.place);
         let core = self.target.place.core();
         let travels = match &self.departed {
             Some(travels) => travels.clone(),

@@ -22,7 +22,8 @@ pub enum RejectReason {
     Passivated,
     /// The target's shard has another owner now.
     Moved,
-    /// The target's node is shutting down.
+    /// The target's node is shutting down, or has ended a life that was declared down, and the target
+    /// with it.
     NodeStopped,
     /// The deadline passed before the message's turn came.
     Expired,

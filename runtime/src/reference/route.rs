@@ -47,6 +47,17 @@ impl<A: RemoteActor> Place<A> {
         }
     }
 
+    /// The core of the life that the node is in, if that is a later one than the target is sought in.
+    /// An actor of this node has ended with its own.
+    #[inline]
+    pub(crate) fn successor(&self) -> Option<Arc<NodeCore>> {
+        match self {
+            Self::Local(_) => None,
+            Self::Away { core, .. } => core.successor(),
+            Self::Entity(entity) => entity.core.successor(),
+        }
+    }
+
     /// The address on the node that has the target, and the hash that decides its lane.
     pub(crate) fn address(&self) -> (Address<'_>, u64) {
         let actor =
@@ -214,6 +225,16 @@ pub(crate) enum EncodeError {
 }
 
 impl<A: RemoteActor> Wait<A> {
+    /// Has the target be sought in the life that its node is in.
+    #[inline]
+    pub(crate) fn follow(&mut self, place: &mut Place<A>) {
+        if place.successor().is_some() {
+            self.leave(place);
+            // A clone is always of the life that its node is in.
+            *place = place.clone();
+        }
+    }
+
     /// Sends a message, or waits for room for at most `patience`, which is asked once it has to.
     pub(crate) fn poll_send<M: RemoteMessage>(
         &mut self,

@@ -138,6 +138,7 @@ impl<A: RemoteActor, M: RemoteMessage> Future for Tell<A, M> {
     fn poll(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
         let Self { target, msg, envelopes, timeout, wait, departed } = self.get_mut();
         assert!(msg.is_some(), "a tell is not polled after it was ready");
+        wait.follow(&mut target.place);
         let core = target.place.core();
         let travels = match departed.take() {
             Some(travels) => travels,

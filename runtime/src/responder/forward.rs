@@ -76,6 +76,9 @@ where
     N: HandledBy<A> + Message<Result = M::Result>,
     M: RemoteMessage,
 {
+    if let Some(living) = to.in_next_life() {
+        return now(&living, msg, responder);
+    }
     if responder.waits_for(to) {
         return Err(ForwardError { reason: RejectReason::Cycle, message: msg, responder });
     }

@@ -8,7 +8,7 @@ use std::{
 use arc_swap::ArcSwap;
 
 use super::{
-    LIMIT, Resize, Router, Routing, Shared,
+    LIMIT, Resize, Router, Routing, Shared, Whose,
     pool::{Make, Pool},
 };
 use crate::{
@@ -100,22 +100,24 @@ impl<A: RemoteActor> RouterBuilder<A> {
     ///
     /// [`SpawnError`]: not all could be started, and those that were end.
     pub fn start(self) -> Result<Router<A>, SpawnError> {
-        let (router, started) = self.begin();
+        let (router, started) = self.begin(Whose::Program);
         started.map(|()| router)
     }
 
-    /// As [`start`](Self::start); what can't be started now is tried again with later messages.
-    pub(crate) fn start_now_or_later(self) -> Router<A> {
-        self.begin().0
+    /// As [`start`](Self::start), for the workers that are the node's own; what can't be started now is
+    /// tried again with later messages.
+    pub(crate) fn start_as_nodes_own(self) -> Router<A> {
+        self.begin(Whose::Node).0
     }
 
-    fn begin(self) -> (Router<A>, Result<(), SpawnError>) {
+    fn begin(self, whose: Whose) -> (Router<A>, Result<(), SpawnError>) {
         let Self { core, make, routees, routing, policy, bound, resize, runs_on } = self;
         let router = Router(Arc::new(Shared {
             core,
             routing,
             table: ArcSwap::from_pointee(Vec::new()),
             turn: AtomicUsize::new(0),
+            whose,
             pool: Some(Pool::new(make, policy, bound, resize, runs_on)),
         }));
         let started = router.resize(routees);

@@ -63,6 +63,9 @@ impl<A: RemoteActor> ActorRef<A> {
     /// # }
     /// ```
     pub fn watch(&self) -> Result<Watch, WatchError> {
+        if let Some(living) = self.in_next_life() {
+            return living.watch();
+        }
         let core = Arc::clone(self.core());
         let subject = self.subject(&core);
         let target = subject.watched.clone();

@@ -459,7 +459,7 @@ mod tests {
             }
             let number = 1_000_000;
             core.watches().own().set(number, Lanes::two(1, 2), watcher(&log)).expect("room");
-            end_in_order(core, number, TerminatedReason::NodeDown);
+            end_in_order(&core, number, TerminatedReason::NodeDown);
             node.shutdown().await;
             let log = log.0.lock().expect("unpoisoned");
             assert_eq!((log.len(), log.last()), (1_001, Some(&None)));

@@ -91,6 +91,9 @@ async fn greet(transport: Transport, connection: quinn::Connection) -> Result<()
     match control.greeting().await? {
         Greeting::Hello(hello) => welcome(&transport, control, hello).await,
         Greeting::Inquire { cluster, name } => answer(&transport, control, &cluster, &name).await,
+        Greeting::Letter { cluster, from, to, packet } => {
+            transport.take_letter(control, (&cluster, &from, &to), &packet).await
+        }
         _ => Err(control.refuse(Refusal::Protocol).await),
     }
 }

@@ -107,6 +107,22 @@ async fn dial(
     .await
 }
 
+/// Says something to whoever is at `addr` on a connection of its own.
+pub(super) async fn briefly<T>(
+    transport: &Transport,
+    addr: SocketAddr,
+    say: impl AsyncFnOnce(ControlStream) -> Result<T, ConnectError>,
+) -> Result<T, ConnectError> {
+    let shared = &transport.0;
+    let patience = shared.clock.sleep(shared.config.handshake_timeout);
+    // No borrow outlives this line: credentials may be rotated meanwhile.
+    let client = shared.proof.borrow().client();
+    in_time(patience, connect(&shared.endpoint, client, addr), async |connection| {
+        say(ControlStream::open(connection).await?).await
+    })
+    .await
+}
+
 async fn connect(
     endpoint: &quinn::Endpoint,
     client: quinn::ClientConfig,

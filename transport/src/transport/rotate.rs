@@ -234,6 +234,11 @@ impl Transport {
         self.rotate(files.load()?)
     }
 
+    /// What the node proves itself with now.
+    pub fn credentials(&self) -> Credentials {
+        self.0.proof.borrow().credentials.clone()
+    }
+
     /// A handle to rotate the credentials from any thread. It serves while the transport is open.
     pub fn rotator(&self) -> Rotator {
         let (orders, mut waiting) = mpsc::channel::<Order>(ORDERS_LIMIT);

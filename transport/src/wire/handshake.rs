@@ -3,7 +3,7 @@
 //! The dialler opens the control stream with a preface (magic, lowest and highest protocol version),
 //! the other side answers with its own, and so both know the highest version that both speak. Then
 //! they exchange [`Greeting`]s: `Hello`, `Welcome`, `Ready`; or an `Inquire`, which
-//! `Known` answers; or a `Refused` at any point. A link is up for the dialler when it has read
+//! `Known` answers; or a `Letter`, which is all; or a `Refused` at any point. A link is up for the dialler when it has read
 //! `Welcome`, and for the other side when it has read `Ready`.
 
 use serde::{Deserialize, Serialize};
@@ -65,6 +65,13 @@ pub(crate) enum Greeting {
     Known {
         node: PeerId,
         highest: u64,
+    },
+    /// A packet of the layer above, for whom there is no session with. Nothing answers it.
+    Letter {
+        cluster: String,
+        from: PeerId,
+        to: PeerId,
+        packet: Vec<u8>,
     },
 }
 
@@ -289,6 +296,15 @@ mod tests {
             (
                 Greeting::Known { node: PeerId { name: name("a"), incarnation: 1 }, highest: 300 },
                 with(5, &[1, b'a', 1, 0xac, 2]),
+            ),
+            (
+                Greeting::Letter {
+                    cluster: "c".to_owned(),
+                    from: PeerId { name: name("a"), incarnation: 1 },
+                    to: PeerId { name: name("b"), incarnation: 2 },
+                    packet: vec![8, 9],
+                },
+                with(6, &[1, b'c', 1, b'a', 1, 1, b'b', 2, 2, 8, 9]),
             ),
         ];
         for (greeting, golden) in golden {

@@ -24,6 +24,7 @@ pub(crate) enum Greeting {
     Refused(Refused),
     Inquire { cluster: String, name: String },
     Known { node: (String, u64), highest: u64 },
+    Letter { cluster: String, from: (String, u64), to: (String, u64), packet: Vec<u8> },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

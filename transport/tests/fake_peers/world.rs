@@ -34,7 +34,7 @@ pub(crate) const MESSAGES_ACCEPTED: u64 = 20;
 pub(crate) struct World {
     pub(crate) node: Member,
     pub(crate) fake: Fake,
-    friend: Member,
+    pub(crate) friend: Member,
     pub(crate) network: SimulatedNetwork,
     authority: Authority,
 }
@@ -145,6 +145,7 @@ pub(crate) async fn until(what: &str, holds: impl Fn() -> bool) {
 pub(crate) struct Seen {
     pub(crate) arrived: RefCell<Vec<(u64, Bytes)>>,
     pub(crate) failures: RefCell<Vec<String>>,
+    pub(crate) letters: RefCell<Vec<(PeerId, Vec<u8>)>>,
     pub(crate) links: Cell<u32>,
     /// Nothing is settled meanwhile.
     pub(crate) hold: Cell<bool>,
@@ -179,6 +180,10 @@ impl Events for Seen {
     }
 
     fn packet(&self, _: &PeerId, _: &[u8]) {}
+
+    fn letter(&self, from: &PeerId, packet: &[u8]) {
+        self.letters.borrow_mut().push((from.clone(), packet.to_vec()));
+    }
 
     fn rejected(&self, _: &Session, _: Unsettled, _: u8) {}
 

@@ -17,6 +17,8 @@ const LOOK_UP_PATIENCE: Duration = Duration::from_secs(2);
 pub(crate) struct Seeds {
     fixed: Vec<SocketAddr>,
     sources: Vec<Source>,
+    /// Where members were in a former life.
+    met: Vec<SocketAddr>,
     /// Whether only addresses of this host count.
     loopback_only: bool,
 }
@@ -38,12 +40,18 @@ impl Seeds {
             discovery: Arc::clone(discovery),
             last: Vec::new(),
         };
-        Self { fixed, sources: sources.iter().map(source).collect(), loopback_only }
+        let sources = sources.iter().map(source).collect();
+        Self { fixed, sources, met: Vec::new(), loopback_only }
+    }
+
+    /// The same, and where members were met: they come last.
+    pub(crate) fn and_met(self, met: Vec<SocketAddr>) -> Self {
+        Self { met, ..self }
     }
 
     /// Whether there is nobody to join by, and never will be.
     pub(crate) fn are_none(&self, own: SocketAddr) -> bool {
-        self.sources.is_empty() && self.fixed.iter().all(|seed| *seed == own)
+        self.sources.is_empty() && self.fixed.iter().chain(&self.met).all(|seed| *seed == own)
     }
 
     /// The addresses as they are now, this node's own among them where a source names it, the fixed
@@ -63,7 +71,7 @@ impl Seeds {
             }
         }
         let found = self.sources.iter().flat_map(|source| &source.last);
-        counted(self.fixed.iter().chain(found), self.loopback_only)
+        counted(self.fixed.iter().chain(found).chain(&self.met), self.loopback_only)
     }
 }
 

@@ -112,9 +112,9 @@ enum Phase {
 }
 
 impl Swim {
-    /// A membership of this node alone. Its name has to keep the rules of
+    /// A membership of this node alone, whose view has this version. Its name has to keep the rules of
     /// [`NodeName`](actix_cluster_transport::NodeName), or no peer takes its packets.
-    pub(crate) fn new(me: &Member, random: Random) -> Self {
+    pub(crate) fn new(me: &Member, version: u64, random: Random) -> Self {
         let profile = Arc::clone(&me.profile);
         let me = Identity::from(&me.contact());
         Self {
@@ -125,7 +125,7 @@ impl Swim {
             links: Links::default(),
             health: Health::default(),
             suspected: None,
-            view: Arc::new(View { version: 1, members: vec![member(&me, &profile)] }),
+            view: Arc::new(View { version, members: vec![member(&me, &profile)] }),
             profile,
             profiles: Profiles::default(),
             names: Names::default(),

@@ -123,7 +123,7 @@ impl Cluster {
     }
 
     fn add(&mut self, me: Member) {
-        let swim = Swim::new(&me, self.random.fork());
+        let swim = Swim::new(&me, 1, self.random.fork());
         self.nodes.insert(me.id, swim);
     }
 
@@ -633,7 +633,7 @@ fn malformed_packets_change_nothing() {
 proptest! {
     #[test]
     fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        let (mut swim, now) = (Swim::new(&member(1, 1), Random::from_seed(1)), Clock::default().now());
+        let (mut swim, now) = (Swim::new(&member(1, 1), 1, Random::from_seed(1)), Clock::default().now());
         let view = Arc::clone(swim.view());
         swim.handle_packet(now, &bytes);
         prop_assert_eq!(swim.view(), &view);

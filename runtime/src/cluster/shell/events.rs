@@ -72,13 +72,7 @@ impl Events for Shell {
 
     fn packet(&self, peer: &PeerId, packet: &[u8]) {
         match packet {
-            [packet::MEMBERSHIP, packet @ ..] => {
-                if Swim::sender_of(packet) != Some(node_id(peer)) {
-                    tracing::warn!(node = %self.core.id(), %peer, "a peer spoke in another's name");
-                    return;
-                }
-                self.tell(Told::Gossip(packet.to_vec()));
-            }
+            [packet::MEMBERSHIP, packet @ ..] => self.letter(peer, packet),
             [packet::LEAVING] => {
                 let until = self.core.clock().after(LEAVE_GRACE);
                 self.leaving.borrow_mut().entry(peer.clone()).or_insert(until);
@@ -91,6 +85,14 @@ impl Events for Shell {
             // Of a later release.
             _ => {}
         }
+    }
+
+    fn letter(&self, from: &PeerId, packet: &[u8]) {
+        if Swim::sender_of(packet) != Some(node_id(from)) {
+            tracing::warn!(node = %self.core.id(), peer = %from, "a peer spoke in another's name");
+            return;
+        }
+        self.tell(Told::Gossip(packet.to_vec()));
     }
 
     fn rejected(&self, session: &Session, message: Unsettled, reason: u8) {
@@ -108,7 +110,7 @@ impl Events for Shell {
     fn dial_failed(&self, peer: &PeerId, error: &ConnectError) {
         match error {
             // A member has heard that this incarnation is over, which only its end can make true.
-            ConnectError::Refused(Refusal::Stale { .. }) => self.stop_as_down(),
+            ConnectError::Refused(Refusal::Stale { .. }) => self.declared_down(),
             ConnectError::Refused(refusal) if join::is_lasting(refusal) => {
                 let source = ConnectError::Refused(refusal.clone());
                 self.refused.replace(Some((peer.clone(), source)));

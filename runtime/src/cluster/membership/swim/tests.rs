@@ -12,7 +12,7 @@ use super::{
 use crate::{cluster::membership::profile::tests::weighing, node::NodeId};
 
 fn swim(me: &Identity) -> Swim {
-    Swim::new(&member(me, &Arc::new(weighing(1))), Random::from_seed(1))
+    Swim::new(&member(me, &Arc::new(weighing(1))), 1, Random::from_seed(1))
 }
 
 fn identity(name: &str, incarnation: u64, addr: &str) -> Identity {
