@@ -1,5 +1,6 @@
 //! Nodes: one running member of an actor system, with its arbiters and the actors on them.
 
+mod any_mailbox;
 mod arbiter;
 mod blocking;
 mod blueprint;
@@ -16,6 +17,7 @@ mod own_threads;
 mod passivation;
 mod spawn;
 mod threads;
+mod ticks;
 mod watchdog;
 mod workers;
 
@@ -24,9 +26,10 @@ use std::{error::Error, fmt, net::SocketAddr, sync::Arc};
 use actix_cluster_transport::{Rotator, Stats};
 
 pub(crate) use self::{
+    any_mailbox::AnyMailbox,
     arbiter::{JobRefusal, Resident, Residents},
     blueprint::{Blueprint, Unborn},
-    core::{AnyMailbox, NodeCore},
+    core::NodeCore,
     dead_letters::{DeadLetters, Names, Sender},
     entities::EntityKey,
     spawn::{Launch, RunsOn},

@@ -11,6 +11,7 @@
 
 mod id;
 mod signal;
+mod sweep;
 #[cfg(test)]
 mod tests;
 
@@ -19,7 +20,7 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, MutexGuard,
-        atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, Ordering},
+        atomic::{AtomicU8, AtomicU16, AtomicU32, Ordering},
     },
     task::Waker,
 };
@@ -32,6 +33,7 @@ use actix_cluster_transport::{
 
 pub use self::id::ActorId;
 pub(crate) use self::signal::Signal;
+use self::sweep::Swept;
 use super::{
     bound::{Admission, Bound, Load},
     envelope::{BoxEnvelope, Rejected},
@@ -52,10 +54,8 @@ pub(crate) struct Mailbox<A: Actor> {
     signal: AtomicU8,
     /// How many instances have panicked, modulo 2^16: whoever looks compares with a look before.
     panics: AtomicU16,
-    /// How many sweeps have passed since a message came.
-    idle_sweeps: AtomicU32,
-    /// Whether it is a sweep that asks for passivation.
-    swept: AtomicBool,
+    /// When a message came last, by the node's ticks.
+    used_at: AtomicU32,
     state: Mutex<State<A>>,
 }
 
@@ -71,6 +71,7 @@ struct State<A: Actor> {
     /// Whether only a signal is to call the waker: the actor awaits a future of its own.
     deaf: bool,
     closed: Option<RejectReason>,
+    swept: Swept,
     exit: Option<Box<ExitReason>>,
     watchers: Option<Box<Watchers>>,
 }
@@ -122,6 +123,7 @@ impl<A: Actor> Mailbox<A> {
         bound: Bound,
         entity: Option<EntityKey>,
     ) -> Self {
+        let used_at = AtomicU32::new(core.tick());
         Self {
             core,
             id,
@@ -129,8 +131,7 @@ impl<A: Actor> Mailbox<A> {
             entity,
             signal: AtomicU8::new(0),
             panics: AtomicU16::new(0),
-            idle_sweeps: AtomicU32::new(0),
-            swept: AtomicBool::new(false),
+            used_at,
             state: Mutex::new(State {
                 queue: VecDeque::new(),
                 reserved: 0,
@@ -139,6 +140,7 @@ impl<A: Actor> Mailbox<A> {
                 waker: None,
                 deaf: false,
                 closed: None,
+                swept: Swept::Not,
                 exit: None,
                 watchers: None,
             }),
@@ -173,28 +175,6 @@ impl<A: Actor> Mailbox<A> {
     pub(crate) fn unfinished(&self) -> usize {
         let Load { waiting, taken } = self.lock().load();
         waiting + taken
-    }
-
-    /// Counts a sweep; returns how many have passed since a message came.
-    pub(crate) fn count_sweep(&self) -> u32 {
-        self.idle_sweeps.fetch_add(1, Ordering::Relaxed).saturating_add(1)
-    }
-
-    /// Asks for passivation because nothing has come for long.
-    pub(crate) fn signal_idle(&self) {
-        self.swept.store(true, Ordering::Release);
-        self.signal(Signal::Passivate);
-    }
-
-    /// Asks for passivation, whatever came before.
-    pub(crate) fn signal_passivate(&self) {
-        self.swept.store(false, Ordering::Release);
-        self.signal(Signal::Passivate);
-    }
-
-    /// Whether a sweep asked for passivation, and a message has come since.
-    pub(crate) fn is_busy_again(&self) -> bool {
-        self.idle_sweeps.load(Ordering::Relaxed) == 0 && self.swept.swap(false, Ordering::AcqRel)
     }
 
     /// How many instances have panicked so far, modulo 2^16.
@@ -246,7 +226,7 @@ impl<A: Actor> Mailbox<A> {
         if admission == Admission::Refuse {
             return Some(Rejected { envelope, reason: RejectReason::Full });
         }
-        self.idle_sweeps.store(0, Ordering::Relaxed);
+        self.touch(&mut state);
         if admission == Admission::Wait
             && let paused = &mut state.blocked().paused
             && paused.len() < PAUSED_LIMIT
@@ -269,7 +249,7 @@ impl<A: Actor> Mailbox<A> {
             drop(state);
             return drop(envelope);
         }
-        self.idle_sweeps.store(0, Ordering::Relaxed);
+        self.touch(&mut state);
         state.reserved += 1;
         state.queue.push_back(envelope);
         let activation = if state.deaf { None } else { state.waker.take() };
@@ -288,13 +268,13 @@ impl<A: Actor> Mailbox<A> {
 
     /// Asks for a place right now, without waiting.
     pub(crate) fn try_reserve(&self) -> Result<Slot<'_, A>, Refusal> {
-        let state = self.lock();
+        let mut state = self.lock();
         if let Some(reason) = state.closed {
             return Err(Refusal::Closed(reason));
         }
         match self.bound.admit(state.load(), !state.has_waiters()) {
             admission @ (Admission::Enter | Admission::Displace) => {
-                self.idle_sweeps.store(0, Ordering::Relaxed);
+                self.touch(&mut state);
                 let displaces = admission == Admission::Displace;
                 Ok(Slot { state, bound: self.bound, displaces })
             }
@@ -323,7 +303,7 @@ impl<A: Actor> Mailbox<A> {
                 if let Some(ticket) = ticket {
                     state.blocked().waiters.leave(ticket);
                 }
-                self.idle_sweeps.store(0, Ordering::Relaxed);
+                self.touch(&mut state);
                 let displaces = admission == Admission::Displace;
                 Ok(Slot { state, bound: self.bound, displaces })
             }

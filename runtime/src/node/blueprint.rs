@@ -31,6 +31,7 @@ pub(crate) struct Blueprint {
     pub(super) arbiters: NonZeroUsize,
     pub(super) blocking_threads: NonZeroUsize,
     pub(super) blocked_after: Duration,
+    pub(super) entities_limit: NonZeroUsize,
 }
 
 /// A life that has not begun yet; its arbiters end if it never does.
@@ -134,6 +135,7 @@ impl NodeCore {
             arbiters: NonZeroUsize::MIN,
             blocking_threads: NonZeroUsize::MIN,
             blocked_after: Duration::MAX,
+            entities_limit: NonZeroUsize::MIN,
         });
         let blocking =
             BlockingPool::new(Arc::new(threads), Arc::clone(&id.name), NonZeroUsize::MIN);

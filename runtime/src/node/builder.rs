@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use super::{
     EntitySettings, Node, NodeId, blocking,
     blueprint::Blueprint,
+    entities,
     kinds::{Hosting, Kinds},
     threads::{OsThreads, Threads},
     watchdog,
@@ -42,6 +43,7 @@ pub struct NodeBuilder {
     threads: Arc<dyn Threads>,
     blocking_threads: NonZeroUsize,
     blocked_after: Duration,
+    entities_limit: NonZeroUsize,
     kinds: Kinds,
     workers: WorkerPlans,
     cluster: Option<ClusterConfig>,
@@ -67,6 +69,7 @@ impl Default for NodeBuilder {
             threads: Arc::new(OsThreads),
             blocking_threads: blocking::DEFAULT_THREADS,
             blocked_after: watchdog::DEFAULT_THRESHOLD,
+            entities_limit: entities::DEFAULT_LIMIT,
             kinds: Kinds::default(),
             workers: WorkerPlans::default(),
             cluster: None,
@@ -82,6 +85,22 @@ impl NodeBuilder {
     /// cluster's configuration says, or else `node`.
     pub fn name(mut self, name: &str) -> Self {
         self.name = Some(Arc::from(name));
+        self
+    }
+
+    /// How many entities are to be active on the node at a time. Default 1,048,576, which takes about
+    /// 1 GiB besides what the entities themselves hold.
+    ///
+    /// When there are more, those that have had no message for longest are passivated, in one go for a
+    /// sixteenth of the limit, whatever their type says about idleness; but not those of types that are
+    /// never idle ([`EntitySettings::passivate_after`](super::EntitySettings::passivate_after)). Until
+    /// they have ended there are some more than the limit; at twice the limit, messages for entities that
+    /// are not active are rejected as [`Full`](crate::RejectReason::Full).
+    ///
+    /// Too small, and entities are made anew for every message; too large, and the node runs out of
+    /// memory.
+    pub fn active_entities(mut self, limit: NonZeroUsize) -> Self {
+        self.entities_limit = limit;
         self
     }
 
@@ -326,6 +345,7 @@ impl NodeBuilder {
             arbiters: count,
             blocking_threads: self.blocking_threads,
             blocked_after: self.blocked_after,
+            entities_limit: self.entities_limit,
         });
         let life = blueprint.first(id, member, random).map_err(StartError::Thread)?;
         if let Some((take_core, joined)) = joining {

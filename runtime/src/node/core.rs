@@ -1,7 +1,6 @@
 //! What all handles to a node share, for as long as it has one incarnation: see [`Lives`].
 
 use std::{
-    any::Any,
     cell::RefCell,
     fmt,
     sync::{
@@ -17,6 +16,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::{
     DeadLetters, NodeEnd, NodeId,
+    any_mailbox::AnyMailbox,
     arbiter::Arbiter,
     blocking::BlockingPool,
     blueprint::Blueprint,
@@ -26,6 +26,7 @@ use super::{
     load_failures::{self, LoadFailures},
     local_names::LocalNames,
     own_threads::OwnThreads,
+    ticks::Ticks,
     watchdog::Sightings,
     workers::Workers,
 };
@@ -45,7 +46,7 @@ use crate::{
     interceptor::Interceptors,
     message::WireId,
     reference::RejectReason,
-    remote_actor::{MessageTable, RemoteActor},
+    remote_actor::RemoteActor,
     stream::intake::Intake,
     watch::{TerminatedReason, Watchable, Watches},
 };
@@ -71,6 +72,7 @@ pub(crate) struct NodeCore {
     workers: Workers,
     actors: Vec<Mutex<FixedMap<u64, Arc<dyn AnyMailbox>>>>,
     entities: Entities,
+    ticks: Ticks,
     local_names: LocalNames,
     load_failures: Mutex<LoadFailures>,
     last_id: AtomicU64,
@@ -96,111 +98,6 @@ pub(super) struct Inheritance {
     pub(super) lives: Arc<Lives>,
     pub(super) blocking: Arc<BlockingPool>,
     pub(super) dead_letters: DeadLetters,
-}
-
-/// A mailbox whose actor type is known to its user alone.
-pub(crate) trait AnyMailbox: Send + Sync {
-    fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
-    fn signal(&self, signal: Signal);
-    fn signal_idle(&self);
-    fn count_sweep(&self) -> u32;
-    /// Whether it accepts no messages any more; of one that references lead to.
-    fn is_closed(&self) -> bool {
-        false
-    }
-    /// Itself, if it is one that references lead to.
-    fn watchable(self: Arc<Self>) -> Option<Arc<dyn Watchable>>;
-    /// The name of the actor's type.
-    fn type_name(&self) -> &'static str;
-    /// The key, if the actor is an entity.
-    fn key(&self) -> Option<&str> {
-        None
-    }
-    /// The name of one of its messages.
-    fn message_name(&self, _: WireId) -> Option<&'static str> {
-        None
-    }
-}
-
-impl<A: RemoteActor> AnyMailbox for Mailbox<A> {
-    fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
-        self
-    }
-
-    fn signal(&self, signal: Signal) {
-        Mailbox::signal(self, signal);
-    }
-
-    fn signal_idle(&self) {
-        Mailbox::signal_idle(self);
-    }
-
-    fn count_sweep(&self) -> u32 {
-        Mailbox::count_sweep(self)
-    }
-
-    fn is_closed(&self) -> bool {
-        Mailbox::is_closed(self)
-    }
-
-    fn watchable(self: Arc<Self>) -> Option<Arc<dyn Watchable>> {
-        Some(self)
-    }
-
-    fn type_name(&self) -> &'static str {
-        A::NAME
-    }
-
-    fn key(&self) -> Option<&str> {
-        self.entity().map(EntityKey::as_str)
-    }
-
-    fn message_name(&self, id: WireId) -> Option<&'static str> {
-        MessageTable::<A>::collect()
-            .ok()?
-            .facts()
-            .find(|facts| facts.id == id)
-            .map(|facts| facts.name)
-    }
-}
-
-/// The mailbox of a supervisor's child: the node's end reaches it through its supervisor, in order.
-pub(crate) struct Supervised<A: RemoteActor>(pub(crate) Arc<Mailbox<A>>);
-
-impl<A: RemoteActor> AnyMailbox for Supervised<A> {
-    fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
-        Arc::clone(&self.0) as Arc<dyn Any + Send + Sync>
-    }
-
-    fn signal(&self, signal: Signal) {
-        if signal != Signal::NodeStop {
-            self.0.signal(signal);
-        }
-    }
-
-    fn signal_idle(&self) {
-        self.0.signal_idle();
-    }
-
-    fn count_sweep(&self) -> u32 {
-        self.0.count_sweep()
-    }
-
-    fn is_closed(&self) -> bool {
-        self.0.is_closed()
-    }
-
-    fn watchable(self: Arc<Self>) -> Option<Arc<dyn Watchable>> {
-        Some(Arc::clone(&self.0) as Arc<dyn Watchable>)
-    }
-
-    fn type_name(&self) -> &'static str {
-        self.0.type_name()
-    }
-
-    fn message_name(&self, id: WireId) -> Option<&'static str> {
-        self.0.message_name(id)
-    }
 }
 
 thread_local! {
@@ -233,7 +130,8 @@ impl NodeCore {
             blocking,
             workers: Workers::default(),
             actors: (0..TABLE_PARTS).map(|_| Mutex::default()).collect(),
-            entities: Entities::default(),
+            entities: Entities::new(blueprint.entities_limit),
+            ticks: Ticks::default(),
             local_names: LocalNames::default(),
             load_failures: Mutex::new(LoadFailures::new(load_failures::LIMIT)),
             last_id: AtomicU64::new(0),
@@ -343,6 +241,16 @@ impl NodeCore {
 
     pub(crate) fn kinds(&self) -> &Kinds {
         &self.blueprint.kinds
+    }
+
+    /// By what the idleness of entities is judged.
+    pub(super) fn ticks(&self) -> &Ticks {
+        &self.ticks
+    }
+
+    /// What a mailbox notes when a message comes.
+    pub(crate) fn tick(&self) -> u32 {
+        self.ticks.now()
     }
 
     pub(crate) fn entities(&self) -> &Entities {

@@ -1,6 +1,6 @@
 //! The entities that are active on a node, by key.
 //!
-//! Invariant: a key has at most one open mailbox here. An activation that ends takes out its own
+//! Invariant: a key has at most one open mailbox here, and there are at most twice as many as the limit. An activation that ends takes out its own
 //! entry and no other's. The arbiter of an entity follows from its key, so that a later activation
 //! never runs beside an earlier one.
 
@@ -9,13 +9,19 @@ use std::{
     borrow::Borrow,
     fmt,
     hash::{Hash, Hasher},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    num::NonZeroUsize,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
+
+use tokio::sync::Notify;
 
 use super::{
     NodeCore,
+    any_mailbox::AnyMailbox,
     arbiter::Residents,
-    core::AnyMailbox,
     spawn::{Launch, RunsOn, SpawnError},
 };
 use crate::{
@@ -34,6 +40,9 @@ use crate::{
     remote_actor::RemoteActor,
     watch::{TerminatedReason, Watchable},
 };
+
+/// How many entities are active at a time unless a node says otherwise.
+pub(super) const DEFAULT_LIMIT: NonZeroUsize = NonZeroUsize::new(1 << 20).expect("not zero");
 
 /// How many parts the table has, so that threads seldom meet at one lock.
 const PARTS: u64 = 64;
@@ -154,22 +163,71 @@ impl fmt::Debug for EntityKey {
 #[derive(Default)]
 struct Part(FixedMap<EntityKey, Arc<dyn AnyMailbox>>);
 
-pub(crate) struct Entities(Box<[Mutex<Part>]>);
-
-impl Default for Entities {
-    fn default() -> Self {
-        Self((0..PARTS).map(|_| Mutex::default()).collect())
-    }
+pub(crate) struct Entities {
+    parts: Box<[Mutex<Part>]>,
+    count: AtomicUsize,
+    /// How many are to be active; some more are, for a moment.
+    limit: usize,
+    /// Told when there are more.
+    crowded: Notify,
 }
 
 impl Entities {
+    pub(super) fn new(limit: NonZeroUsize) -> Self {
+        Self {
+            parts: (0..PARTS).map(|_| Mutex::default()).collect(),
+            count: AtomicUsize::new(0),
+            limit: limit.get(),
+            crowded: Notify::new(),
+        }
+    }
+
     pub(crate) fn count(&self) -> usize {
-        self.0.iter().map(|part| lock(part).0.len()).sum()
+        self.count.load(Ordering::Acquire)
+    }
+
+    /// How many are active beyond the limit.
+    pub(super) fn excess(&self) -> usize {
+        self.count().saturating_sub(self.limit)
+    }
+
+    /// How many are to be active.
+    pub(super) fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// Waits until there are more than are to be. Ready at once if that was so since the last call.
+    pub(super) async fn crowded(&self) {
+        self.crowded.notified().await;
+    }
+
+    /// Takes room for one more; refused at twice the limit: those that are to make room have not.
+    fn take_room(&self) -> bool {
+        let limit = self.limit.saturating_mul(2);
+        let one_more = |count| (count < limit).then_some(count + 1);
+        self.count.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more).is_ok()
+    }
+
+    /// Calls `look` with all, part after part, and lets others go first in between. It must do nothing
+    /// but look: what it gives is `done` once others may come to the part again.
+    pub(super) async fn each<T>(
+        &self,
+        mut look: impl FnMut(WireId, &Arc<dyn AnyMailbox>) -> Option<T>,
+        mut done: impl FnMut(T),
+    ) {
+        for part in &self.parts {
+            let seen = |(key, mailbox): (&EntityKey, &Arc<dyn AnyMailbox>)| {
+                look(key.actor_type(), mailbox)
+            };
+            let found: Vec<T> = lock(part).0.iter().filter_map(seen).collect();
+            found.into_iter().for_each(&mut done);
+            tokio::task::yield_now().await;
+        }
     }
 
     /// Asks every entity that is `lost` to move.
     pub(crate) fn move_out(&self, lost: impl Fn(&EntityKey) -> bool) {
-        for part in &self.0 {
+        for part in &self.parts {
             let moving: Vec<_> = lock(part)
                 .0
                 .iter()
@@ -180,21 +238,8 @@ impl Entities {
         }
     }
 
-    /// Asks those entities to be passivated that `is_idle` says so of.
-    pub(crate) fn passivate(&self, mut is_idle: impl FnMut(WireId, &dyn AnyMailbox) -> bool) {
-        for part in &self.0 {
-            let idle: Vec<_> = lock(part)
-                .0
-                .iter()
-                .filter(|(key, mailbox)| is_idle(key.actor_type(), &***mailbox))
-                .map(|(_, mailbox)| Arc::clone(mailbox))
-                .collect();
-            idle.iter().for_each(|mailbox| mailbox.signal_idle());
-        }
-    }
-
     fn part(&self, hash: u64) -> MutexGuard<'_, Part> {
-        lock(&self.0[(hash % PARTS) as usize])
+        lock(&self.parts[(hash % PARTS) as usize])
     }
 
     /// Takes out the entry of an activation that has ended.
@@ -202,6 +247,7 @@ impl Entities {
         let mut part = self.part(key.hash());
         let is_its_own = part.0.get(key).is_some_and(|kept| Arc::ptr_eq(kept, ended));
         let removed = if is_its_own { part.0.remove(key) } else { None };
+        self.count.fetch_sub(usize::from(removed.is_some()), Ordering::AcqRel);
         drop(part);
         drop(removed);
     }
@@ -250,6 +296,10 @@ impl NodeCore {
         if self.load_failures().refuses(self.clock().now(), key) {
             return Err(RejectReason::LoadFailed);
         }
+        // One that is closed gives its room to the next of its key.
+        if !part.0.contains_key(key) && !self.entities().take_room() {
+            return Err(RejectReason::Full);
+        }
         let (settings, factory) = (hosting.settings.clone(), Arc::clone(&hosting.factory));
         let (bound, made_from) = (settings.bound::<A>(), key.clone());
         let launch = Launch {
@@ -265,6 +315,9 @@ impl NodeCore {
         let replaced = part.0.insert(key.clone(), Arc::clone(&mailbox) as Arc<dyn AnyMailbox>);
         drop(part);
         drop(replaced);
+        if self.entities().excess() > 0 {
+            self.entities().crowded.notify_one();
+        }
         let started = launch.start(self, &mailbox, residents);
         if let Err(error) = started {
             self.entities().remove(key, &(Arc::clone(&mailbox) as Arc<dyn AnyMailbox>));

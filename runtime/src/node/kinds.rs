@@ -36,7 +36,9 @@ pub struct EntitySettings {
     /// effect. Default 2 min.
     ///
     /// Too short, and entities are made anew for every message; too long, and idle ones take
-    /// memory. [`Duration::MAX`] keeps them until they stop by themselves.
+    /// memory. [`Duration::MAX`] keeps them until they stop by themselves, also where the node has more
+    /// than it is to have
+    /// ([`NodeBuilder::active_entities`](super::NodeBuilder::active_entities)).
     pub passivate_after: Duration,
     /// How many accepted messages of this node's senders may wait for one entity; at least 1. Default
     /// `None`: what the actor type states ([`RemoteActor::MAILBOX_CAPACITY`]), or else 1,024.
@@ -178,9 +180,14 @@ impl Kinds {
         self.find(A::TYPE_ID)?.as_any().downcast_ref::<Kind<A>>()?.hosting.as_ref()
     }
 
+    /// How long entities may idle, by type.
+    pub(crate) fn passivations(&self) -> impl Iterator<Item = (WireId, Duration)> {
+        self.kinds.iter().filter_map(|(id, known)| Some((*id, known.kind.passivate_after()?)))
+    }
+
     /// The shortest time after which entities of any type are passivated.
     pub(crate) fn shortest_passivation(&self) -> Option<Duration> {
-        self.kinds.values().filter_map(|known| known.kind.passivate_after()).min()
+        self.passivations().map(|(_, after)| after).min()
     }
 }
 

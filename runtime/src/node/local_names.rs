@@ -12,7 +12,7 @@ use std::{
     },
 };
 
-use super::{NodeCore, core::AnyMailbox};
+use super::{AnyMailbox, NodeCore};
 use crate::{
     actor::{ActorId, mailbox::Mailbox},
     fixed_map::FixedMap,

@@ -1,19 +1,36 @@
-//! Passivation of idle entities, by sweeps: no entity has a timer of its own.
+//! Passivation of entities that are idle, or that make room for others, by sweeps: no entity has a timer
+//! of its own.
 //!
-//! A sweep raises each entity's count, and a message resets it; the entity whose count has reached
-//! [`SWEEPS`] is asked to be passivated, which it declines if a message has come meanwhile.
+//! A mailbox notes when a message came last. A sweep asks those to be passivated that have had none for
+//! as long as their type says; and where more are active than are to be, those that have had none for
+//! longest. Each declines if a message has come meanwhile.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use super::{NodeCore, arbiter::Residents};
+use super::{
+    NodeCore,
+    any_mailbox::AnyMailbox,
+    arbiter::Residents,
+    ticks::{Looks, in_ticks},
+};
 use crate::message::WireId;
 
 /// How many sweeps see an entity idle before it is passivated: the time it idles is exact to one
 /// part in so many.
 const SWEEPS: u32 = 4;
 
-/// The shortest time between sweeps.
+/// The shortest time between sweeps, and between two looks for room.
 const SHORTEST_PERIOD: Duration = Duration::from_millis(10);
+
+/// How much room is made beyond what is needed, as a part of the limit: a look at all entities is worth
+/// while then.
+const ROOM: usize = 16;
+
+/// How exact the order is in which entities were used.
+const LOOK_PERIOD: Duration = Duration::from_millis(100);
+
+/// How much longer than a look for room the pause after it is.
+const PAUSE: u32 = 10;
 
 /// Starts the sweeps on the first arbiter, if the node hosts entities that may be passivated.
 pub(super) fn start(core: &Arc<NodeCore>) {
@@ -31,21 +48,111 @@ pub(super) fn start(core: &Arc<NodeCore>) {
 #[expect(clippy::disallowed_methods, reason = "it belongs to its arbiter, and ends with it")]
 fn spawn_local(core: Arc<NodeCore>, period: Duration) {
     tokio::task::spawn_local(async move {
+        let looks = Looks::new(core.clock().now(), period);
+        let mut sweeper = Sweeper { core, looks, period };
         loop {
-            core.clock().sleep(period).await;
-            sweep(&core, period);
+            sweeper.wait().await;
+            sweeper.sweep().await;
+            sweeper.make_room().await;
         }
     });
 }
 
-fn sweep(core: &NodeCore, period: Duration) {
-    let sweeps_of = |actor_type: WireId| {
-        let after = core.kinds().find(actor_type)?.passivate_after()?;
-        // Types that idle longer than the shortest are seen by more sweeps.
-        u32::try_from(after.as_nanos().div_ceil(period.as_nanos())).ok()
-    };
-    core.entities().passivate(|actor_type, mailbox| {
-        let seen = mailbox.count_sweep();
-        sweeps_of(actor_type).is_some_and(|sweeps| seen >= sweeps)
-    });
+struct Sweeper {
+    core: Arc<NodeCore>,
+    looks: Looks,
+    period: Duration,
+}
+
+impl Sweeper {
+    /// Waits for the next sweep, and makes room meanwhile as often as it is asked to and can.
+    async fn wait(&mut self) {
+        let core = Arc::clone(&self.core);
+        let mut next = core.clock().sleep(self.period);
+        let mut can_make_room = true;
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut next => return,
+                () = core.clock().sleep(LOOK_PERIOD) => {
+                    self.look();
+                }
+                () = core.entities().crowded(), if can_make_room => {
+                    let begun = core.clock().now();
+                    // Where nobody can go, another look in vain waits for the next sweep.
+                    can_make_room = self.make_room().await;
+                    let took = core.clock().now().saturating_duration_since(begun);
+                    core.clock().sleep(SHORTEST_PERIOD.max(PAUSE * took)).await;
+                }
+            }
+        }
+    }
+
+    /// Takes time further, and says what it is.
+    fn look(&mut self) -> u32 {
+        self.looks.look(self.core.clock().now(), self.core.ticks())
+    }
+
+    /// Asks those to be passivated that have idled for long enough.
+    async fn sweep(&mut self) {
+        let (now, limits) = (self.look(), Limits::of(&self.core));
+        let is_idle = |actor_type, mailbox: &Arc<dyn AnyMailbox>| {
+            let used_at = mailbox.used_at();
+            let after = limits.of_type(actor_type)?;
+            let is_idle = u64::from(now.wrapping_sub(used_at)) >= after;
+            is_idle.then(|| (Arc::clone(mailbox), used_at))
+        };
+        self.core.entities().each(is_idle, ask).await;
+    }
+
+    /// Asks those to be passivated that were used longest ago, if there are too many. Whether it asked
+    /// any.
+    async fn make_room(&mut self) -> bool {
+        let (now, limits) = (self.look(), Limits::of(&self.core));
+        let entities = self.core.entities();
+        let excess = entities.excess();
+        if excess == 0 {
+            return true;
+        }
+        let used_at = |actor_type, mailbox: &Arc<dyn AnyMailbox>| {
+            limits.of_type(actor_type)?;
+            // Those that were asked before and are there still have something to do.
+            (!mailbox.is_asked_to_go()).then(|| mailbox.used_at())
+        };
+        let mut ages = Vec::new();
+        entities.each(used_at, |used_at| ages.push(now.wrapping_sub(used_at))).await;
+        let wanted = excess.saturating_add(entities.limit() / ROOM).min(ages.len());
+        let Some(last) = wanted.checked_sub(1) else { return false };
+        let (_, least, _) = ages.select_nth_unstable_by(last, |a, b| b.cmp(a));
+        let (least, mut left) = (*least, wanted);
+        let is_old = |actor_type, mailbox: &Arc<dyn AnyMailbox>| {
+            let used_at = used_at(actor_type, mailbox)?;
+            if now.wrapping_sub(used_at) < least {
+                return None;
+            }
+            left = left.checked_sub(1)?;
+            Some((Arc::clone(mailbox), used_at))
+        };
+        entities.each(is_old, ask).await;
+        true
+    }
+}
+
+fn ask((mailbox, used_at): (Arc<dyn AnyMailbox>, u32)) {
+    mailbox.signal_idle(used_at);
+}
+
+/// How many ticks entities may idle, by type; those that are kept are not in it.
+struct Limits(BTreeMap<WireId, u64>);
+
+impl Limits {
+    fn of(core: &NodeCore) -> Self {
+        let kept = |(_, after): &(WireId, Duration)| *after != Duration::MAX;
+        let all = core.kinds().passivations().filter(kept);
+        Self(all.map(|(actor_type, after)| (actor_type, in_ticks(after))).collect())
+    }
+
+    fn of_type(&self, actor_type: WireId) -> Option<u64> {
+        self.0.get(&actor_type).copied()
+    }
 }

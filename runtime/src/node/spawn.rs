@@ -6,8 +6,8 @@ use actix::Addr;
 
 use super::{
     NodeCore,
+    any_mailbox::{AnyMailbox, Supervised},
     arbiter::{JOBS_LIMIT, JobRefusal, Residents},
-    core::{AnyMailbox, Supervised},
     entities::EntityKey,
 };
 use crate::{

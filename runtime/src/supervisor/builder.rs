@@ -309,10 +309,14 @@ impl AnyMailbox for Entry {
         }
     }
 
-    fn signal_idle(&self) {}
+    fn signal_idle(&self, _: u32) {}
 
-    fn count_sweep(&self) -> u32 {
+    fn used_at(&self) -> u32 {
         0
+    }
+
+    fn is_asked_to_go(&self) -> bool {
+        false
     }
 
     fn watchable(self: Arc<Self>) -> Option<Arc<dyn Watchable>> {

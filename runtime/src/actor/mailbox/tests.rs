@@ -369,6 +369,30 @@ fn check(desk: &Desk, before: &Before, op: Op) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+#[test]
+fn an_entity_that_was_used_since_a_sweep_saw_it_is_not_asked_to_go() {
+    let mailbox = Desk::new(2, Overflow::Wait).mailbox;
+    mailbox.signal_idle(mailbox.used_at().wrapping_add(1));
+    assert_eq!(mailbox.signalled(), Signal::None);
+    mailbox.signal_idle(mailbox.used_at());
+    assert_eq!(mailbox.signalled(), Signal::Passivate);
+}
+
+#[test]
+fn what_comes_after_a_sweep_has_asked_makes_an_entity_busy_again() {
+    let mut desk = Desk::new(4, Overflow::Wait);
+    desk.tell().expect("room");
+    desk.mailbox.signal_idle(desk.mailbox.used_at());
+    assert!(!desk.mailbox.is_busy_again(), "what came before does not count");
+    desk.tell().expect("room");
+    assert!(desk.mailbox.is_busy_again());
+    assert!(!desk.mailbox.is_busy_again(), "it is told once");
+    desk.mailbox.signal_idle(desk.mailbox.used_at());
+    desk.mailbox.signal_passivate();
+    desk.tell().expect("room");
+    assert!(!desk.mailbox.is_busy_again(), "whoever asked for it outright gets it");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_000))]
 

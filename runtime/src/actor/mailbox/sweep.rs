@@ -1,0 +1,61 @@
+//! Who looks which entities are idle, and what has come since.
+//!
+//! Invariant: what comes before an idle entity has ended keeps it active, also if it has been asked to go.
+
+use std::sync::atomic::Ordering;
+
+use actix::Actor;
+
+use super::{Mailbox, Signal, State};
+
+/// Whether it is a sweep that asks for passivation.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Swept {
+    Not,
+    Asked,
+    /// It was asked, and a message has come since.
+    UsedSince,
+}
+
+impl<A: Actor> Mailbox<A> {
+    /// When a message came last, by the node's ticks, or else when it was made.
+    pub(crate) fn used_at(&self) -> u32 {
+        self.used_at.load(Ordering::Relaxed)
+    }
+
+    /// Asks for passivation because nothing has come for long: since that tick. Declined if a message
+    /// has come meanwhile, also before the actor gets to it.
+    pub(crate) fn signal_idle(&self, used_at: u32) {
+        let mut state = self.lock();
+        if self.used_at() != used_at {
+            return;
+        }
+        state.swept = Swept::Asked;
+        drop(state);
+        self.signal(Signal::Passivate);
+    }
+
+    /// Asks for passivation, whatever came before.
+    pub(crate) fn signal_passivate(&self) {
+        self.lock().swept = Swept::Not;
+        self.signal(Signal::Passivate);
+    }
+
+    /// Whether a sweep asked for passivation, and a message has come since.
+    pub(crate) fn is_busy_again(&self) -> bool {
+        let mut state = self.lock();
+        let is_used = state.swept == Swept::UsedSince;
+        if is_used {
+            state.swept = Swept::Not;
+        }
+        is_used
+    }
+
+    /// A message comes.
+    pub(super) fn touch(&self, state: &mut State<A>) {
+        self.used_at.store(self.core.tick(), Ordering::Relaxed);
+        if state.swept == Swept::Asked {
+            state.swept = Swept::UsedSince;
+        }
+    }
+}
