@@ -1,0 +1,138 @@
+//! The handlers, and what they share: a node of the fleet, and which aircraft and airports it knows.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use actix_cluster::{AskError, Node};
+use actix_web::{HttpResponse, get, http::StatusCode, post, web};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::{
+    answers::Refusal,
+    entities::{Aircraft, Airport, Flight, Report, Setting, Total, Totals},
+};
+
+/// How long a request may take at the fleet.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What each worker of the server has.
+#[derive(Clone)]
+pub(crate) struct Service {
+    pub(crate) node: Node,
+    pub(crate) setting: Arc<Setting>,
+    /// The batch of what is posted: behind all that the file holds.
+    pub(crate) batch: u32,
+    /// The row of the flight that is posted next.
+    pub(crate) next_row: Arc<AtomicU32>,
+}
+
+pub(crate) fn routes(config: &mut web::ServiceConfig) {
+    // What serde says of a body names the field.
+    let bodies = web::JsonConfig::default()
+        .limit(4_096)
+        .error_handler(|error, _| Refusal::Bad { field: "body", text: error.to_string() }.into());
+    config.app_data(bodies).service(health).service(airport).service(aircraft).service(post_flight);
+}
+
+#[get("/health")]
+async fn health(service: web::Data<Service>) -> HttpResponse {
+    let members = service.node.view().map_or(0, |view| view.members.len());
+    HttpResponse::Ok().json(json!({ "node": service.node.id().to_string(), "members": members }))
+}
+
+#[get("/airports/{code}")]
+async fn airport(
+    service: web::Data<Service>,
+    code: web::Path<String>,
+) -> Result<web::Json<Value>, Refusal> {
+    let code = code.into_inner();
+    // Only what the fleet has: a guess in a URL is not to activate an entity.
+    if service.setting.flights.airports.find(&code).is_none() {
+        return Err(Refusal::Unknown { what: "airport", key: code });
+    }
+    let total = Total { batch: service.batch };
+    let report = service.node.entity::<Airport>(&code).ask(total).within(PATIENCE).await;
+    answer("airport", &code, report)
+}
+
+#[get("/aircraft/{tail}")]
+async fn aircraft(
+    service: web::Data<Service>,
+    tail: web::Path<String>,
+) -> Result<web::Json<Value>, Refusal> {
+    let tail = tail.into_inner();
+    if service.setting.flights.aircraft.find(&tail).is_none() {
+        return Err(Refusal::Unknown { what: "aircraft", key: tail });
+    }
+    let total = Total { batch: service.batch };
+    let report = service.node.entity::<Aircraft>(&tail).ask(total).within(PATIENCE).await;
+    answer("aircraft", &tail, report)
+}
+
+fn answer(
+    what: &str,
+    key: &str,
+    report: Result<Report, AskError<Total>>,
+) -> Result<web::Json<Value>, Refusal> {
+    let Report { node, totals, .. } = report.map_err(|error| Refusal::of(&error))?;
+    let totals = match totals {
+        Totals::Airport { departures, arrivals } => {
+            json!({ "departures": departures, "arrivals": arrivals })
+        }
+        Totals::Aircraft(carriers) => json!({ "carriers": carriers }),
+    };
+    Ok(web::Json(json!({ what: key, "node": node, "totals": totals })))
+}
+
+/// A flight as it is posted.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Posted {
+    tail: String,
+    carrier: String,
+    origin: String,
+    dest: String,
+    /// Minutes, if it has departed.
+    delay: Option<i32>,
+    miles: u32,
+}
+
+impl Posted {
+    /// Checks each field.
+    fn check(&self, setting: &Setting) -> Result<(), Refusal> {
+        let bad = |field, text: String| Err(Refusal::Bad { field, text });
+        let flights = &setting.flights;
+        if flights.aircraft.find(&self.tail).is_none() {
+            return bad("tail", format!("no aircraft {}", self.tail));
+        }
+        if !(1..=3).contains(&self.carrier.len()) {
+            return bad("carrier", "one to three letters".to_owned());
+        }
+        for (field, code) in [("origin", &self.origin), ("dest", &self.dest)] {
+            if flights.airports.find(code).is_none() {
+                return bad(field, format!("no airport {code}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[post("/flights")]
+async fn post_flight(
+    service: web::Data<Service>,
+    posted: web::Json<Posted>,
+) -> Result<HttpResponse, Refusal> {
+    posted.check(&service.setting)?;
+    let Posted { tail, carrier, origin, dest, delay, miles } = posted.into_inner();
+    let (batch, row) = (service.batch, service.next_row.fetch_add(1, Ordering::Relaxed));
+    let flight = Flight { batch, row, carrier, origin, dest, delay, miles };
+    let asked = service.node.entity::<Aircraft>(&tail).ask(flight).within(PATIENCE);
+    asked.await.map_err(|error| Refusal::of(&error))?;
+    Ok(HttpResponse::build(StatusCode::CREATED).json(json!({ "tail": tail, "row": row })))
+}
