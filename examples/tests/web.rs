@@ -5,6 +5,7 @@ use std::{
     io::{BufRead as _, BufReader, Read as _},
     path::Path,
     process::{Child, Command, Stdio},
+    time::Duration,
 };
 
 use serde_json::{Value, json};
@@ -58,7 +59,8 @@ impl Drop for Server {
 }
 
 fn agent() -> ureq::Agent {
-    ureq::Agent::config_builder().http_status_as_error(false).build().into()
+    let config = ureq::Agent::config_builder().http_status_as_error(false);
+    config.timeout_global(Some(Duration::from_secs(60))).build().into()
 }
 
 fn answer(answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> (u16, Value) {
@@ -123,6 +125,11 @@ fn what_is_not_there_or_not_right_is_said_by_name() {
     }
     let mut flight = whole.clone();
     flight["miles"] = json!("far");
+    let request = agent().post(format!("{}/flights", server.url));
+    let request = request.header("content-type", "text/plain");
+    assert_eq!(answer(request.send(&whole.to_string())).0, 415);
+    let long = format!("{{\"tail\": \"{}\"}}", "x".repeat(5_000));
+    assert_eq!(server.post("/flights", &long).0, 413);
     for body in [flight.to_string(), whole.to_string().replace("miles", "kilometres")] {
         let (status, error) = server.post("/flights", &body);
         assert_eq!(status, 400, "{error}");

@@ -5,6 +5,7 @@ use std::fmt;
 use actix_cluster::{AskError, RejectReason, RemoteMessage, UnknownReason};
 use actix_web::{
     HttpResponse, ResponseError,
+    error::JsonPayloadError,
     http::{StatusCode, header},
 };
 
@@ -13,6 +14,8 @@ use actix_web::{
 pub(crate) enum Refusal {
     /// 400: a field of the request can't be taken.
     Bad { field: &'static str, text: String },
+    /// 400, 413 or 415: the body can't be read.
+    Body(StatusCode, String),
     /// 404.
     Unknown { what: &'static str, key: String },
     /// 503: nothing has run, and it may go better in a moment.
@@ -26,6 +29,17 @@ pub(crate) enum Refusal {
 }
 
 impl Refusal {
+    pub(crate) fn of_body(error: &JsonPayloadError) -> Self {
+        let status = match error {
+            JsonPayloadError::ContentType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            JsonPayloadError::Overflow { .. } | JsonPayloadError::OverflowKnownLength { .. } => {
+                StatusCode::PAYLOAD_TOO_LARGE
+            }
+            _ => StatusCode::BAD_REQUEST,
+        };
+        Self::Body(status, error.to_string())
+    }
+
     pub(crate) fn of<M: RemoteMessage>(error: &AskError<M>) -> Self {
         match error {
             AskError::Rejected {
@@ -44,6 +58,7 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Bad { field, text } => write!(f, "{field}: {text}"),
+            Self::Body(_, text) => f.write_str(text),
             Self::Unknown { what, key } => write!(f, "no {what} {key}"),
             Self::Busy(reason) => write!(f, "nothing has run ({reason}): try again"),
             Self::MayHaveRun(reason) => {
@@ -61,6 +76,7 @@ impl ResponseError for Refusal {
     fn status_code(&self) -> StatusCode {
         match self {
             Self::Bad { .. } => StatusCode::BAD_REQUEST,
+            Self::Body(status, _) => *status,
             Self::Unknown { .. } => StatusCode::NOT_FOUND,
             Self::Busy(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::MayHaveRun(UnknownReason::Deadline) => StatusCode::GATEWAY_TIMEOUT,

@@ -11,7 +11,8 @@
 //! owns nothing: it stands for a web server that is a member of a cluster of others.
 //!
 //! What the fleet says of a failed ask is what the status says (`answers.rs`): 503 with `Retry-After`
-//! where nothing has run, 504 or 502 where it may have. What is posted is as volatile as the entities.
+//! where nothing has run, 504 or 502 where it may have. What is posted is as volatile as the entities, and
+//! stays with them for as long as they live: a service that goes on for long would put it into a store.
 //!
 //! `--once` asks itself for one airport and ends.
 
@@ -77,19 +78,33 @@ async fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let served = service.clone();
     let app = move || App::new().app_data(Data::new(served.clone())).configure(service::routes);
     let server = HttpServer::new(app).workers(2).disable_signals().listen(listener)?.run();
-    let (handle, serving) = (server.handle(), actix_web::rt::spawn(server));
+    let (handle, mut serving) = (server.handle(), actix_web::rt::spawn(server));
     println!("serving {} flights on http://{addr}", setting.flights.rows.len());
 
-    if options.once {
-        println!("{}", ask("/airports/JFK", addr).await?);
-    } else {
-        end_is_asked_for().await;
+    tokio::select! {
+        biased;
+        served = &mut serving => {
+            served??;
+            return Err("the server has ended by itself".into());
+        }
+        end = nodes[0].ended() => return Err(format!("the node has ended: {end}").into()),
+        outcome = serve(options.once, addr) => outcome?,
     }
     // Requests under way are answered first, and only then the nodes go.
     handle.stop(true).await;
     serving.await??;
     for node in &nodes {
         node.shutdown().await;
+    }
+    Ok(())
+}
+
+/// Until it is to end.
+async fn serve(once: bool, addr: SocketAddr) -> Result<(), Box<dyn Error>> {
+    if once {
+        println!("{}", ask("/airports/JFK", addr).await?);
+    } else {
+        end_is_asked_for().await;
     }
     Ok(())
 }

@@ -33,10 +33,10 @@ pub(crate) struct Service {
 }
 
 pub(crate) fn routes(config: &mut web::ServiceConfig) {
-    // What serde says of a body names the field.
+    // What serde says of a body names the field, or the place of what is wrong.
     let bodies = web::JsonConfig::default()
         .limit(4_096)
-        .error_handler(|error, _| Refusal::Bad { field: "body", text: error.to_string() }.into());
+        .error_handler(|error, _| Refusal::of_body(&error).into());
     config.app_data(bodies).service(health).service(airport).service(aircraft).service(post_flight);
 }
 
@@ -111,8 +111,9 @@ impl Posted {
         if flights.aircraft.find(&self.tail).is_none() {
             return bad("tail", format!("no aircraft {}", self.tail));
         }
-        if !(1..=3).contains(&self.carrier.len()) {
-            return bad("carrier", "one to three letters".to_owned());
+        let is_of_a_code = self.carrier.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        if !(1..=3).contains(&self.carrier.len()) || !is_of_a_code {
+            return bad("carrier", "one to three letters or digits".to_owned());
         }
         for (field, code) in [("origin", &self.origin), ("dest", &self.dest)] {
             if flights.airports.find(code).is_none() {
@@ -131,8 +132,24 @@ async fn post_flight(
     posted.check(&service.setting)?;
     let Posted { tail, carrier, origin, dest, delay, miles } = posted.into_inner();
     let (batch, row) = (service.batch, service.next_row.fetch_add(1, Ordering::Relaxed));
-    let flight = Flight { batch, row, carrier, origin, dest, delay, miles };
-    let asked = service.node.entity::<Aircraft>(&tail).ask(flight).within(PATIENCE);
-    asked.await.map_err(|error| Refusal::of(&error))?;
-    Ok(HttpResponse::build(StatusCode::CREATED).json(json!({ "tail": tail, "row": row })))
+    let its_aircraft = service.node.entity::<Aircraft>(&tail);
+    // An entity counts a row once, so that a repeat is safe whatever became of the first; and it brings the
+    // row to an airport that has not got it yet.
+    let mut tries = 0..TRIES;
+    loop {
+        tries.next();
+        let (carrier, origin, dest) = (carrier.clone(), origin.clone(), dest.clone());
+        let flight = Flight { batch, row, carrier, origin, dest, delay, miles };
+        match its_aircraft.ask(flight).within(PATIENCE).await {
+            Ok(()) => {
+                let posted = json!({ "tail": tail, "row": row });
+                return Ok(HttpResponse::build(StatusCode::CREATED).json(posted));
+            }
+            Err(error) if tries.is_empty() => return Err(Refusal::of(&error)),
+            Err(_) => {}
+        }
+    }
 }
+
+/// How often a flight is brought to its aircraft before the request is given up.
+const TRIES: u32 = 3;
