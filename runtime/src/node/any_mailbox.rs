@@ -18,7 +18,7 @@ pub(crate) trait AnyMailbox: Send + Sync {
     fn signal_idle(&self, used_at: u32);
     /// When a message came last, by the node's ticks.
     fn used_at(&self) -> u32;
-    /// Whether it was asked to be passivated, and has not been yet.
+    /// Whether it was asked to be passivated, or to end, and has not yet.
     fn is_asked_to_go(&self) -> bool;
     /// Whether it accepts no messages any more; of one that references lead to.
     fn is_closed(&self) -> bool {
@@ -56,7 +56,7 @@ impl<A: RemoteActor> AnyMailbox for Mailbox<A> {
     }
 
     fn is_asked_to_go(&self) -> bool {
-        self.signalled() == Signal::Passivate
+        self.signalled() != Signal::None
     }
 
     fn is_closed(&self) -> bool {
@@ -107,7 +107,7 @@ impl<A: RemoteActor> AnyMailbox for Supervised<A> {
     }
 
     fn is_asked_to_go(&self) -> bool {
-        self.0.signalled() == Signal::Passivate
+        self.0.signalled() != Signal::None
     }
 
     fn is_closed(&self) -> bool {

@@ -298,6 +298,8 @@ impl NodeCore {
         }
         // One that is closed gives its room to the next of its key.
         if !part.0.contains_key(key) && !self.entities().take_room() {
+            // Those that had something to do when they were asked to make room may be idle by now.
+            self.entities().crowded.notify_one();
             return Err(RejectReason::Full);
         }
         let (settings, factory) = (hosting.settings.clone(), Arc::clone(&hosting.factory));

@@ -22,6 +22,9 @@ const SWEEPS: u32 = 4;
 /// The shortest time between sweeps, and between two looks for room.
 const SHORTEST_PERIOD: Duration = Duration::from_millis(10);
 
+/// The longest time between two looks for room, while there is none.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
 /// How much room is made beyond what is needed, as a part of the limit: a look at all entities is worth
 /// while then.
 const ROOM: usize = 16;
@@ -65,24 +68,27 @@ struct Sweeper {
 }
 
 impl Sweeper {
-    /// Waits for the next sweep, and makes room meanwhile as often as it is asked to and can.
+    /// Waits for the next sweep, and makes room meanwhile when it is asked to, with pauses.
     async fn wait(&mut self) {
         let core = Arc::clone(&self.core);
         let mut next = core.clock().sleep(self.period);
-        let mut can_make_room = true;
+        let (mut pause, mut is_pausing) = (core.clock().sleep(Duration::ZERO), false);
         loop {
             tokio::select! {
                 biased;
                 () = &mut next => return,
+                () = &mut pause, if is_pausing => is_pausing = false,
                 () = core.clock().sleep(LOOK_PERIOD) => {
                     self.look();
                 }
-                () = core.entities().crowded(), if can_make_room => {
+                () = core.entities().crowded(), if !is_pausing => {
                     let begun = core.clock().now();
-                    // Where nobody can go, another look in vain waits for the next sweep.
-                    can_make_room = self.make_room().await;
+                    let has_asked = self.make_room().await;
                     let took = core.clock().now().saturating_duration_since(begun);
-                    core.clock().sleep(SHORTEST_PERIOD.max(PAUSE * took)).await;
+                    // Where nobody could be asked, a look was in vain.
+                    let shortest = if has_asked { SHORTEST_PERIOD } else { LOOK_PERIOD };
+                    pause = core.clock().sleep((PAUSE * took).clamp(shortest, LONGEST_PAUSE));
+                    is_pausing = true;
                 }
             }
         }
@@ -149,10 +155,27 @@ impl Limits {
     fn of(core: &NodeCore) -> Self {
         let kept = |(_, after): &(WireId, Duration)| *after != Duration::MAX;
         let all = core.kinds().passivations().filter(kept);
-        Self(all.map(|(actor_type, after)| (actor_type, in_ticks(after))).collect())
+        Self(all.map(|(actor_type, after)| (actor_type, ticks_of(after))).collect())
     }
 
     fn of_type(&self, actor_type: WireId) -> Option<u64> {
         self.0.get(&actor_type).copied()
+    }
+}
+
+/// For how many ticks an entity idles that is to idle for so long: for as many sweeps at the least.
+fn ticks_of(after: Duration) -> u64 {
+    in_ticks(after).max(SWEEPS.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn however_short_the_time_an_entity_idles_for_as_long_as_sweeps_take() {
+        let millis = Duration::from_millis;
+        assert_eq!([0, 9, 40, 55].map(|after| ticks_of(millis(after))), [4, 4, 4, 5]);
+        assert_eq!(ticks_of(Duration::MAX), u64::MAX);
     }
 }

@@ -35,11 +35,10 @@ impl Looks {
 
     /// Looks, and says what time it is.
     pub(super) fn look(&mut self, now: Instant, ticks: &Ticks) -> u32 {
-        let passed = now.saturating_duration_since(self.last).min(self.period);
-        let step = in_ticks(passed) as u32;
-        if step > 0 {
-            self.last = now;
-        }
+        let passed = now.saturating_duration_since(self.last);
+        let step = in_ticks(passed.min(self.period)) as u32;
+        // What is less than a tick counts with what follows; what is more than a period does not.
+        self.last = if passed > self.period { now } else { self.last + TICK * step };
         ticks.0.fetch_add(step, Ordering::Relaxed).wrapping_add(step)
     }
 }
@@ -58,6 +57,8 @@ mod tests {
         let begun = actix_cluster_transport::Clock::default().now();
         let (mut looks, ticks) = (Looks::new(begun, 10 * TICK), Ticks::default());
         assert_eq!(looks.look(begun + TICK / 2, &ticks), 0);
+        assert_eq!(looks.look(begun + TICK * 3 / 2, &ticks), 1);
+        assert_eq!(looks.look(begun + TICK * 5 / 2, &ticks), 2);
         assert_eq!(looks.look(begun + 3 * TICK, &ticks), 3, "what is less than a tick adds up");
         assert_eq!(looks.look(begun + 3_600 * 100 * TICK, &ticks), 13);
         assert_eq!(looks.look(begun + 3_600 * 100 * TICK, &ticks), 13);

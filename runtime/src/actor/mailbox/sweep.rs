@@ -1,12 +1,13 @@
 //! Who looks which entities are idle, and what has come since.
 //!
-//! Invariant: what comes before an idle entity has ended keeps it active, also if it has been asked to go.
+//! Invariant: what comes after an idle entity was asked to go, and before it has ended, keeps it active.
+//! Whoever asked for its end outright is not overruled by a sweep.
 
-use std::sync::atomic::Ordering;
+use std::sync::{MutexGuard, atomic::Ordering};
 
 use actix::Actor;
 
-use super::{Mailbox, Signal, State};
+use super::{Mailbox, Signal, State, wake};
 
 /// Whether it is a sweep that asks for passivation.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -24,21 +25,26 @@ impl<A: Actor> Mailbox<A> {
     }
 
     /// Asks for passivation because nothing has come for long: since that tick. Declined if a message
-    /// has come meanwhile, also before the actor gets to it.
+    /// has come meanwhile, also before the actor gets to it. It adds nothing to what was asked before.
     pub(crate) fn signal_idle(&self, used_at: u32) {
-        let mut state = self.lock();
-        if self.used_at() != used_at {
-            return;
+        let state = self.lock();
+        if self.used_at() == used_at && self.signalled() == Signal::None {
+            self.ask_to_go(state, Swept::Asked);
         }
-        state.swept = Swept::Asked;
-        drop(state);
-        self.signal(Signal::Passivate);
     }
 
     /// Asks for passivation, whatever came before.
     pub(crate) fn signal_passivate(&self) {
-        self.lock().swept = Swept::Not;
-        self.signal(Signal::Passivate);
+        self.ask_to_go(self.lock(), Swept::Not);
+    }
+
+    /// As one step, so that it is known who has asked.
+    fn ask_to_go(&self, mut state: MutexGuard<'_, State<A>>, swept: Swept) {
+        state.swept = swept;
+        self.signal.fetch_max(Signal::Passivate as u8, Ordering::AcqRel);
+        let activation = state.waker.take();
+        drop(state);
+        wake(activation);
     }
 
     /// Whether a sweep asked for passivation, and a message has come since.

@@ -391,6 +391,9 @@ fn what_comes_after_a_sweep_has_asked_makes_an_entity_busy_again() {
     desk.mailbox.signal_passivate();
     desk.tell().expect("room");
     assert!(!desk.mailbox.is_busy_again(), "whoever asked for it outright gets it");
+    desk.mailbox.signal_idle(desk.mailbox.used_at());
+    desk.tell().expect("room");
+    assert!(!desk.mailbox.is_busy_again(), "also if a sweep comes after that");
 }
 
 proptest! {
