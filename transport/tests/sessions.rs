@@ -617,6 +617,25 @@ fn the_first_answers_are_on_their_way_while_the_rest_of_what_came_is_taken() {
 }
 
 #[test]
+fn the_port_is_free_once_a_transport_has_closed_however_slow_its_peers_seem() {
+    simulate(|| async {
+        let world = World::new(31);
+        world.network.set_link(Link { latency: Duration::from_millis(400), ..Link::default() });
+        let (a, b) = world.pair();
+        let _session = a.session(&b).await;
+        let addr = a.transport.addr();
+        let begun = Clock::default().now();
+        a.transport.close(Duration::ZERO).await;
+        drop(a);
+        let config = world.config("a", world.authority.issue(&name("a")), 1);
+        let again = world.bind(config, 1);
+        assert_eq!(again.addr(), addr);
+        // Shorter than a packet and its answer take: nothing was waited for that depends on these.
+        assert!(Clock::default().now() - begun < Duration::from_millis(800));
+    });
+}
+
+#[test]
 fn real_udp_on_loopback_carries_a_session_too() {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");

@@ -4,7 +4,7 @@
 //! packet to be given up: after a process that stood still goes on, that is several times as long as it
 //! stood. The next transport of the node wants the port before.
 //!
-//! Invariant: once they were stopped none is polled again, and what they held is dropped.
+//! Invariant: once they were stopped what they held is dropped, and none is polled again.
 
 use std::{
     collections::BTreeMap,
@@ -23,38 +23,48 @@ use quinn::{AsyncTimer, AsyncUdpSocket, Runtime};
 #[derive(Clone)]
 pub(super) struct Drivers {
     inner: Arc<dyn Runtime>,
-    state: Arc<Mutex<State>>,
+    all: Arc<Mutex<All>>,
 }
 
+/// Those that have not ended.
 #[derive(Default)]
-struct State {
+struct All {
     has_stopped: bool,
-    /// To be called when they are stopped; of those that have been polled and have not ended.
-    wakers: BTreeMap<u64, Waker>,
+    slots: BTreeMap<u64, Slot>,
     next: u64,
 }
 
+/// A task of quinn's, until it ends or is stopped; and whom to wake then.
+type Slot = Arc<Mutex<(Option<Task>, Option<Waker>)>>;
+
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// A task of quinn's, until it ends or is stopped.
+/// What the runtime runs in a task's place.
 struct Driver {
-    task: Option<Task>,
-    number: Option<u64>,
-    state: Arc<Mutex<State>>,
+    number: u64,
+    slot: Slot,
+    all: Arc<Mutex<All>>,
 }
 
 impl Drivers {
     pub(super) fn new(inner: Arc<dyn Runtime>) -> Self {
-        Self { inner, state: Arc::default() }
+        Self { inner, all: Arc::default() }
     }
 
-    /// Stops all tasks, and those to come.
+    /// Drops all tasks, with what they hold, and those to come. Not to be called by one of them.
     pub(super) fn stop(&self) {
-        let mut state = lock(&self.state);
-        state.has_stopped = true;
-        let wakers = std::mem::take(&mut state.wakers);
-        drop(state);
-        wakers.into_values().for_each(Waker::wake);
+        let slots = {
+            let mut all = lock(&self.all);
+            all.has_stopped = true;
+            std::mem::take(&mut all.slots)
+        };
+        for slot in slots.into_values() {
+            let (task, waker) = std::mem::take(&mut *lock(&slot));
+            drop(task);
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
     }
 }
 
@@ -70,8 +80,16 @@ impl Runtime for Drivers {
     }
 
     fn spawn(&self, task: Task) {
-        let state = Arc::clone(&self.state);
-        self.inner.spawn(Box::pin(Driver { task: Some(task), number: None, state }));
+        let mut all = lock(&self.all);
+        if all.has_stopped {
+            drop(all);
+            return drop(task);
+        }
+        let (number, slot) = (all.next, Arc::new(Mutex::new((Some(task), None))));
+        all.next += 1;
+        all.slots.insert(number, Arc::clone(&slot));
+        drop(all);
+        self.inner.spawn(Box::pin(Driver { number, slot, all: Arc::clone(&self.all) }));
     }
 
     fn wrap_udp_socket(&self, socket: std::net::UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
@@ -83,50 +101,30 @@ impl Runtime for Drivers {
     }
 }
 
-impl Driver {
-    /// Notes whom to wake, once: a task is woken by one waker all its life. Whether it may go on.
-    fn is_noted(&mut self, waker: &Waker) -> bool {
-        if self.number.is_some() && self.task.is_some() {
-            return !lock(&self.state).has_stopped;
-        }
-        let mut state = lock(&self.state);
-        if state.has_stopped {
-            return false;
-        }
-        let number = state.next;
-        state.next += 1;
-        state.wakers.insert(number, waker.clone());
-        self.number = Some(number);
-        true
-    }
-}
-
 impl Future for Driver {
     type Output = ();
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        if !self.is_noted(context.waker()) {
-            self.task = None;
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let (task, waker) = &mut *lock(&self.slot);
+        let Some(task) = task else { return Poll::Ready(()) };
+        let is_known = waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker()));
+        if !is_known {
+            *waker = Some(context.waker().clone());
         }
-        match &mut self.task {
-            Some(task) => task.as_mut().poll(context),
-            None => Poll::Ready(()),
-        }
+        task.as_mut().poll(context)
     }
 }
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        if let Some(number) = self.number {
-            let waker = lock(&self.state).wakers.remove(&number);
-            drop(waker);
-        }
+        let slot = lock(&self.all).slots.remove(&self.number);
+        drop(slot);
     }
 }
 
-fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
-    // Only map operations run under this lock, so a poisoned one guards a whole map.
-    state.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A task that has panicked is not polled again, and the table is changed in single steps.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -155,9 +153,10 @@ mod tests {
             drivers.spawn(Box::pin(async move { ends.send(()).expect("somebody waits") }));
             ended.await.expect("one that ends by itself does");
             assert!(is_dropped.try_recv().is_err() && polls.load(Ordering::Relaxed) == 1);
-            assert_eq!(lock(&drivers.state).wakers.len(), 1);
+            assert_eq!(lock(&drivers.all).slots.len(), 1, "no more is kept than runs");
             drivers.stop();
-            is_dropped.await.expect_err("it is dropped");
+            let dropped = is_dropped.try_recv().expect_err("nothing is sent");
+            assert_eq!(dropped, oneshot::error::TryRecvError::Closed, "it is dropped at once");
             let counted = Arc::clone(&polls);
             drivers.spawn(Box::pin(async move {
                 counted.fetch_add(1, Ordering::Relaxed);
