@@ -8,7 +8,16 @@ use std::{
     time::Duration,
 };
 
+use actix_cluster::{AskError, RejectReason, UnknownReason, prelude::*};
+use actix_web::{ResponseError as _, http::header};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+
+use self::answers::Refusal;
+
+#[expect(dead_code, reason = "the example uses all of it")]
+#[path = "../web/answers.rs"]
+mod answers;
 
 /// The server; it ends with its standard input.
 struct Server {
@@ -136,4 +145,27 @@ fn what_is_not_there_or_not_right_is_said_by_name() {
         assert!(error["error"].as_str().is_some_and(|text| text.contains("column")), "{error}");
     }
     server.end();
+}
+
+#[derive(Message, RemoteMessage, Serialize, Deserialize)]
+#[rtype(result = "Result<(), ()>")]
+#[remote(name = "web.Any", version = 1)]
+struct Any;
+
+/// The status of a failed ask, and whether it is said when to try again.
+fn told(error: &AskError<Any>) -> (u16, bool) {
+    let response = Refusal::of(error).error_response();
+    (response.status().as_u16(), response.headers().contains_key(header::RETRY_AFTER))
+}
+
+#[test]
+fn the_status_of_a_failed_ask_says_whether_it_can_have_run() {
+    let rejected = |reason| AskError::Rejected { reason, message: Any };
+    for reason in [RejectReason::Full, RejectReason::Unreachable, RejectReason::Expired] {
+        assert_eq!(told(&rejected(reason)), (503, true), "{reason}");
+    }
+    assert_eq!(told(&rejected(RejectReason::Mismatch)), (500, false));
+    assert_eq!(told(&AskError::Unknown(UnknownReason::Deadline)), (504, false));
+    assert_eq!(told(&AskError::Unknown(UnknownReason::NodeDown)), (502, false));
+    assert_eq!(told(&AskError::Handler(())), (502, false));
 }

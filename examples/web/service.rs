@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use actix_cluster::{AskError, Node};
+use actix_cluster::{Entity, HandledBy, Node};
 use actix_web::{HttpResponse, get, http::StatusCode, post, web};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -51,14 +51,8 @@ async fn airport(
     service: web::Data<Service>,
     code: web::Path<String>,
 ) -> Result<web::Json<Value>, Refusal> {
-    let code = code.into_inner();
-    // Only what the fleet has: a guess in a URL is not to activate an entity.
-    if service.setting.flights.airports.find(&code).is_none() {
-        return Err(Refusal::Unknown { what: "airport", key: code });
-    }
-    let total = Total { batch: service.batch };
-    let report = service.node.entity::<Airport>(&code).ask(total).within(PATIENCE).await;
-    answer("airport", &code, report)
+    let is_known = service.setting.flights.airports.find(&code).is_some();
+    service.total::<Airport>("airport", code.into_inner(), is_known).await
 }
 
 #[get("/aircraft/{tail}")]
@@ -66,28 +60,35 @@ async fn aircraft(
     service: web::Data<Service>,
     tail: web::Path<String>,
 ) -> Result<web::Json<Value>, Refusal> {
-    let tail = tail.into_inner();
-    if service.setting.flights.aircraft.find(&tail).is_none() {
-        return Err(Refusal::Unknown { what: "aircraft", key: tail });
-    }
-    let total = Total { batch: service.batch };
-    let report = service.node.entity::<Aircraft>(&tail).ask(total).within(PATIENCE).await;
-    answer("aircraft", &tail, report)
+    let is_known = service.setting.flights.aircraft.find(&tail).is_some();
+    service.total::<Aircraft>("aircraft", tail.into_inner(), is_known).await
 }
 
-fn answer(
-    what: &str,
-    key: &str,
-    report: Result<Report, AskError<Total>>,
-) -> Result<web::Json<Value>, Refusal> {
-    let Report { node, totals, .. } = report.map_err(|error| Refusal::of(&error))?;
-    let totals = match totals {
-        Totals::Airport { departures, arrivals } => {
-            json!({ "departures": departures, "arrivals": arrivals })
+impl Service {
+    /// What an entity has counted. Only those that the fleet has are asked: a guess in a URL is not to
+    /// activate one.
+    async fn total<A: Entity>(
+        &self,
+        what: &'static str,
+        key: String,
+        is_known: bool,
+    ) -> Result<web::Json<Value>, Refusal>
+    where
+        Total: HandledBy<A>,
+    {
+        if !is_known {
+            return Err(Refusal::Unknown { what, key });
         }
-        Totals::Aircraft(carriers) => json!({ "carriers": carriers }),
-    };
-    Ok(web::Json(json!({ what: key, "node": node, "totals": totals })))
+        let asked = self.node.entity::<A>(&key).ask(Total { batch: self.batch }).within(PATIENCE);
+        let Report { node, totals, .. } = asked.await.map_err(|error| Refusal::of(&error))?;
+        let totals = match totals {
+            Totals::Airport { departures, arrivals } => {
+                json!({ "departures": departures, "arrivals": arrivals })
+            }
+            Totals::Aircraft(carriers) => json!({ "carriers": carriers }),
+        };
+        Ok(web::Json(json!({ what: key, "node": node, "totals": totals })))
+    }
 }
 
 /// A flight as it is posted.
@@ -132,7 +133,7 @@ async fn post_flight(
     posted.check(&service.setting)?;
     let Posted { tail, carrier, origin, dest, delay, miles } = posted.into_inner();
     let (batch, row) = (service.batch, service.next_row.fetch_add(1, Ordering::Relaxed));
-    let its_aircraft = service.node.entity::<Aircraft>(&tail);
+    let target = service.node.entity::<Aircraft>(&tail);
     // An entity counts a row once, so that a repeat is safe whatever became of the first; and it brings the
     // row to an airport that has not got it yet.
     let mut tries = 0..TRIES;
@@ -140,7 +141,7 @@ async fn post_flight(
         tries.next();
         let (carrier, origin, dest) = (carrier.clone(), origin.clone(), dest.clone());
         let flight = Flight { batch, row, carrier, origin, dest, delay, miles };
-        match its_aircraft.ask(flight).within(PATIENCE).await {
+        match target.ask(flight).within(PATIENCE).await {
             Ok(()) => {
                 let posted = json!({ "tail": tail, "row": row });
                 return Ok(HttpResponse::build(StatusCode::CREATED).json(posted));
