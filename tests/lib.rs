@@ -114,8 +114,14 @@ impl SimulatedNode {
         self.cluster.resume(self.host);
     }
 
-    /// Waits until the node sees so many members.
+    /// Waits until the node sees so many members, and all entities are where they belong by that.
     pub async fn sees(&self, members: usize) {
+        self.knows(members).await;
+        until("it has settled", || self.node.has_settled()).await;
+    }
+
+    /// Waits until the node sees so many members.
+    pub async fn knows(&self, members: usize) {
         let mut view = self.node.view().expect("it has a cluster");
         while view.members.len() != members {
             view = self.node.view_after(view.version).await;

@@ -16,6 +16,7 @@ mod config;
 pub(crate) mod delegation;
 pub mod discovery;
 pub(crate) mod frame;
+pub(crate) mod handoff;
 pub(crate) mod inbound;
 mod join;
 mod lives;
@@ -40,6 +41,7 @@ use std::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    time::Instant,
 };
 
 use actix_cluster_transport::{Rotator, StatsReader};
@@ -50,7 +52,7 @@ use self::{
     cancel::Cancels,
     pending::Pending,
     redirect::{GiveUp, Redirects},
-    routing::Routing,
+    routing::{Peer, Routing},
 };
 pub(crate) use self::{
     config::Validated,
@@ -62,10 +64,8 @@ pub use self::{
     membership::{Member, Profile, View},
     placement::{Minority, PlacementStrategy, Site},
 };
-use crate::{
-    node::{DeadLetters, NodeId},
-    watch::Errand,
-};
+use self::{placement::Shard, wire::Head};
+use crate::{message::WireId, node::NodeId, reference::RejectReason, watch::Errand};
 
 /// What a node's threads share of its cluster.
 pub(crate) struct Cluster {
@@ -76,6 +76,7 @@ pub(crate) struct Cluster {
     manifest: Manifest,
     redirects: Mutex<Redirects>,
     errands: Mutex<Vec<Errand>>,
+    heard: Mutex<Vec<Heard>>,
     /// Told when there is something for the cluster's thread to do.
     wake: Notify,
     phase: watch::Sender<Phase>,
@@ -85,6 +86,17 @@ pub(crate) struct Cluster {
     stats: OnceLock<StatsReader>,
     /// Whether the node was asked to give up all that it owns.
     draining: AtomicBool,
+}
+
+/// What the hand-off is to hear of from other threads, or between two turns of the cluster's.
+#[derive(Debug)]
+pub(crate) enum Heard {
+    /// A node has answered on a lane: so much has gone back from there to this one.
+    Flushed { node: NodeId, marker: u64, lane: u64, moved: u64 },
+    /// Something was sent to a node by a route that was no longer in force; its shard is held.
+    Late { node: NodeId, actor_type: WireId, shard: Shard },
+    /// A type was placed.
+    Placed,
 }
 
 /// How far a node is with its shutdown.
@@ -121,12 +133,20 @@ impl Cluster {
             manifest,
             redirects: Mutex::new(Redirects::new(redirect::LIMIT)),
             errands: Mutex::default(),
+            heard: Mutex::default(),
             wake: Notify::new(),
             phase: watch::Sender::new(Phase::Running),
             view_changed: watch::Sender::new(version),
             rotator: OnceLock::new(),
             stats: OnceLock::new(),
             draining: AtomicBool::new(former.is_some_and(Self::is_draining)),
+        }
+    }
+
+    /// Places a type as it states.
+    pub(crate) fn place(&self, actor_type: WireId, site: Site) {
+        if self.routing.place(actor_type, site) {
+            self.hear(Heard::Placed);
         }
     }
 
@@ -140,26 +160,64 @@ impl Cluster {
         self.draining.load(Ordering::Acquire)
     }
 
-    /// Keeps a tell that came back, to be sent on. Returns whether it is kept.
+    /// Keeps a message of this node that came back, to be sent on before anything new for its shard.
+    ///
+    /// # Errors
+    ///
+    /// When it is to be given up.
     pub(crate) fn redirect(
         &self,
-        now: std::time::Instant,
+        local: &NodeId,
+        now: Instant,
         target: u64,
         payload: &[u8],
-        dead_letters: &DeadLetters,
-    ) -> bool {
-        use crate::reference::RejectReason::{Mismatch, Moved};
+    ) -> Result<(), RejectReason> {
+        if let Ok((Head::Ask { correlation, .. }, _)) = Head::take(payload) {
+            // The end of the node where it was is nothing to it any more.
+            self.pending.owe(correlation, local);
+        }
+        self.routing.hold(Shard::of(target));
         let kept = self.redirects().push(now, target, payload);
-        let reason = match kept {
+        match kept {
             Ok(()) => {
                 self.wake.notify_one();
-                return true;
+                return Ok(());
             }
-            Err(GiveUp::Bounces | GiveUp::Full) => Moved,
-            Err(GiveUp::Malformed) => Mismatch,
-        };
-        dead_letters.rejected(reason, |letters| letters.about_payload(payload, target));
-        false
+            Err(_) => self.routing.release(Shard::of(target)),
+        }
+        kept.map_err(|given_up| match given_up {
+            GiveUp::Bounces | GiveUp::Full => RejectReason::Moved,
+            GiveUp::Malformed => RejectReason::Mismatch,
+        })
+    }
+
+    /// Something was sent to a node by a route that was no longer in force: whatever is to follow it waits.
+    pub(crate) fn sent_late(&self, node: NodeId, actor_type: WireId, shard: Shard) {
+        self.routing.hold(shard);
+        self.hear(Heard::Late { node, actor_type, shard });
+    }
+
+    /// A message has come back from a peer, which takes nothing more for its shard until it knows that this
+    /// node has seen that.
+    fn came_back(&self, peer: &Peer, target: u64, payload: &[u8]) {
+        if let Ok((Head::Tell { to, .. } | Head::Ask { to, .. }, _)) = Head::take(payload) {
+            self.sent_late(peer.id.clone(), to.actor_type(), Shard::of(target));
+        }
+    }
+
+    /// Leaves word for the hand-off.
+    fn hear(&self, heard: Heard) {
+        self.lock_heard().push(heard);
+        self.wake.notify_one();
+    }
+
+    fn take_heard(&self) -> Vec<Heard> {
+        std::mem::take(&mut self.lock_heard())
+    }
+
+    fn lock_heard(&self) -> MutexGuard<'_, Vec<Heard>> {
+        // Only the list's own code runs under this lock, so a poisoned one guards a whole list.
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Leaves something of a watch to the cluster's thread.

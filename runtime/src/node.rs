@@ -398,12 +398,14 @@ impl Node {
         self.core().entities().count()
     }
 
-    /// The node that owns an entity, as far as this one knows; `None` while nobody does.
+    /// The node that owns an entity, as far as this one knows, or that is to own it, while it is being
+    /// handed over; `None` while nobody is. When the view has changed, shards go to their new owners one
+    /// after the other: see [`has_settled`](Self::has_settled).
     pub fn owner_of<A: Entity>(&self, key: &str) -> Option<NodeId> {
         let core = self.core();
         match core.cluster() {
             Some(cluster) => {
-                cluster.routing.place(A::TYPE_ID, A::SITE);
+                cluster.place(A::TYPE_ID, A::SITE);
                 let routes = cluster.routing.routes();
                 routes.owner(core.id(), &EntityKey::of::<A>(key)).cloned()
             }
@@ -426,6 +428,15 @@ impl Node {
     /// [`Minority`](crate::Minority).
     pub fn has_majority(&self) -> bool {
         self.core().cluster().is_none_or(|cluster| cluster.routing.routes().has_majority)
+    }
+
+    /// Whether all entities are where they belong by the [view](Self::view), as far as this node knows, so
+    /// that [`owner_of`](Self::owner_of) stays what it is until the view changes; true without a cluster.
+    ///
+    /// After a change of the view it takes some 10 ms for a node that had to be told by others, and as long
+    /// as entities take to end what they do.
+    pub fn has_settled(&self) -> bool {
+        self.core().cluster().is_none_or(|cluster| cluster.routing.routes().are_settled())
     }
 
     /// Waits until the view has another version than `known`, and gives it; for ever without a
@@ -451,11 +462,11 @@ impl Node {
         std::future::pending().await
     }
 
-    /// Waits until the view holds at least so many members, this node included; for ever without a
-    /// cluster.
+    /// Waits until the view holds at least so many members, this node included, and all entities
+    /// [are where they belong](Self::has_settled) by it; for ever without a cluster.
     ///
-    /// A node is ready once it has joined. Other nodes may need a moment longer to see it, and until
-    /// then they place entities without it; a program that starts several nodes waits for all.
+    /// A node is ready once it has joined. Other nodes may need a moment longer to see it, and to hand
+    /// over what it is to own; a program that starts several nodes waits for all.
     ///
     /// # Cancel safety
     ///
@@ -465,10 +476,25 @@ impl Node {
         loop {
             let view = self.view_after(known).await;
             if view.members.len() >= count {
-                return;
+                break;
             }
             known = view.version;
         }
+        loop {
+            let core = self.core();
+            let Some(cluster) = core.cluster() else { return };
+            let mut changes = cluster.view_versions();
+            if self.has_settled() {
+                return;
+            }
+            tokio::select! {
+                biased;
+                // It can't fail: the cluster, which is held, holds the sender.
+                _ = changes.changed() => {}
+                next = core.lives().id_after(core.id()) => if next.is_none() { break },
+            }
+        }
+        std::future::pending().await
     }
 
     /// The members of the view; none without a cluster.

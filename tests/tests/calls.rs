@@ -275,6 +275,8 @@ fn headers_stay_with_what_waits_for_an_entity_that_leaves_with_its_node() {
         post.tell(Hold).await.expect("room");
         acme().scope(post.tell(Note(1))).await.expect("room");
         post.tell(Note(2)).await.expect("room");
+        // The first is being handled by then.
+        pause(20).await;
         leaving.shutdown().await;
         until("both have come", || log.lock().expect("a log").len() == 2).await;
         assert_eq!(*log.lock().expect("a log"), ["1 acme", "2 nobody"]);

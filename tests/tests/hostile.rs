@@ -65,6 +65,10 @@ impl Events for Heard {
     fn deliver(&self, session: &Session, frames: &Frames) {
         for frame in frames {
             match frame.class {
+                Class::Message if frame.payload.first() == Some(&FLUSH) => {
+                    // Whether it answers.
+                    session.settle(frame.ticket);
+                }
                 Class::Message => {
                     session.settle(frame.ticket);
                     self.messages.borrow_mut().push((frame.target, frame.payload.to_vec()));
@@ -88,6 +92,9 @@ impl Events for Heard {
         panic!("{error}");
     }
 }
+
+/// The first byte of a head that asks for a marker.
+const FLUSH: u8 = 16;
 
 /// What a node of this release says of itself when it knows no message.
 const MANIFEST: &[u8] = b"\0\x07xxh3-64\x80\x20\x01\0";

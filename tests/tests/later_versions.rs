@@ -104,7 +104,7 @@ mod old {
 mod new {
     use std::{future::pending, sync::Arc};
 
-    use actix_cluster::{NewerReply, OlderReply, prelude::*};
+    use actix_cluster::{NewerReply, OlderReply, RejectReason, prelude::*};
     use serde::{Deserialize, Serialize};
 
     use super::{Log, note};
@@ -270,7 +270,11 @@ mod new {
             match &self.answer {
                 Answer::Itself => self.kept.push(responder),
                 Answer::By(appraiser) => {
-                    responder.try_forward(appraiser, Appraise(of)).expect("it is sent");
+                    // Nobody has it for a moment while it moves.
+                    if let Err(unsent) = responder.try_forward(appraiser, Appraise(of)) {
+                        assert_eq!(unsent.reason, RejectReason::Unreachable);
+                        unsent.responder.reply(worth(of));
+                    }
                 }
                 Answer::From(desk) => desk.try_tell(Take(responder)).expect("it is sent"),
             }
@@ -539,25 +543,23 @@ fn what_was_forwarded_is_not_restated_for_an_older_node_that_owns_its_target_now
             kept: Vec::new(),
         });
         let desk = desk.start().expect("spawned");
-        let asks = async {
-            let mut asks = tokio::task::JoinSet::new();
-            for n in 0..400 {
-                let to = nodes[1].node.entity(&format!("appraiser-{n}"));
-                desk.ask(new::Answer::By(to)).await.expect("answered");
-                asks.spawn_local(desk.ask(new::Price(7)));
-                pause(5).await;
-            }
-            asks.join_all().await
-        };
-        let (asks, _third) = tokio::join!(asks, world.start(3, &old));
+        let mut asks = tokio::task::JoinSet::new();
+        for n in 0..60 {
+            let to = nodes[1].node.entity::<new::Appraiser>(&format!("appraiser-{n}"));
+            // It has no time for the next one.
+            to.tell(new::Appraise(99)).await.expect("room");
+            desk.ask(new::Answer::By(to)).await.expect("answered");
+            asks.spawn_local(desk.ask(new::Price(7)).within(Duration::from_secs(8)));
+        }
+        let _third = world.start(3, &old).await;
         let mut unanswered = 0;
-        for ended in asks {
+        for ended in asks.join_all().await {
             match ended {
-                Ok(worth) => assert_eq!(worth, 8),
                 Err(AskError::Unknown(UnknownReason::NoReply)) => unanswered += 1,
-                Err(error) => panic!("{error}"),
+                Err(AskError::Unknown(UnknownReason::Deadline)) => {}
+                ended => panic!("{ended:?}"),
             }
         }
-        assert!((1..100).contains(&unanswered), "{unanswered} came back while targets moved");
+        assert!((5..40).contains(&unanswered), "{unanswered} came back while targets moved");
     });
 }

@@ -196,6 +196,7 @@ async fn sees(node: &Node, members: usize) {
         while view.members.len() != members {
             view = node.view_after(view.version).await;
         }
+        node.wait_for_members(members).await;
     };
     tokio::time::timeout(PATIENCE, seen).await.expect("it sees them");
 }

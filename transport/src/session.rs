@@ -304,7 +304,12 @@ impl Session {
         !self.has_ended() && !self.0.closing.load(Ordering::Acquire)
     }
 
-    /// The lane that carries frames for a target, by the target's hash.
+    /// How many lanes carry frames to the peer, which has said so.
+    pub fn lanes(&self) -> u16 {
+        self.0.outgoing.len() as u16
+    }
+
+    /// The lane that carries frames for a target, by the target's hash: its remainder by the number of lanes.
     pub fn lane_of(&self, target: u64) -> u16 {
         (target % self.0.outgoing.len() as u64) as u16
     }

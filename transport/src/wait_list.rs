@@ -26,6 +26,11 @@ impl WaitList {
         self.line.is_empty()
     }
 
+    /// How many wait.
+    pub fn len(&self) -> usize {
+        self.line.len()
+    }
+
     /// Joins the end of the line; `None` when it is full.
     pub fn join(&mut self, waker: &Waker) -> Option<Ticket> {
         if self.line.len() >= WAITERS_LIMIT {
@@ -42,11 +47,13 @@ impl WaitList {
         self.line.front().is_some_and(|(first, _)| *first == ticket)
     }
 
-    /// Renews the waker of a waiter that was polled again.
-    pub fn renew(&mut self, ticket: Ticket, waker: &Waker) {
-        if let Ok(at) = self.position(ticket) {
+    /// Renews the waker of a waiter that was polled again. Returns whether it is in the line still.
+    pub fn renew(&mut self, ticket: Ticket, waker: &Waker) -> bool {
+        let position = self.position(ticket);
+        if let Ok(at) = position {
             self.line[at].1.clone_from(waker);
         }
+        position.is_ok()
     }
 
     /// Leaves the line, served or given up.

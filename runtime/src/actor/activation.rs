@@ -163,7 +163,7 @@ impl<A: RemoteActor> Activation<A> {
             Signal::None | Signal::Passivate => None,
             Signal::Linked => linked(&self.mailbox),
             Signal::Halt | Signal::Stop => Some(ExitReason::Stopped),
-            Signal::Move => Some(ExitReason::Moved),
+            Signal::HandOver | Signal::Move => Some(ExitReason::Moved),
             Signal::NodeStop => Some(ExitReason::NodeStopped),
             Signal::Kill | Signal::KillForGood => Some(ExitReason::Killed),
         };
@@ -294,7 +294,7 @@ impl<A: RemoteActor> Activation<A> {
             }
             (Some(Order::Finish(reason)), _) => self.finish(reason),
             (_, Signal::Stop) => self.finish(ExitReason::Stopped),
-            (_, Signal::Move) => self.finish(ExitReason::Moved),
+            (_, Signal::HandOver | Signal::Move) => self.finish(ExitReason::Moved),
             (_, Signal::NodeStop) => self.finish(ExitReason::NodeStopped),
             (_, Signal::KillForGood) => self.finish(ExitReason::Killed),
             (Some(Order::Begin), _) => {
@@ -456,7 +456,7 @@ impl<A: RemoteActor> Activation<A> {
                             this.phase = Phase::Starting;
                         }
                         Signal::Stop => this.finish(ExitReason::Stopped),
-                        Signal::Move => this.finish(ExitReason::Moved),
+                        Signal::HandOver | Signal::Move => this.finish(ExitReason::Moved),
                         Signal::NodeStop => this.finish(ExitReason::NodeStopped),
                         Signal::Kill | Signal::KillForGood => this.finish(ExitReason::Killed),
                     }

@@ -27,7 +27,7 @@ use crate::{
     handler::mode::Mode,
     interceptor,
     message::{RemoteMessage, WireId},
-    node::{DeadLetters, NodeCore},
+    node::{DeadLetters, EntityKey, NodeCore},
     reference::{RejectReason, UnknownReason},
     remote_actor::RemoteActor,
     watch::WatchId,
@@ -177,6 +177,8 @@ enum AskState<M> {
     Failed(UnknownReason),
     /// It had its turn, and others answer, who know the ask by this number.
     Left(Correlation),
+    /// It has gone on to another node without a turn here; what comes back has this number.
+    Away(Correlation, M),
     /// Others have answered.
     Answered(Answer),
     /// It will never run.
@@ -237,9 +239,10 @@ impl<M> AskCell<M> {
             AskState::Begun { panics: before } if before != panics => {
                 AskEnd::Unknown(UnknownReason::Panicked)
             }
-            AskState::Begun { .. } | AskState::Left(_) | AskState::TakenBack => {
-                AskEnd::Unknown(UnknownReason::NoReply)
-            }
+            AskState::Begun { .. }
+            | AskState::Left(_)
+            | AskState::Away(..)
+            | AskState::TakenBack => AskEnd::Unknown(UnknownReason::NoReply),
         }
     }
 
@@ -282,10 +285,46 @@ impl<M> AskCell<M> {
         *self.lock() = AskState::Answered(answer);
     }
 
+    /// The message goes on to another node, as bytes that `write` gives. Gives these, if it has not run.
+    fn go_away<T>(
+        &self,
+        correlation: Correlation,
+        write: impl FnOnce(&M) -> Option<T>,
+    ) -> Option<T> {
+        let mut state = self.lock();
+        match std::mem::replace(&mut *state, AskState::TakenBack) {
+            AskState::Queued(msg) => match write(&msg) {
+                Some(written) => {
+                    *state = AskState::Away(correlation, msg);
+                    Some(written)
+                }
+                None => {
+                    *state = AskState::Rejected(RejectReason::Unsendable, msg);
+                    None
+                }
+            },
+            other => {
+                *state = other;
+                None
+            }
+        }
+    }
+
+    /// The message that went on to another node has ended there. To be called before the reply's sender is
+    /// dropped.
+    fn ends_away(&self, answer: Answer) {
+        let mut state = self.lock();
+        *state = match (std::mem::replace(&mut *state, AskState::TakenBack), answer) {
+            (AskState::Away(_, msg), Answer::Rejected(reason)) => AskState::Rejected(reason, msg),
+            (AskState::Away(..), answer) => AskState::Answered(answer),
+            (other, _) => other,
+        };
+    }
+
     /// The asker goes away: says by which number others know the ask, if they may answer.
     pub(crate) fn left_to_others(&self) -> Option<Correlation> {
         match *self.lock() {
-            AskState::Left(correlation) => Some(correlation),
+            AskState::Left(correlation) | AskState::Away(correlation, _) => Some(correlation),
             _ => None,
         }
     }
@@ -328,5 +367,52 @@ where
 
     fn reject(self: Box<Self>, reason: RejectReason, _: &Mailbox<A>, _: &DeadLetters) {
         self.asker.cell.reject(reason);
+    }
+
+    fn redirect(self: Box<Self>, mailbox: &Mailbox<A>, core: &Arc<NodeCore>) {
+        let Self { asker, .. } = *self;
+        match mailbox.entity() {
+            Some(to) => asker.go_on(to, core),
+            None => asker.cell.reject(RejectReason::Moved),
+        }
+    }
+}
+
+impl<M: RemoteMessage> LocalAsker<M> {
+    /// Sends the message on to the node where its target is now. The asker keeps waiting, and the message
+    /// its place in the order.
+    fn go_on(self, to: &EntityKey, core: &Arc<NodeCore>) {
+        let Self { cell, reply, deadline, travels } = self;
+        // Items arrive here by another way: their asker asks again.
+        let has_items = travels.as_ref().is_some_and(|travels| travels.intake().is_some());
+        let Some(cluster) = core.cluster().filter(|_| !has_items) else {
+            return cell.reject(RejectReason::Moved);
+        };
+        let ends = |(cell, _reply): (Arc<AskCell<M>>, oneshot::Sender<M::Result>), answer| {
+            cell.ends_away(answer);
+        };
+        let asker = (Arc::clone(&cell), reply);
+        let Ok(correlation) = cluster.pending.leave(core.id(), asker, ends) else {
+            return cell.reject(RejectReason::Moved);
+        };
+        let travels = call::Written::of(&travels);
+        let time_left = Some(deadline.saturating_duration_since(core.clock().now()));
+        let extensions = Extensions { time_left, ..Extensions::default() }.with(&travels);
+        let write = |msg: &M| {
+            outbound::ask(to.address(), M::WIRE_ID, msg, correlation, extensions, Vec::new()).ok()
+        };
+        let written = cell.go_away(correlation, |msg| {
+            panic::catch(|| write(msg)).unwrap_or_else(|panic| {
+                panic.report("writing of a message");
+                None
+            })
+        });
+        match written {
+            Some((payload, carried)) => {
+                carried.hand_over(core.id());
+                core.redirect(to.hash(), &payload);
+            }
+            None => drop(core.forget_answer(correlation)),
+        }
     }
 }

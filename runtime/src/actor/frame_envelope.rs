@@ -91,8 +91,8 @@ where
         self.frame.reject(reason);
     }
 
-    fn redirect(self: Box<Self>, _: &Mailbox<A>, _: &Arc<NodeCore>) {
-        self.frame.moved();
+    fn redirect(self: Box<Self>, _: &Mailbox<A>, core: &Arc<NodeCore>) {
+        self.frame.moved(core);
     }
 }
 
@@ -134,8 +134,8 @@ where
         self.frame.reject(reason);
     }
 
-    fn redirect(self: Box<Self>, _: &Mailbox<A>, _: &Arc<NodeCore>) {
-        self.frame.moved();
+    fn redirect(self: Box<Self>, _: &Mailbox<A>, core: &Arc<NodeCore>) {
+        self.frame.moved(core);
     }
 }
 

@@ -312,7 +312,8 @@ pub(crate) fn follow_here(core: &NodeCore, correlation: Correlation, hops: u32, 
     }
 }
 
-fn answer_here(core: &NodeCore, correlation: Correlation, answer: Answer) {
+/// Answers an ask of this node.
+pub(crate) fn answer_here(core: &NodeCore, correlation: Correlation, answer: Answer) {
     if let Some(cluster) = core.cluster() {
         cluster.pending.answer_delegated(correlation, answer);
     }

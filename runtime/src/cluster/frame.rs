@@ -11,9 +11,9 @@ use bytes::Bytes;
 
 use super::{
     cancel::{AskKey, Watch},
-    delegation::{Claim, Claims, Delegation},
+    delegation::{Claim, Claims, Delegation, answer_here},
     node_id,
-    pending::Correlation,
+    pending::{Answer, Correlation},
     settling,
     wire::{Address, Extensions, Head, PayloadError, unknown_tell},
 };
@@ -206,6 +206,16 @@ impl Frame {
         cluster.cancels.take(|| core.clock().now(), || (session.peer().clone(), correlation))
     }
 
+    /// Whether it is to go back, because something that its sender had sent before for its shard did.
+    pub(crate) fn follows_what_went_back(&self, core: &NodeCore) -> bool {
+        match (&self.origin, core.cluster()) {
+            (Some(Origin::There(session, _)), Some(cluster)) => {
+                cluster.routing.refuses(session, self.target)
+            }
+            _ => false,
+        }
+    }
+
     /// Whether it must not run, because an earlier message for its target was rejected and its
     /// sender had not seen that.
     pub(crate) fn is_held_back(&self) -> bool {
@@ -217,28 +227,33 @@ impl Frame {
         }
     }
 
-    /// Its target is on another node: the sender is to find out where. A tell goes back whole, an
-    /// asker has its message still.
-    pub(crate) fn moved(mut self) {
+    /// Its target is on another node: it goes back whole, and its sender is to find out where.
+    pub(crate) fn moved(mut self, core: &NodeCore) {
         use RejectReason::Moved;
         let Some(origin) = self.origin.take() else { return };
         // Whoever gets it back owes what it carries.
         if let Some(claims) = self.claims.take() {
             claims.forget();
         }
-        match (origin, self.correlation) {
-            (Origin::There(session, receipt), None) => {
+        match origin {
+            Origin::There(session, receipt) => {
+                // Counted before: once its sender knows that it has ended, it is.
+                let returned = core.cluster().and_then(|cluster| cluster.routing.peer(&session));
+                let count = returned.as_ref().map(|peer| &peer.returned);
+                count.inspect(|count| count.sends_back(self.target));
                 let mut moved = Head::Moved.put(Vec::with_capacity(self.payload.len() + 1));
                 moved.extend_from_slice(&self.payload);
                 match session.answer(receipt, self.target, &moved) {
                     // If the session is over, its end has told the sender already.
                     Ok(()) | Err(SendError::Ended) => {}
                     // As long as a frame may be, the message has no room for the way back.
-                    Err(_) => Origin::There(session, receipt).reject(self.target, Moved, &[]),
+                    Err(_) => {
+                        count.inspect(|count| count.does_not_send_back(self.target));
+                        Origin::There(session, receipt).reject(self.target, Moved, &[]);
+                    }
                 }
             }
-            (Origin::Here(core), None) => core.redirect(self.target, &self.payload),
-            (origin, Some(_)) => origin.reject(self.target, Moved, &self.payload),
+            Origin::Here(core) => core.redirect(self.target, &self.payload),
         }
     }
 
@@ -320,10 +335,7 @@ impl Origin {
             Self::There(session, receipt) => {
                 session.reject(receipt, target, reason as u8, reason.later());
             }
-            Self::Here(core) => {
-                let letters = core.dead_letters();
-                letters.rejected(reason, |letters| letters.about_payload(payload, target));
-            }
+            Self::Here(core) => core.give_up(reason, target, payload),
         }
     }
 }
@@ -415,11 +427,11 @@ impl Turn {
             }
             Some(Asker::Teller { .. }) | None => return,
         };
-        let head = match items {
-            0 => Head::Reply { correlation },
-            items => Head::ReplyAfter { correlation, items },
+        let head = match (&self.origin, items) {
+            (Some(Origin::Here(_)), _) => Vec::new(),
+            (_, 0) => Head::Reply { correlation }.put(Vec::with_capacity(64)),
+            (_, items) => Head::ReplyAfter { correlation, items }.put(Vec::with_capacity(64)),
         };
-        let head = head.put(Vec::with_capacity(64));
         let sent = match (encode(head), &self.origin) {
             (Ok(reply), Some(Origin::There(session, _))) => {
                 let sent = if reply.len() > SHARE_OVER {
@@ -434,7 +446,11 @@ impl Turn {
                     Err(_) => Err(UnknownReason::BadReply),
                 }
             }
-            (Ok(_), _) => Ok(()),
+            (Ok(reply), Some(Origin::Here(core))) => {
+                answer_here(core, correlation, Answer::Reply(reply.into()));
+                Ok(())
+            }
+            (Ok(_), None) => Ok(()),
             (Err(_), _) => Err(UnknownReason::BadReply),
         };
         match sent {
@@ -480,8 +496,10 @@ impl Turn {
                 let letters = core.dead_letters();
                 letters.unknown(reason, |letters| letters.about_payload(&payload, target));
             }
-            // An ask comes back by itself, and never through here.
-            (Some(Origin::Here(_)), Some(Asker::Sender(_))) | (None, _) | (_, None) => {}
+            (Some(Origin::Here(core)), Some(Asker::Sender(correlation))) => {
+                answer_here(&core, correlation, Answer::Unknown(reason));
+            }
+            (None, _) | (_, None) => {}
         }
     }
 

@@ -9,10 +9,12 @@ use actix_cluster_transport::{Class, Frames, Inbound, PeerId, Receipt, Session, 
 use bytes::Bytes;
 
 use super::{
-    Cluster, delegation,
+    Cluster, Heard, delegation,
     frame::{Frame, Origin},
     mark::Mark,
+    node_id,
     pending::Answer,
+    placement::Shard,
     wire::{Address, Head},
 };
 use crate::{
@@ -32,7 +34,7 @@ pub(super) fn deliver(core: &Arc<NodeCore>, cluster: &Cluster, session: &Session
                 let batch = &mut batches[(target % arbiters.len() as u64) as usize];
                 batch.push_back(Message { ticket, target, payload });
             }
-            Class::Answer => answer(core, cluster, session.peer(), target, &payload),
+            Class::Answer => answer(core, cluster, session, target, &payload),
         }
     }
     for (arbiter, messages) in arbiters.iter().zip(batches) {
@@ -79,12 +81,16 @@ impl Drop for Batch {
                     watch::turn_away(&session, receipt, target, &payload);
                     continue;
                 }
+                Origin::There(session, receipt) if Head::is_flush(&payload) => {
+                    answer_flush(&self.core, &session, receipt, target, &payload);
+                    continue;
+                }
                 origin => origin,
             };
             let now = || self.core.clock().now();
             match Frame::read(&self.core, origin, target, payload, now) {
                 Ok(frame) if matches!(frame.address(), Some(Address::Entity { .. })) => {
-                    frame.moved();
+                    frame.moved(&self.core);
                 }
                 Ok(frame) => frame.reject(RejectReason::NodeStopped),
                 Err((origin, _)) => origin.reject(target, RejectReason::Mismatch, &[]),
@@ -93,18 +99,38 @@ impl Drop for Batch {
     }
 }
 
-/// Hands over a message that came back to this node, which owns its target now.
+/// A message that came back to this node, which has its shard now: until it is in its mailbox, or is given
+/// up because its arbiter ends before.
+struct Returning {
+    core: Arc<NodeCore>,
+    target: u64,
+    payload: Option<Bytes>,
+}
+
+impl Drop for Returning {
+    fn drop(&mut self) {
+        if let Some(payload) = self.payload.take() {
+            self.core.give_up(RejectReason::NodeStopped, self.target, &payload);
+        }
+        if let Some(cluster) = self.core.cluster() {
+            cluster.routing.release(Shard::of(self.target));
+        }
+    }
+}
+
+/// Hands over a message that came back to this node, which has its shard now. Until it is in its mailbox,
+/// its shard is held.
 pub(super) fn deliver_here(core: &Arc<NodeCore>, target: u64, payload: Bytes) {
     let arbiters = core.arbiters();
-    let (theirs, kept) = (Arc::clone(core), payload.clone());
+    let mut returning = Returning { core: Arc::clone(core), target, payload: Some(payload) };
     let job = Box::new(move |residents: &Residents| {
-        let origin = Origin::Here(Arc::clone(&theirs));
-        receive(&theirs, residents, origin, target, payload);
+        let core = Arc::clone(&returning.core);
+        if let Some(payload) = returning.payload.take() {
+            receive(&core, residents, Origin::Here(Arc::clone(&core)), target, payload);
+        }
     });
-    if arbiters[(target % arbiters.len() as u64) as usize].deliver(job).is_err() {
-        let about = |letters: &DeadLetters| letters.about_payload(&kept, target);
-        core.dead_letters().rejected(RejectReason::NodeStopped, about);
-    }
+    // A job that comes back is dropped, and what it was to bring is given up.
+    let _ = arbiters[(target % arbiters.len() as u64) as usize].deliver(job);
 }
 
 /// Brings a message to its target's mailbox. Runs on an arbiter.
@@ -118,6 +144,9 @@ pub(crate) fn receive(
     let origin = match origin {
         Origin::There(session, receipt) if Head::is_of_a_watch(&payload) => {
             return watch::receive(core, &session, receipt, target, &payload);
+        }
+        Origin::There(session, receipt) if Head::is_flush(&payload) => {
+            return answer_flush(core, &session, receipt, target, &payload);
         }
         origin => origin,
     };
@@ -141,7 +170,31 @@ pub(crate) fn receive(
     }
 }
 
-fn answer(core: &Arc<NodeCore>, cluster: &Cluster, from: &PeerId, target: u64, payload: &Bytes) {
+/// All that came before on this lane is in its mailbox by now, or has gone back.
+fn answer_flush(core: &NodeCore, session: &Session, receipt: Receipt, target: u64, payload: &[u8]) {
+    let peer = core.cluster().and_then(|cluster| cluster.routing.peer(session));
+    let answered = match Head::take(payload) {
+        Ok((Head::Flush { marker, seen }, _)) => {
+            let moved = peer.map_or(0, |peer| peer.returned.peer_has_seen(target, seen));
+            let flushed = Head::Flushed { marker, moved }.put(Vec::new());
+            session.answer(receipt, target, &flushed).is_ok()
+        }
+        _ => false,
+    };
+    if !answered {
+        // Whoever asked asks again.
+        Origin::There(session.clone(), receipt).reject(target, RejectReason::Full, &[]);
+    }
+}
+
+fn answer(
+    core: &Arc<NodeCore>,
+    cluster: &Cluster,
+    session: &Session,
+    target: u64,
+    payload: &Bytes,
+) {
+    let from = session.peer();
     match Head::take(payload) {
         Ok((Head::Reply { correlation }, body)) => {
             let body = payload.slice_ref(body);
@@ -154,7 +207,19 @@ fn answer(core: &Arc<NodeCore>, cluster: &Cluster, from: &PeerId, target: u64, p
                 _ => cluster.pending.answer(from, correlation, Answer::Unknown(reason)),
             }
         }
-        Ok((Head::Moved, body)) => core.redirect(target, &payload.slice_ref(body)),
+        Ok((Head::Moved, body)) => {
+            let body = payload.slice_ref(body);
+            if is_own(core, cluster, from, &body) {
+                core.redirect(target, &body);
+            }
+            if let Some(peer) = cluster.routing.peer(session) {
+                peer.returned.comes_back(target);
+                cluster.came_back(&peer, target, &body);
+            }
+        }
+        Ok((Head::Flushed { marker, moved }, _)) => {
+            cluster.hear(Heard::Flushed { node: node_id(from), marker, lane: target, moved });
+        }
         Ok((Head::Cancel { correlation, .. }, _)) => {
             cluster.cancels.cancel(core.clock().now(), (from.clone(), correlation));
         }
@@ -188,6 +253,20 @@ fn answer(core: &Arc<NodeCore>, cluster: &Cluster, from: &PeerId, target: u64, p
         Ok(_) => {}
         Err(error) => {
             tracing::warn!(node = %core.id(), %error, "an answer was not understood");
+        }
+    }
+}
+
+/// Whether what a peer sends back is a tell, or an ask that this node awaits the answer of from that peer.
+fn is_own(core: &NodeCore, cluster: &Cluster, from: &PeerId, payload: &[u8]) -> bool {
+    let Ok((Head::Ask { correlation, .. }, _)) = Head::take(payload) else { return true };
+    match cluster.pending.owed_by(correlation) {
+        Some(node) if node == node_id(from) => true,
+        // Its asker has gone.
+        None => false,
+        Some(_) => {
+            tracing::warn!(node = %core.id(), peer = %from, "a peer sent back what it was not sent");
+            false
         }
     }
 }

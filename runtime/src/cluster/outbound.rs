@@ -75,7 +75,7 @@ fn write<M: RemoteMessage>(
     Ok((whole, carried))
 }
 
-/// A tell's payload that was written for another node, as this peer understands it.
+/// A payload that was written for another node, as this peer understands it.
 ///
 /// The message's own code runs only if it is not the same; its panic is the end of that message.
 ///
@@ -87,8 +87,10 @@ pub(crate) fn restated(
     peer: &Understood,
     payload: &Bytes,
 ) -> Result<Bytes, Dispute> {
-    let Ok((Head::Tell { to, message, extensions }, body)) = Head::take(payload) else {
-        return Err(Dispute::Shape);
+    let (to, message, extensions, body) = match Head::take(payload) {
+        Ok((Head::Tell { to, message, extensions }, body)) => (to, message, Some(extensions), body),
+        Ok((Head::Ask { to, message, .. }, body)) => (to, message, None, body),
+        _ => return Err(Dispute::Shape),
     };
     // Of a type that is not registered here nothing is known: the peer decides.
     let Some(kind) = core.kinds().find(to.actor_type()) else { return Ok(payload.clone()) };
@@ -99,9 +101,12 @@ pub(crate) fn restated(
     });
     match restated? {
         Restated::AsItIs => Ok(payload.clone()),
-        // Its result goes straight to an asker, who would take it for that of the version that was sent.
-        Restated::As(..) if answers_an_ask(extensions) => Err(Dispute::Version),
         Restated::As(WireId(message), body) => {
+            // The result goes to an asker, who would take it for that of the version that was sent.
+            let Some(extensions) = extensions.filter(|extensions| !answers_an_ask(extensions))
+            else {
+                return Err(Dispute::Version);
+            };
             let head = Head::Tell { to, message, extensions };
             let mut payload = head.put(Vec::with_capacity(payload.len() + body.len()));
             payload.extend_from_slice(&body);

@@ -250,6 +250,13 @@ impl Pending {
         }
     }
 
+    /// A message of this node came back, or is sent on: `node` owes its answer now.
+    pub(crate) fn owe(&self, correlation: Correlation, node: &NodeId) {
+        if let Some(waiting) = self.part(correlation).get_mut(&correlation) {
+            waiting.node.clone_from(node);
+        }
+    }
+
     /// A node's incarnation is over: all that it still owed an answer may have run.
     pub(crate) fn fail_all_of(&self, node: &NodeId) {
         for part in &self.parts {

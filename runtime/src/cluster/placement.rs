@@ -22,6 +22,7 @@
 mod site;
 
 use std::{
+    collections::BTreeSet,
     fmt,
     hash::{Hash, Hasher},
 };
@@ -89,14 +90,17 @@ pub(crate) struct Candidate {
     pub(crate) weight: u32,
 }
 
-/// The owner of every shard, or of none.
-#[derive(Clone, PartialEq, Eq)]
+/// The owner of each shard that has one.
+#[derive(Clone, Default, PartialEq, Eq)]
 pub(crate) struct Table {
     /// Those with a weight, in order.
     nodes: Box<[NodeId]>,
-    /// For each shard its owner's place in `nodes`; nothing at all when there is no node.
+    /// For each shard its owner's place in `nodes`, or [`NOBODY`]; nothing at all when there is no node.
     owners: Box<[u16]>,
 }
+
+/// The place of no node.
+const NOBODY: u16 = u16::MAX;
 
 impl Table {
     /// The table in which no shard has an owner.
@@ -123,10 +127,19 @@ impl Table {
         Self { nodes, owners }
     }
 
-    /// The owner of a shard; `None` when the table is empty.
+    /// The table of these owners, where each shard may have none.
+    pub(crate) fn of<'a>(owner: impl Fn(Shard) -> Option<&'a NodeId>) -> Self {
+        let nodes: BTreeSet<&NodeId> = Shard::all().filter_map(&owner).collect();
+        let nodes: Vec<&NodeId> = nodes.into_iter().take(NODES_LIMIT).collect();
+        let place = |node| nodes.binary_search(&node).map_or(NOBODY, |place| place as u16);
+        let owners = Shard::all().map(|shard| owner(shard).map_or(NOBODY, place)).collect();
+        Self { nodes: nodes.into_iter().cloned().collect(), owners }
+    }
+
+    /// The owner of a shard, if it has one.
     pub(crate) fn owner(&self, shard: Shard) -> Option<&NodeId> {
         let owner = self.owners.get(usize::from(shard.0))?;
-        Some(&self.nodes[usize::from(*owner)])
+        self.nodes.get(usize::from(*owner))
     }
 
     /// Whether this run of a node is among those that own something.
@@ -142,6 +155,7 @@ impl Table {
     }
 
     /// The shards whose owner in `next` is another one, or another run of the same, in order.
+    #[cfg(test)]
     pub(crate) fn moved(&self, next: &Table) -> impl Iterator<Item = Shard> {
         Shard::all().filter(|shard| self.owner(*shard) != next.owner(*shard))
     }
@@ -168,7 +182,7 @@ fn latest_by_name(candidates: &[Candidate]) -> Vec<Candidate> {
     sorted
 }
 
-/// As many as the table's indices can tell apart.
+/// As many as the table's indices can tell apart, and from none.
 const NODES_LIMIT: usize = u16::MAX as usize;
 
 /// The most shards each candidate may own: a tenth above its share, rounded up.

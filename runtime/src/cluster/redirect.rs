@@ -1,6 +1,6 @@
-//! Tells that came back from a node that does not own their target, until they are sent on.
+//! Messages that came back from a node that does not own their target, until they are sent on.
 //!
-//! Invariant: what came back first for a target is sent on first. A tell is sent on a bounded
+//! Invariant: what came back first for a target is sent on first. A message is sent on a bounded
 //! number of times, with growing pauses, since views need a moment to agree.
 //! Knows no session and no clock: callers say what became of each try.
 
@@ -15,15 +15,13 @@ use super::{
     delegation,
     wire::{ExtensionBuffer, Extensions, Head},
 };
-use crate::{node::DeadLetters, reference::RejectReason};
-
-/// How many tells of one node may wait to be sent on; one more is a dead letter.
+/// How many messages of one node may wait to be sent on; one more is rejected.
 pub(crate) const LIMIT: usize = 65_536;
 
 /// How many bytes they may have; a single one may be larger.
 pub(crate) const BYTES_LIMIT: usize = 64 * 1024 * 1024;
 
-/// How long a tell waits for somebody to take it, as long as a tell waits for room.
+/// How long a message waits for somebody to take it, as long as a tell waits for room.
 const PATIENCE: Duration = crate::reference::DEFAULT_TELL_TIMEOUT;
 
 /// How often a message is sent on before it is given up: with the pauses below, for some 5 s.
@@ -31,19 +29,21 @@ pub(crate) const BOUNCES_LIMIT: u32 = 24;
 
 /// The pause before a message that came back for the `bounces`th time is sent on.
 pub(crate) fn pause(bounces: u32) -> Duration {
-    let doubled = Duration::from_millis(5) * (1 << bounces.min(6));
+    let doubled = Duration::from_millis(5) * (1 << bounces.saturating_sub(1).min(6));
     doubled.min(Duration::from_millis(250))
 }
 
 #[derive(Debug)]
 pub(crate) struct Redirects {
     queue: VecDeque<Redirect>,
+    /// How many wait, and how many bytes they have: those that are being tried included.
+    count: usize,
     bytes: usize,
     limit: usize,
     is_closed: bool,
 }
 
-/// A tell that came back.
+/// A message that came back.
 #[derive(Clone, Debug)]
 pub(crate) struct Redirect {
     /// The target's hash.
@@ -61,7 +61,7 @@ impl Redirect {
     }
 }
 
-/// What became of a try to send a tell on.
+/// What became of a try to send a message on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Attempt {
     /// It is gone, to its owner or to the dead letters.
@@ -70,23 +70,23 @@ pub(crate) enum Attempt {
     NotNow,
 }
 
-/// Why a tell was not taken.
+/// Why a message was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum GiveUp {
     /// It came back too often.
     Bounces,
     /// Too many wait.
     Full,
-    /// It is no tell.
+    /// It is neither a tell nor an ask.
     Malformed,
 }
 
 impl Redirects {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { queue: VecDeque::new(), bytes: 0, limit, is_closed: false }
+        Self { queue: VecDeque::new(), count: 0, bytes: 0, limit, is_closed: false }
     }
 
-    /// A tell came back.
+    /// A message came back.
     ///
     /// # Errors
     ///
@@ -96,62 +96,84 @@ impl Redirects {
         if bounces > BOUNCES_LIMIT {
             return Err(GiveUp::Bounces);
         }
-        let fits = self.queue.is_empty() || self.bytes + payload.len() <= BYTES_LIMIT;
-        if self.is_closed || self.queue.len() >= self.limit || !fits {
+        let fits = self.count == 0 || self.bytes + payload.len() <= BYTES_LIMIT;
+        if self.is_closed || self.count >= self.limit || !fits {
             return Err(GiveUp::Full);
         }
+        self.count += 1;
         self.bytes += payload.len();
         let (not_before, give_up_at) = (now + pause(bounces), now + PATIENCE);
         self.queue.push_back(Redirect { target, payload, not_before, give_up_at });
         Ok(())
     }
 
-    /// Tries to send on what is due. Returns when to try again, if anything is left.
-    pub(crate) fn poll(
-        &mut self,
-        now: Instant,
-        mut attempt: impl FnMut(&Redirect) -> Attempt,
-    ) -> Option<Instant> {
-        let mut held: BTreeSet<u64> = BTreeSet::new();
-        let mut left = VecDeque::new();
-        let mut next: Option<Instant> = None;
-        for redirect in self.queue.drain(..) {
-            let due = redirect.not_before <= now;
-            if due && !held.contains(&redirect.target) && attempt(&redirect) == Attempt::Done {
-                self.bytes -= redirect.payload.len();
-                continue;
-            }
-            let again = if due { now + RETRY } else { redirect.not_before };
-            next = Some(next.map_or(again, |next| next.min(again)));
-            held.insert(redirect.target);
-            left.push_back(redirect);
-        }
-        self.queue = left;
-        next
+    /// Takes out all that waits, to be tried by [`try_all`]; then [`put_back`](Self::put_back) is to follow.
+    pub(crate) fn take(&mut self) -> VecDeque<Redirect> {
+        std::mem::take(&mut self.queue)
     }
 
-    /// Takes no more; what waits is given up.
-    pub(crate) fn close(&mut self, dead_letters: &DeadLetters) {
+    /// Puts back what is left, ahead of what has come since.
+    pub(crate) fn put_back(&mut self, Tried { mut left, gone, bytes, .. }: Tried) {
+        self.count -= gone;
+        self.bytes -= bytes;
+        left.append(&mut self.queue);
+        self.queue = left;
+    }
+
+    /// Takes no more; gives what waits, to be given up.
+    pub(crate) fn close(&mut self) -> impl Iterator<Item = Redirect> {
         self.is_closed = true;
-        self.bytes = 0;
-        for Redirect { target, payload, .. } in self.queue.drain(..) {
-            dead_letters
-                .rejected(RejectReason::Moved, |letters| letters.about_payload(&payload, target));
-        }
+        (self.count, self.bytes) = (0, 0);
+        std::mem::take(&mut self.queue).into_iter()
     }
 
     /// How many wait.
     pub(crate) fn len(&self) -> usize {
-        self.queue.len()
+        self.count
     }
+}
+
+/// What became of those that were tried.
+#[derive(Debug)]
+pub(crate) struct Tried {
+    left: VecDeque<Redirect>,
+    /// How many are gone, and how many bytes they had.
+    gone: usize,
+    bytes: usize,
+    /// When to try again, if anything is left.
+    pub(crate) next: Option<Instant>,
+}
+
+/// Tries to send on what is due, in order, without holding the queue: an attempt may run any code.
+pub(crate) fn try_all(
+    queue: VecDeque<Redirect>,
+    now: Instant,
+    mut attempt: impl FnMut(&Redirect) -> Attempt,
+) -> Tried {
+    let mut held: BTreeSet<u64> = BTreeSet::new();
+    let mut tried = Tried { left: VecDeque::new(), gone: 0, bytes: 0, next: None };
+    for redirect in queue {
+        let due = redirect.not_before <= now;
+        if due && !held.contains(&redirect.target) && attempt(&redirect) == Attempt::Done {
+            tried.gone += 1;
+            tried.bytes += redirect.payload.len();
+            continue;
+        }
+        let again = if due { now + RETRY } else { redirect.not_before };
+        tried.next = Some(tried.next.map_or(again, |next| next.min(again)));
+        held.insert(redirect.target);
+        tried.left.push_back(redirect);
+    }
+    tried
 }
 
 /// The pause after a try that did not succeed.
 const RETRY: Duration = Duration::from_millis(10);
 
-/// The payload of a tell with one more bounce counted, and how many there are now.
+/// The payload of a message with one more bounce counted, and how many there are now.
 fn counted(payload: &[u8]) -> Option<(Bytes, u32)> {
-    let Ok((Head::Tell { to, message, extensions }, body)) = Head::take(payload) else {
+    let (head, body) = Head::take(payload).ok()?;
+    let (Head::Tell { extensions, .. } | Head::Ask { extensions, .. }) = head else {
         return None;
     };
     let extensions = Extensions::decode(extensions).ok()?;
@@ -161,7 +183,13 @@ fn counted(payload: &[u8]) -> Option<(Bytes, u32)> {
     let carries = delegation::passed_on(extensions.carries)?;
     let (answers, carries) = (&answers[..], &carries[..]);
     let extensions = Extensions { bounces, answers, carries, ..extensions }.encode(&mut buffer);
-    let head = Head::Tell { to, message, extensions };
+    let head = match head {
+        Head::Tell { to, message, .. } => Head::Tell { to, message, extensions },
+        Head::Ask { to, message, correlation, .. } => {
+            Head::Ask { to, message, correlation, extensions }
+        }
+        _ => return None,
+    };
     let mut counted = head.put(Vec::with_capacity(payload.len() + 8));
     counted.extend_from_slice(body);
     Some((counted.into(), bounces))
@@ -183,9 +211,20 @@ mod tests {
         actix_cluster_transport::Clock::default().now()
     }
 
+    fn poll(
+        redirects: &mut Redirects,
+        now: Instant,
+        attempt: impl FnMut(&Redirect) -> Attempt,
+    ) -> Option<Instant> {
+        let tried = try_all(redirects.take(), now, attempt);
+        let next = tried.next;
+        redirects.put_back(tried);
+        next
+    }
+
     fn bodies(redirects: &mut Redirects, now: Instant, refused: &[u8]) -> Vec<u8> {
         let mut sent = Vec::new();
-        redirects.poll(now, |redirect| {
+        poll(redirects, now, |redirect| {
             let body = *redirect.payload.last().expect("a body");
             if refused.contains(&body) {
                 return Attempt::NotNow;
@@ -211,6 +250,19 @@ mod tests {
     }
 
     #[test]
+    fn what_comes_while_others_are_tried_is_behind_them_and_within_the_limit() {
+        let mut redirects = Redirects::new(2);
+        let now = start();
+        redirects.push(now, 7, &tell(1)).expect("room");
+        let taken = redirects.take();
+        redirects.push(now, 7, &tell(2)).expect("room");
+        assert_eq!(redirects.push(now, 7, &tell(3)), Err(GiveUp::Full), "the taken one counts");
+        redirects.put_back(try_all(taken, now + pause(1), |_| Attempt::NotNow));
+        assert_eq!(bodies(&mut redirects, now + pause(1), &[]), [1, 2]);
+        assert_eq!((redirects.len(), redirects.bytes), (0, 0));
+    }
+
+    #[test]
     fn a_tell_is_sent_on_a_bounded_number_of_times() {
         let mut redirects = Redirects::new(8);
         let mut now = start();
@@ -218,7 +270,7 @@ mod tests {
         for _ in 0..BOUNCES_LIMIT {
             redirects.push(now, 7, &payload).expect("within the limit");
             now += Duration::from_secs(1);
-            redirects.poll(now, |redirect| {
+            poll(&mut redirects, now, |redirect| {
                 payload = redirect.payload.clone();
                 Attempt::Done
             });
@@ -227,15 +279,14 @@ mod tests {
     }
 
     #[test]
-    fn the_queue_is_bounded_in_bytes_and_counts_what_it_gives_up() {
+    fn the_queue_is_bounded_in_bytes_and_gives_what_waits_when_it_is_closed() {
         let mut redirects = Redirects::new(8);
         let mut large = tell(1);
         large.resize(BYTES_LIMIT, 0);
         redirects.push(start(), 7, &large).expect("a single one may be larger");
         assert_eq!(redirects.push(start(), 7, &tell(2)), Err(GiveUp::Full));
-        let dead_letters = DeadLetters::default();
-        redirects.close(&dead_letters);
-        assert_eq!(dead_letters.counts().rejected(RejectReason::Moved), 1);
+        let left: Vec<Redirect> = redirects.close().collect();
+        assert_eq!(left.len(), 1);
         assert_eq!(redirects.push(start(), 7, &tell(2)), Err(GiveUp::Full), "it is closed");
     }
 
@@ -250,10 +301,17 @@ mod tests {
     }
 
     #[test]
-    fn the_queue_is_bounded_and_takes_tells_only() {
+    fn the_queue_is_bounded_and_takes_tells_and_asks_only() {
         let mut redirects = Redirects::new(1);
         redirects.push(start(), 7, &tell(1)).expect("room");
         assert_eq!(redirects.push(start(), 7, &tell(2)), Err(GiveUp::Full));
         assert_eq!(redirects.push(start(), 7, &[9, 9]), Err(GiveUp::Malformed));
+        let to = Address::Entity { actor_type: 1, key: "k" };
+        let ask = Head::Ask { to, message: 2, correlation: 300, extensions: &[] };
+        let mut redirects = Redirects::new(1);
+        redirects.push(start(), 7, &ask.put(Vec::new())).expect("room");
+        let kept = redirects.close().next().expect("one").payload;
+        let (head, _) = Head::take(&kept).expect("a head");
+        assert!(matches!(head, Head::Ask { correlation: 300, .. }), "{head:?}");
     }
 }

@@ -1,25 +1,32 @@
-//! Where a message goes: the sessions with other nodes, and the table of shards, as they are now.
+//! Where a message goes: the sessions with other nodes, and who has which shard, as they are now.
 //!
-//! Invariant: table and view belong together and are swapped as one. Whoever waits for a route is
-//! woken at each change, and looks again.
+//! Invariant: tables and view belong together and are swapped as one. Whoever waits for a route is
+//! woken at each change, and looks again. A sender of this node sends nothing to a shard while something
+//! that was sent there before is on its way back or waits to be sent on.
 //! Knows no message and no actor. Written by the cluster's thread, and by whoever first speaks of a
 //! type that states where its entities may be; read by every sender.
 
+mod lines;
+mod returned;
+
 use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
+    },
     task::Waker,
 };
 
-use actix_cluster_transport::{
-    Session,
-    wait_list::{Ticket, WaitList},
-};
+use actix_cluster_transport::{Session, wait_list::Ticket};
 use arc_swap::ArcSwap;
 
+use self::{lines::Lines, returned::Returned};
 use super::{
+    handoff::{COMMON, Routed, TableId},
     membership::{Profile, View},
-    placement::{Candidate, Minority, Shard, Site, Table},
+    placement::{Candidate, SHARDS, Shard, Site},
     understood::Understood,
 };
 use crate::{
@@ -34,42 +41,60 @@ pub(crate) struct Peer {
     pub(crate) id: NodeId,
     pub(crate) session: Session,
     pub(crate) understood: Understood,
-}
-
-/// A view, and the placement that follows from it.
-#[derive(Debug)]
-pub(crate) struct Routes {
-    pub(crate) view: Arc<View>,
-    /// Of the types whose entities may be anywhere.
-    pub(crate) table: Table,
-    /// Of the others.
-    apart: BTreeMap<WireId, Apart>,
-    /// Who may own something at all.
-    owners: Vec<Owner>,
-    /// Whether this node is not on the smaller side of a partition.
-    pub(crate) has_majority: bool,
+    pub(crate) returned: Returned,
 }
 
 /// A node that may own something, and what it says of itself.
 pub(crate) type Owner = (Candidate, Arc<Profile>);
 
-/// The placement of a type that states where its entities may be.
-#[derive(Clone, Debug)]
-struct Apart {
-    site: Site,
-    table: Table,
+/// A view, and who has which shard.
+#[derive(Debug)]
+pub(crate) struct Routes {
+    pub(crate) view: Arc<View>,
+    /// Of the types whose entities may be anywhere.
+    common: Routed,
+    /// Of the others.
+    apart: BTreeMap<WireId, Routed>,
+    /// Whether this node is not on the smaller side of a partition.
+    pub(crate) has_majority: bool,
+    /// Whether this node has any shard, open or sealed.
+    has_something: bool,
 }
 
 impl Routes {
-    /// The routes of types that state nothing; [`Routing`] adds the others.
-    pub(crate) fn new(view: Arc<View>, owners: Vec<Owner>, has_majority: bool) -> Self {
-        let table = table_of(&Site::ANYWHERE, &owners);
-        Self { view, table, apart: BTreeMap::new(), owners, has_majority }
+    pub(crate) fn new(
+        view: Arc<View>,
+        mut tables: BTreeMap<TableId, Routed>,
+        has_majority: bool,
+        has_something: bool,
+    ) -> Self {
+        let common = tables.remove(&COMMON).unwrap_or_default();
+        Self { view, common, apart: tables, has_majority, has_something }
     }
 
-    /// Whom a node asks for an entity; `None` while nobody is to have it.
+    fn of(&self, actor_type: WireId) -> &Routed {
+        self.apart.get(&actor_type).unwrap_or(&self.common)
+    }
+
+    /// Whether all shards are where they should be.
+    pub(crate) fn are_settled(&self) -> bool {
+        let is_settled = |Routed { table, target, .. }: &Routed| {
+            Shard::all().all(|shard| table.owner(shard) == target.owner(shard))
+        };
+        is_settled(&self.common) && self.apart.values().all(is_settled)
+    }
+
+    /// The types whose entities are on each node that may have them, and so on this one.
+    pub(super) fn here_by_themselves(&self) -> BTreeSet<WireId> {
+        let is_here = |routed: &Routed| routed.is_local_first && !routed.open.is_empty();
+        self.apart.iter().filter(|(_, routed)| is_here(routed)).map(|(id, _)| *id).collect()
+    }
+
+    /// Whom a node asks for an entity, or is to ask once it has been handed over; `None` if there is
+    /// nobody.
     pub(crate) fn owner<'a>(&'a self, asker: &'a NodeId, key: &EntityKey) -> Option<&'a NodeId> {
-        self.owner_of(asker, key.actor_type(), key.shard())
+        let target = || self.of(key.actor_type()).target.owner(key.shard());
+        self.owner_of(asker, key.actor_type(), key.shard()).or_else(target)
     }
 
     fn owner_of<'a>(
@@ -78,24 +103,9 @@ impl Routes {
         actor_type: WireId,
         shard: Shard,
     ) -> Option<&'a NodeId> {
-        let Some(Apart { site, table }) = self.apart.get(&actor_type) else {
-            return self.table.owner(shard).filter(|_| self.has_majority);
-        };
-        if site.minority == Minority::Stop && !self.has_majority {
-            return None;
-        }
-        if site.is_local_first() && table.has(asker) { Some(asker) } else { table.owner(shard) }
+        let Routed { table, is_local_first, .. } = self.of(actor_type);
+        if *is_local_first && table.has(asker) { Some(asker) } else { table.owner(shard) }
     }
-
-    /// Whether a node owns anything.
-    fn owns_something(&self, node: &NodeId) -> bool {
-        let apart = self.apart.values().map(|apart| &apart.table);
-        std::iter::once(&self.table).chain(apart).any(|table| table.has(node))
-    }
-}
-
-fn table_of(site: &Site, owners: &[Owner]) -> Table {
-    site.table(owners.iter().map(|(candidate, profile)| (candidate, &**profile)))
 }
 
 /// What is to be done with a message.
@@ -111,24 +121,36 @@ pub(crate) enum Route {
     Nowhere(RejectReason),
 }
 
-#[derive(Debug)]
 pub(crate) struct Routing {
     local: NodeId,
     peers: ArcSwap<BTreeMap<Arc<str>, Arc<Peer>>>,
     routes: ArcSwap<Routes>,
+    /// How often the routes have changed.
+    generation: AtomicU64,
     /// What types state, of those that do. Locked while routes are made of it.
     sites: Mutex<BTreeMap<WireId, Site>>,
-    waiters: Mutex<WaitList>,
+    lines: Lines,
+    /// For each shard, how much has to be sent on before senders have their turn.
+    held: Box<[AtomicU32]>,
+    /// Of how many shards nothing is taken from some peer, over all peers.
+    refusals: Arc<AtomicUsize>,
+    /// Whether nothing is sent to other nodes any more.
+    has_stopped: AtomicBool,
 }
 
 impl Routing {
     pub(crate) fn new(local: NodeId, view: Arc<View>) -> Self {
+        let routes = Routes::new(view, BTreeMap::new(), true, false);
         Self {
             local,
             peers: ArcSwap::default(),
-            routes: ArcSwap::from_pointee(Routes::new(view, Vec::new(), true)),
+            routes: ArcSwap::from_pointee(routes),
+            generation: AtomicU64::new(0),
             sites: Mutex::default(),
-            waiters: Mutex::default(),
+            lines: Lines::default(),
+            held: (0..SHARDS).map(|_| AtomicU32::new(0)).collect(),
+            refusals: Arc::default(),
+            has_stopped: AtomicBool::new(false),
         }
     }
 
@@ -137,8 +159,8 @@ impl Routing {
         if *node == self.local {
             return Route::Here;
         }
-        match self.peers.load().get(&node.name) {
-            Some(peer) if peer.id == *node => Route::There(Arc::clone(peer)),
+        match self.reachable(&node.name) {
+            Some(peer) if peer.id == *node => Route::There(peer),
             // That run of the node is over, and its actors with it.
             Some(peer) if peer.id.incarnation > node.incarnation => {
                 Route::Nowhere(RejectReason::NoSuchActor)
@@ -149,25 +171,57 @@ impl Routing {
         }
     }
 
-    /// Places a type as it states. A type that nobody has told of here may be anywhere.
-    pub(crate) fn place(&self, actor_type: WireId, site: Site) {
+    /// Places a type as it states: senders wait until it is known who has its shards. Returns whether that
+    /// is yet to be decided. A type that nobody has told of here may be anywhere.
+    pub(crate) fn place(&self, actor_type: WireId, site: Site) -> bool {
         if site == Site::ANYWHERE || self.routes.load().apart.contains_key(&actor_type) {
-            return;
+            return false;
         }
         let mut sites = self.sites();
-        sites.insert(actor_type, site);
-        let Routes { view, owners, has_majority, .. } = &**self.routes.load();
-        self.store(&sites, Routes::new(Arc::clone(view), owners.clone(), *has_majority));
+        if sites.insert(actor_type, site).is_some() {
+            return false;
+        }
+        let Routes { view, common, apart, has_majority, has_something } = &**self.routes.load();
+        let (has_majority, has_something) = (*has_majority, *has_something);
+        let mut apart = apart.clone();
+        apart.insert(actor_type, Routed::default());
+        let (view, common) = (Arc::clone(view), common.clone());
+        self.routes.store(Arc::new(Routes { view, common, apart, has_majority, has_something }));
+        self.generation.fetch_add(1, Ordering::AcqRel);
+        true
     }
 
     /// Places all types that the routes of a former life place.
     pub(super) fn place_as(&self, former: &Self) {
         let sites = former.sites().clone();
-        sites.into_iter().for_each(|(actor_type, site)| self.place(actor_type, site));
+        for (actor_type, site) in sites {
+            self.place(actor_type, site);
+        }
     }
 
-    /// The route to an entity.
-    pub(crate) fn to_entity(&self, key: &EntityKey) -> Route {
+    /// What the types state that are placed apart.
+    pub(super) fn placed_apart(&self) -> BTreeMap<WireId, Site> {
+        self.sites().clone()
+    }
+
+    /// The table by which a type is placed.
+    pub(crate) fn table_of(&self, actor_type: WireId) -> TableId {
+        if self.routes.load().apart.contains_key(&actor_type) { actor_type } else { COMMON }
+    }
+
+    /// How often the routes have changed. To be asked before a route, by whoever asks again after it has
+    /// sent by that route.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// The route to an entity, for whoever sends something new, and has this place in the line for its shard
+    /// if any.
+    pub(crate) fn to_entity(&self, key: &EntityKey, ticket: Option<Ticket>) -> Route {
+        let is_held = self.held_in(key.shard()).load(Ordering::Acquire) > 0;
+        if is_held || self.lines.is_behind(key.shard(), ticket) {
+            return Route::Later;
+        }
         self.to_shard(key.actor_type(), key.shard())
     }
 
@@ -180,25 +234,66 @@ impl Routing {
         if *owner == self.local {
             return Route::Here;
         }
-        match self.peers.load().get(&owner.name) {
-            Some(peer) if peer.id == *owner => Route::There(Arc::clone(peer)),
+        match self.reachable(&owner.name) {
+            Some(peer) if peer.id == *owner => Route::There(peer),
             _ => Route::Later,
         }
     }
 
-    /// Whether an entity belongs on this node now.
-    pub(crate) fn owns(&self, key: &EntityKey) -> bool {
-        self.owns_shard(key.actor_type(), key.shard())
+    /// The peer of this name, as long as anything is sent to others.
+    fn reachable(&self, name: &str) -> Option<Arc<Peer>> {
+        let has_stopped = self.has_stopped.load(Ordering::Acquire);
+        if has_stopped { None } else { self.peers.load().get(name).map(Arc::clone) }
     }
 
-    /// Whether the entities of a type in a shard do.
+    /// Something is to be sent on to a shard before anything new.
+    pub(super) fn hold(&self, shard: Shard) {
+        self.held_in(shard).fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// It has been, or never will be.
+    pub(super) fn release(&self, shard: Shard) {
+        if self.held_in(shard).fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.lines.wake_first(shard);
+        }
+    }
+
+    fn held_in(&self, shard: Shard) -> &AtomicU32 {
+        &self.held[usize::from(shard.0)]
+    }
+
+    /// What goes back and forth with a new peer, to which so many lanes lead, and from which so many come.
+    pub(super) fn returned(&self, lanes_out: usize, lanes_in: usize) -> Returned {
+        Returned::new(lanes_out, lanes_in, &self.refusals)
+    }
+
+    /// Whether nothing is taken from a peer for this target, because something that it had sent before for
+    /// its shard went back and it has not seen that.
+    pub(crate) fn refuses(&self, session: &Session, target: u64) -> bool {
+        self.refusals.load(Ordering::Relaxed) > 0
+            && self.peer(session).is_some_and(|peer| peer.returned.refuses(target))
+    }
+
+    /// The peer of a session, as long as that is the one with it.
+    pub(crate) fn peer(&self, session: &Session) -> Option<Arc<Peer>> {
+        let peers = self.peers.load();
+        let peer = peers.get(session.peer().name.as_str())?;
+        (peer.session == *session).then(|| Arc::clone(peer))
+    }
+
+    /// All peers.
+    pub(super) fn peers(&self) -> Vec<Arc<Peer>> {
+        self.peers.load().values().map(Arc::clone).collect()
+    }
+
+    /// Whether this node takes in messages for the entities of a type in a shard.
     pub(crate) fn owns_shard(&self, actor_type: WireId, shard: Shard) -> bool {
-        self.routes.load().owner_of(&self.local, actor_type, shard) == Some(&self.local)
+        self.routes.load().of(actor_type).open.has(shard)
     }
 
-    /// Whether any does.
+    /// Whether it has any shard, open or sealed.
     pub(crate) fn owns_something(&self) -> bool {
-        self.routes.load().owns_something(&self.local)
+        self.routes.load().has_something
     }
 
     /// View and table, as they are now.
@@ -206,19 +301,16 @@ impl Routing {
         self.routes.load_full()
     }
 
-    pub(crate) fn set_routes(&self, routes: Routes) {
-        self.store(&self.sites(), routes);
-        self.wake_waiters();
-    }
-
-    /// Places the types of these sites as well.
-    fn store(&self, sites: &BTreeMap<WireId, Site>, mut routes: Routes) {
-        let owners = &routes.owners;
-        let apart = |(id, site): (&WireId, &Site)| {
-            (*id, Apart { site: *site, table: table_of(site, owners) })
-        };
-        routes.apart = sites.iter().map(apart).collect();
+    /// The routes change. Types that were placed since they were decided go on waiting.
+    pub(crate) fn set_routes(&self, mut routes: Routes) {
+        let sites = self.sites();
+        for actor_type in sites.keys() {
+            routes.apart.entry(*actor_type).or_default();
+        }
         self.routes.store(Arc::new(routes));
+        self.generation.fetch_add(1, Ordering::AcqRel);
+        drop(sites);
+        self.wake_waiters();
     }
 
     fn sites(&self) -> MutexGuard<'_, BTreeMap<WireId, Site>> {
@@ -231,7 +323,7 @@ impl Routing {
         let mut peers = BTreeMap::clone(&self.peers.load());
         peers.insert(Arc::clone(&peer.id.name), Arc::new(peer));
         self.peers.store(Arc::new(peers));
-        self.wake_waiters();
+        self.lines.wake_all();
     }
 
     /// A session has ended.
@@ -239,39 +331,43 @@ impl Routing {
         let mut peers = BTreeMap::clone(&self.peers.load());
         peers.retain(|_, peer| peer.session != *session);
         self.peers.store(Arc::new(peers));
-        self.wake_waiters();
+        self.lines.wake_all();
     }
 
-    /// Nothing is sent to other nodes any more; what was sent may still be settled.
+    /// Nothing is sent to other nodes any more; what was sent may still be settled, or come back.
     pub(crate) fn stop_sending(&self) {
-        self.peers.store(Arc::default());
-        self.wake_waiters();
+        self.has_stopped.store(true, Ordering::Release);
+        self.lines.wake_all();
     }
 
-    /// Waits for the next change; `ticket` is given up, whatever became of it. `None` when too many
-    /// wait.
-    pub(crate) fn wait(&self, ticket: Option<Ticket>, waker: &Waker) -> Option<Ticket> {
-        let mut waiters = self.lock();
-        if let Some(ticket) = ticket {
-            waiters.leave(ticket);
-        }
-        waiters.join(waker)
-    }
-
-    /// Gives up waiting.
-    pub(crate) fn leave(&self, ticket: Ticket) {
-        self.lock().leave(ticket);
+    /// Waits for the next change, in line for a shard or for any node, in the place of `ticket` as long as
+    /// that stands. `None` when too many wait.
+    pub(crate) fn wait(
+        &self,
+        shard: Option<Shard>,
+        ticket: Option<Ticket>,
+        waker: &Waker,
+    ) -> Option<Ticket> {
+        self.lines.wait(shard, ticket, waker)
     }
 
     /// Has whoever waits for a route look again.
     pub(super) fn wake_waiters(&self) {
-        let waiters = self.lock().drain();
-        waiters.into_iter().for_each(Waker::wake);
+        self.lines.wake_all();
     }
 
-    fn lock(&self) -> MutexGuard<'_, WaitList> {
-        // Only the list's own code runs under this lock, so a poisoned one guards a whole list.
-        self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Gives up waiting.
+    pub(crate) fn leave(&self, shard: Option<Shard>, ticket: Ticket) {
+        self.lines.leave(shard, ticket);
+    }
+}
+
+impl fmt::Debug for Routing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Routing")
+            .field("local", &self.local)
+            .field("routes", &*self.routes.load())
+            .finish_non_exhaustive()
     }
 }
 

@@ -7,6 +7,7 @@
 mod ending;
 mod errands;
 mod events;
+mod handing_over;
 mod search;
 mod sending_on;
 mod signs;
@@ -25,6 +26,7 @@ use actix_cluster_transport::{
 };
 use tokio::{sync::oneshot, task::JoinSet};
 
+use self::handing_over::HandingOver;
 use super::{
     Cluster, JoinError, Phase,
     lives::{Arrival, Met},
@@ -32,10 +34,13 @@ use super::{
     membership::{Contact, Member, Membership, MembershipEvent, Packet, Profile, Swim, View},
     node_id, peer_id,
     placement::Candidate,
-    routing::{Owner, Routes},
+    routing::Owner,
     wire::packet,
 };
 use crate::node::{NodeCore, NodeId};
+
+/// How long a leaving node takes to hand its shards over; what it has then, it gives up.
+const HAND_OVER_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long entities are given to move out before their arbiters end.
 const MOVE_OUT_PATIENCE: Duration = Duration::from_secs(2);
@@ -54,6 +59,7 @@ pub(super) struct Shell {
     cluster: Arc<Cluster>,
     membership: RefCell<Swim>,
     majority: RefCell<Majority>,
+    handing_over: RefCell<HandingOver>,
     /// What there is for membership since the last look, the oldest first.
     told: RefCell<VecDeque<Told>>,
     /// The seeds that this node joins through until it has joined, and those found later.
@@ -69,6 +75,8 @@ pub(super) struct Shell {
     refused: RefCell<Option<(PeerId, ConnectError)>>,
     /// Empty before it is opened, and again once the node's life is over.
     transport: RefCell<Option<Transport>>,
+    /// Whether this node has found others, or is the one to found the cluster: before, it has nothing.
+    has_joined: Cell<bool>,
     /// Whether the others have declared this node down.
     is_down: Cell<bool>,
     /// Where members were.
@@ -140,10 +148,13 @@ impl Shell {
         random: Random,
     ) -> Option<Rc<Self>> {
         let cluster = Arc::clone(core.cluster()?);
-        let version = cluster.routing.routes().view.version + 1;
+        let view = Arc::clone(&cluster.routing.routes().view);
+        let version = view.version + 1;
+        let handing_over = HandingOver::new(core.id().clone(), view);
         Some(Rc::new(Self {
             membership: RefCell::new(Swim::new(member, version, random)),
             majority: RefCell::new(Majority::new(core.clock().now())),
+            handing_over: RefCell::new(handing_over),
             told: RefCell::default(),
             seeds: RefCell::default(),
             reached: RefCell::default(),
@@ -151,6 +162,7 @@ impl Shell {
             has_leavers: Cell::default(),
             refused: RefCell::default(),
             transport: RefCell::default(),
+            has_joined: Cell::default(),
             is_down: Cell::default(),
             met: RefCell::default(),
             tasks: RefCell::default(),
@@ -190,6 +202,7 @@ impl Shell {
             self.seeds.borrow_mut().push(seed);
         }
         let founder = found.contacts.is_empty();
+        self.has_joined.set(founder);
         let contacts = found.contacts;
         let mut joining = Some(Joining { joined, founder, deadline, patience, contacts });
         self.publish_view();
@@ -295,9 +308,10 @@ impl Shell {
         }
         let count = self.await_count(now);
         let forget = self.forget_gone(now);
+        let hand_over = self.hand_over(now);
         let redirects = self.send_redirects(now);
         self.run_errands();
-        [next, count, forget, redirects].into_iter().flatten().min()
+        [next, count, forget, hand_over, redirects].into_iter().flatten().min()
     }
 
     /// Ends the sessions of peers that have left. Returns when there will be more.
@@ -371,19 +385,25 @@ impl Shell {
         }
     }
 
-    /// Lets the routes follow the view.
+    /// Lets the shards follow the view.
     fn publish_view(&self) {
-        if *self.cluster.phase.borrow() >= Phase::Leaving {
+        let phase = *self.cluster.phase.borrow();
+        if phase > Phase::Leaving {
             return;
         }
         let view = Arc::clone(self.membership.borrow().view());
         // Whoever leaves has said so to all, before gossip has told them.
         let leaving = self.leaving.borrow();
-        let stays =
-            |member: &&Member| peer_id(&member.id).is_none_or(|p| !leaving.contains_key(&p));
-        let owners = owners(view.members.iter().filter(stays));
+        let stays = |member: &&Member| match member.id == *self.core.id() {
+            true => phase < Phase::Leaving,
+            false => peer_id(&member.id).is_none_or(|peer| !leaving.contains_key(&peer)),
+        };
+        let owners = match self.has_joined.get() {
+            true => owners(view.members.iter().filter(stays)),
+            false => Vec::new(),
+        };
         drop(leaving);
-        self.set_routes(view, owners);
+        self.set_owners(view, owners);
     }
 
     /// Counts the members of this side.
@@ -400,7 +420,8 @@ impl Shell {
         majority.poll_timeout()
     }
 
-    fn set_routes(&self, view: Arc<View>, owners: Vec<Owner>) {
+    /// Lets the shards follow a view in which these may own something.
+    fn set_owners(&self, view: Arc<View>, owners: Vec<Owner>) {
         let (version, has_majority) = (view.version, self.majority.borrow().has_majority());
         let former = self.cluster.routing.routes();
         if former.has_majority && !has_majority {
@@ -410,18 +431,11 @@ impl Shell {
                 "this node is in a minority: entities of types that stop there are stopped"
             );
         }
-        let routes = Routes::new(Arc::clone(&view), owners, has_majority);
-        let moved = former.table.moved(&routes.table).count();
-        tracing::info!(
-            node = %self.core.id(),
-            version,
-            members = view.members.len(),
-            moved,
-            "view changed"
-        );
-        self.cluster.routing.set_routes(routes);
-        self.core.entities().move_out(|key| !self.cluster.routing.owns(key));
-        self.cluster.view_changed.send_replace(version);
+        if former.view.version != version {
+            let members = view.members.len();
+            tracing::info!(node = %self.core.id(), version, members, "view changed");
+        }
+        self.set_targets(view, &owners, has_majority);
     }
 
     fn check_joined(&self, joining: Joining) -> Option<Joining> {
@@ -440,6 +454,13 @@ impl Shell {
         };
         self.seeds.take();
         let failed = outcome.is_err();
+        if !failed {
+            self.has_joined.set(true);
+            self.publish_view();
+            // Whoever awaits it is to find who owns what.
+            self.hand_over(self.now());
+            self.cluster.wake.notify_one();
+        }
         if joining.joined.send(outcome).is_err() || failed {
             // Nobody wants the node: it ends at once.
             self.cluster.phase.send_replace(Phase::Closed);

@@ -40,7 +40,7 @@ pub(crate) enum Head<'a> {
     /// The message may have run, and no result will come. Correlation 0 stands for a tell, whose own
     /// head follows, without its extensions.
     Unknown { correlation: u64, reason: u8 },
-    /// A tell that did not run, because its target is elsewhere: the payload follows.
+    /// A tell or an ask that did not run, because its target is elsewhere: the payload follows.
     Moved,
     /// The asker waits no longer.
     Cancel {
@@ -77,6 +77,11 @@ pub(crate) enum Head<'a> {
     ReplyAfter { correlation: u64, items: u64 },
     /// No result will come, behind so many items.
     UnknownAfter { correlation: u64, reason: u8, items: u64 },
+    /// The receiver is to answer with the marker, once all that came before on this lane has its place. Of
+    /// that, the sender has seen so much come back.
+    Flush { marker: u64, seen: u64 },
+    /// It has, and of that lane so much has gone back.
+    Flushed { marker: u64, moved: u64 },
 }
 
 /// A target on the node that receives the frame. Frozen.
@@ -104,6 +109,10 @@ pub(crate) mod packet {
     pub(crate) const LEAVING: u8 = 2;
     /// What membership says beside gossip.
     pub(crate) const NOTE: u8 = 3;
+    /// The shards that the sender has.
+    pub(crate) const HOLDINGS: u8 = 4;
+    /// The receiver's holdings of this version have come.
+    pub(crate) const HEARD: u8 = 5;
 }
 
 /// What travels beside a message.
@@ -176,6 +185,11 @@ impl<'a> Head<'a> {
     /// Whether a payload is about a watch, by its first byte: no message of a user's.
     pub(crate) fn is_of_a_watch(payload: &[u8]) -> bool {
         matches!(payload.first(), Some(6..=8))
+    }
+
+    /// Whether a payload asks for a marker, by its first byte: no message of a user's.
+    pub(crate) fn is_flush(payload: &[u8]) -> bool {
+        payload.first() == Some(&16)
     }
 
     /// Appends the head to `out`.
@@ -301,7 +315,7 @@ mod tests {
     fn golden_bytes_hold_both_ways() {
         let actor = Address::Actor { actor_type: 1, id: 300 };
         let entity = Address::Entity { actor_type: 2, key: "k" };
-        let golden: [(Head<'_>, &[u8]); 16] = [
+        let golden: [(Head<'_>, &[u8]); 18] = [
             (Head::Tell { to: entity, message: 3, extensions: &[] }, &[0, 1, 2, 1, b'k', 3, 0]),
             (
                 Head::Ask { to: actor, message: 3, correlation: 4, extensions: &[2, 1, 5] },
@@ -324,6 +338,8 @@ mod tests {
             (Head::Credit { correlation: 4, items: 300 }, &[13, 4, 0xac, 2]),
             (Head::ReplyAfter { correlation: 4, items: 300 }, &[14, 4, 0xac, 2]),
             (Head::UnknownAfter { correlation: 4, reason: 1, items: 300 }, &[15, 4, 1, 0xac, 2]),
+            (Head::Flush { marker: 4, seen: 2 }, &[16, 4, 2]),
+            (Head::Flushed { marker: 4, moved: 300 }, &[17, 4, 0xac, 2]),
         ];
         let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/wire.md");
         let page = std::fs::read_to_string(page).expect("the page on the wire");
@@ -339,6 +355,7 @@ mod tests {
             let of_a_watch =
                 matches!(head, Head::Watch { .. } | Head::Unwatch { .. } | Head::Terminated { .. });
             assert_eq!(Head::is_of_a_watch(bytes), of_a_watch, "{head:?}");
+            assert_eq!(Head::is_flush(bytes), matches!(head, Head::Flush { .. }), "{head:?}");
         }
     }
 

@@ -86,7 +86,7 @@ impl Blueprint {
         inheritance: Inheritance,
     ) -> io::Result<Unborn> {
         for (actor_type, site) in self.kinds.sites() {
-            cluster.iter().for_each(|cluster| cluster.routing.place(actor_type, site));
+            cluster.iter().for_each(|cluster| cluster.place(actor_type, site));
         }
         let mut starting = Starting(Vec::new());
         for n in 0..self.arbiters.get() {

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use actix_cluster_transport::{Class, Clock, Random};
+use actix_cluster_transport::{Class, Clock, Random, wait_list::Ticket};
 
 use tokio::sync::{oneshot, watch};
 
@@ -39,7 +39,7 @@ use crate::{
         Cluster, Phase, cancel, delegation,
         pending::{Answer, Correlation},
         placement::Shard,
-        routing::Route,
+        routing::{Peer, Route},
         wire::Head,
     },
     fixed_map::FixedMap,
@@ -277,8 +277,9 @@ impl NodeCore {
         }
     }
 
-    pub(crate) fn route_to_entity(&self, key: &EntityKey) -> Route {
-        self.cluster.as_ref().map_or(Route::Here, |cluster| cluster.routing.to_entity(key))
+    /// The route to an entity, for whoever has this place in the line for it, if any.
+    pub(crate) fn route_to_entity(&self, key: &EntityKey, ticket: Option<Ticket>) -> Route {
+        self.cluster.as_ref().map_or(Route::Here, |cluster| cluster.routing.to_entity(key, ticket))
     }
 
     /// Whether an entity belongs on this node now.
@@ -292,17 +293,37 @@ impl NodeCore {
         routing.is_none_or(|routing| routing.owns_shard(actor_type, shard))
     }
 
-    /// Sends on a tell whose target, of this hash, is on another node.
+    /// Sends on a message of this node whose target, of this hash, is on another node.
     pub(crate) fn redirect(&self, target: u64, payload: &[u8]) {
-        match &self.cluster {
-            Some(cluster) => {
-                if !cluster.redirect(self.clock.now(), target, payload, &self.dead_letters) {
-                    delegation::abandon(self, payload);
-                }
+        let kept = match &self.cluster {
+            Some(cluster) => cluster.redirect(&self.id, self.clock.now(), target, payload),
+            None => Err(RejectReason::Moved),
+        };
+        if let Err(reason) = kept {
+            self.give_up(reason, target, payload);
+        }
+    }
+
+    /// Gives up a message of this node that came back, and the answers that it owed.
+    pub(crate) fn give_up(&self, reason: RejectReason, target: u64, payload: &[u8]) {
+        match Head::take(payload) {
+            Ok((Head::Ask { correlation, .. }, _)) => {
+                delegation::answer_here(self, correlation, Answer::Rejected(reason));
             }
-            None => self
-                .dead_letters
-                .rejected(RejectReason::Moved, |letters| letters.about_payload(payload, target)),
+            _ => {
+                self.dead_letters.rejected(reason, |letters| letters.about_payload(payload, target))
+            }
+        }
+        delegation::abandon(self, payload);
+    }
+
+    /// Something was sent to a peer by a route that has changed since. If another leads there now, what
+    /// comes after it waits until that has come back.
+    pub(crate) fn sent_late(&self, key: &EntityKey, peer: &Arc<Peer>) {
+        let Some(cluster) = &self.cluster else { return };
+        let route = cluster.routing.to_shard(key.actor_type(), key.shard());
+        if !matches!(route, Route::There(now) if Arc::ptr_eq(&now, peer)) {
+            cluster.sent_late(peer.id.clone(), key.actor_type(), key.shard());
         }
     }
 

@@ -25,13 +25,9 @@ use super::{
     spawn::{Launch, RunsOn, SpawnError},
 };
 use crate::{
-    actor::{
-        activation::Supervision,
-        mailbox::{Mailbox, Signal},
-        restart::RestartTracker,
-    },
+    actor::{activation::Supervision, mailbox::Mailbox, restart::RestartTracker},
     cluster::{
-        placement::{Shard, key_hash},
+        placement::{SHARDS, Shard, key_hash},
         wire::Address,
     },
     fixed_map::FixedMap,
@@ -44,8 +40,8 @@ use crate::{
 /// How many entities are active at a time unless a node says otherwise.
 pub(super) const DEFAULT_LIMIT: NonZeroUsize = NonZeroUsize::new(1 << 20).expect("not zero");
 
-/// How many parts the table has, so that threads seldom meet at one lock.
-const PARTS: u64 = 64;
+/// How many parts the table has, so that threads seldom meet at one lock. Each has whole shards.
+const PARTS: usize = 64;
 
 /// An entity's lasting identity: its type and its key, with the hash that places it.
 #[derive(Clone)]
@@ -166,6 +162,8 @@ struct Part(FixedMap<EntityKey, Arc<dyn AnyMailbox>>);
 pub(crate) struct Entities {
     parts: Box<[Mutex<Part>]>,
     count: AtomicUsize,
+    /// How many there are in each shard, of all types; changed under the lock of the shard's part.
+    in_shard: Box<[AtomicUsize]>,
     /// How many are to be active; some more are, for a moment.
     limit: usize,
     /// Told when there are more.
@@ -177,6 +175,7 @@ impl Entities {
         Self {
             parts: (0..PARTS).map(|_| Mutex::default()).collect(),
             count: AtomicUsize::new(0),
+            in_shard: (0..SHARDS).map(|_| AtomicUsize::new(0)).collect(),
             limit: limit.get(),
             crowded: Notify::new(),
         }
@@ -225,21 +224,42 @@ impl Entities {
         }
     }
 
-    /// Asks every entity that is `lost` to move.
-    pub(crate) fn move_out(&self, lost: impl Fn(&EntityKey) -> bool) {
-        for part in &self.parts {
-            let moving: Vec<_> = lock(part)
-                .0
-                .iter()
-                .filter(|(key, _)| lost(key))
-                .map(|(_, mailbox)| Arc::clone(mailbox))
-                .collect();
-            moving.iter().for_each(|mailbox| mailbox.signal(Signal::Move));
+    /// The entities of a type. Those that are activated meanwhile may be missing.
+    pub(crate) fn of_type(&self, actor_type: WireId) -> Vec<Arc<dyn AnyMailbox>> {
+        let is_meant = |key: &EntityKey| key.actor_type() == actor_type;
+        let in_part = |part: &Mutex<Part>| {
+            let part = lock(part);
+            let meant = part.0.iter().filter(|(key, _)| is_meant(key));
+            meant.map(|(_, mailbox)| Arc::clone(mailbox)).collect::<Vec<_>>()
+        };
+        self.parts.iter().flat_map(in_part).collect()
+    }
+
+    /// How many there are in a shard, at about this moment.
+    pub(crate) fn count_in(&self, shard: Shard) -> usize {
+        self.in_shard[usize::from(shard.0)].load(Ordering::Relaxed)
+    }
+
+    /// The entities in a shard, of the types that `is_meant`. None is activated meanwhile.
+    pub(crate) fn in_shard(
+        &self,
+        shard: Shard,
+        is_meant: impl Fn(WireId) -> bool,
+    ) -> Vec<Arc<dyn AnyMailbox>> {
+        let part = lock(&self.parts[part_of(shard)]);
+        if self.count_in(shard) == 0 {
+            return Vec::new();
         }
+        let is_in = |key: &EntityKey| key.shard() == shard && is_meant(key.actor_type());
+        part.0
+            .iter()
+            .filter(|(key, _)| is_in(key))
+            .map(|(_, mailbox)| Arc::clone(mailbox))
+            .collect()
     }
 
     fn part(&self, hash: u64) -> MutexGuard<'_, Part> {
-        lock(&self.parts[(hash % PARTS) as usize])
+        lock(&self.parts[part_of(Shard::of(hash))])
     }
 
     /// Takes out the entry of an activation that has ended.
@@ -248,6 +268,8 @@ impl Entities {
         let is_its_own = part.0.get(key).is_some_and(|kept| Arc::ptr_eq(kept, ended));
         let removed = if is_its_own { part.0.remove(key) } else { None };
         self.count.fetch_sub(usize::from(removed.is_some()), Ordering::AcqRel);
+        self.in_shard[usize::from(key.shard().0)]
+            .fetch_sub(usize::from(removed.is_some()), Ordering::Relaxed);
         drop(part);
         drop(removed);
     }
@@ -292,6 +314,10 @@ impl NodeCore {
                 return Ok(mailbox);
             }
         }
+        // Under the lock: whoever has sealed the shard since finds this activation, or it is not made.
+        if !self.owns(key) {
+            return Err(RejectReason::Moved);
+        }
         let hosting = self.kinds().hosting::<A>().ok_or(RejectReason::NoSuchActor)?;
         if self.load_failures().refuses(self.clock().now(), key) {
             return Err(RejectReason::LoadFailed);
@@ -315,6 +341,8 @@ impl NodeCore {
         };
         let mailbox = launch.prepare(self);
         let replaced = part.0.insert(key.clone(), Arc::clone(&mailbox) as Arc<dyn AnyMailbox>);
+        self.entities().in_shard[usize::from(key.shard().0)]
+            .fetch_add(usize::from(replaced.is_none()), Ordering::Relaxed);
         drop(part);
         drop(replaced);
         if self.entities().excess() > 0 {
@@ -328,10 +356,6 @@ impl NodeCore {
                 _ => RejectReason::NodeStopped,
             });
         }
-        // The shard may have been lost while nobody could find this activation to tell it so.
-        if !self.owns(key) {
-            mailbox.signal(Signal::Move);
-        }
         Ok(mailbox)
     }
 
@@ -341,6 +365,10 @@ impl NodeCore {
         let (now, policy) = (self.clock().now(), &hosting.settings.restart);
         self.with_random(|random| self.load_failures().handle_failure(now, key, policy, random));
     }
+}
+
+fn part_of(shard: Shard) -> usize {
+    usize::from(shard.0) * PARTS / SHARDS
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

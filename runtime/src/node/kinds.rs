@@ -19,7 +19,6 @@ use crate::{
     cluster::{
         Site,
         frame::Frame,
-        placement::Shard,
         understood::{Dispute, Restated, Understood},
         wire::Address,
     },
@@ -217,6 +216,10 @@ impl<A: RemoteActor> AnyKind for Kind<A> {
             );
             return frame.reject(RejectReason::Mismatch);
         };
+        let is_entitys = matches!(frame.address(), Some(Address::Entity { .. }));
+        if is_entitys && frame.follows_what_went_back(core) {
+            return frame.moved(core);
+        }
         let frame = match known_here::<A>(core, &frame) {
             // One that has ended since is activated anew, below.
             Some(mailbox) => match mailbox.accept_if_open(frame, |frame| entry.envelope(frame)) {
@@ -233,16 +236,13 @@ impl<A: RemoteActor> AnyKind for Kind<A> {
                 Err(RejectReason::Mismatch)
             }
             Some(Address::Entity { key, .. }) => {
-                let key = EntityKey::of::<A>(key);
-                if !core.owns(&key) {
-                    return frame.moved();
-                }
-                core.entity_here::<A>(&key, Some(residents))
+                core.entity_here::<A>(&EntityKey::of::<A>(key), Some(residents))
             }
             None => Err(RejectReason::Mismatch),
         };
         match found {
             Ok(mailbox) => end(mailbox.accept(entry.envelope(frame)), &mailbox, core),
+            Err(RejectReason::Moved) => frame.moved(core),
             Err(reason) => frame.reject(reason),
         }
     }
@@ -260,14 +260,11 @@ impl<A: RemoteActor> AnyKind for Kind<A> {
     }
 }
 
-/// The mailbox of a frame's target, if that is an entity which is active here and belongs here.
+/// The mailbox of a frame's target, if that is an entity which is active here. If it belongs elsewhere by now,
+/// it is about to end, and what waits for it goes back in order, this frame behind the others.
 fn known_here<A: RemoteActor>(core: &Arc<NodeCore>, frame: &Frame) -> Option<Arc<Mailbox<A>>> {
     let Some(Address::Entity { key, .. }) = frame.address() else { return None };
-    let hash = frame.target();
-    if !core.owns_shard(A::TYPE_ID, Shard::of(hash)) {
-        return None;
-    }
-    core.active_entity::<A>(hash, key)
+    core.active_entity::<A>(frame.target(), key)
 }
 
 /// Ends what a mailbox has turned away.

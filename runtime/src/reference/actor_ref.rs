@@ -77,7 +77,7 @@ impl<A: RemoteActor> ActorRef<A> {
 
     pub(crate) fn entity(core: Arc<NodeCore>, key: EntityKey) -> Self {
         if let Some(cluster) = core.cluster() {
-            cluster.routing.place(A::TYPE_ID, A::SITE);
+            cluster.place(A::TYPE_ID, A::SITE);
         }
         Self { place: Place::Entity(Arc::new(Keyed { core, key })) }
     }

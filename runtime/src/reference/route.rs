@@ -21,6 +21,7 @@ use crate::{
     },
     call::chain::Link,
     cluster::{
+        placement::Shard,
         routing::{Peer, Route},
         wire::Address,
     },
@@ -32,11 +33,15 @@ use crate::{
 /// Where the target is, as far as this node knows.
 pub(super) enum Destination<A: RemoteActor> {
     Here(Arc<Mailbox<A>>),
-    There(Arc<Peer>),
+    There(Arc<Peer>, Sighting),
     /// Not known now; known soon, perhaps.
     Later,
     Nowhere(RejectReason),
 }
+
+/// When a route to an entity was looked up, by the generation of the routes; an actor's never changes.
+#[derive(Clone, Copy)]
+pub(super) struct Sighting(Option<u64>);
 
 impl<A: RemoteActor> Place<A> {
     pub(crate) fn core(&self) -> &Arc<NodeCore> {
@@ -101,6 +106,14 @@ impl<A: RemoteActor> Place<A> {
         }
     }
 
+    /// The shard of the target, if it is an entity.
+    fn shard(&self) -> Option<Shard> {
+        match self {
+            Self::Entity(entity) => Some(entity.key.shard()),
+            Self::Local(_) | Self::Away { .. } => None,
+        }
+    }
+
     /// The mailbox of an actor that lives and dies on this node.
     fn known_here(&self) -> Option<&Arc<Mailbox<A>>> {
         match self {
@@ -109,22 +122,37 @@ impl<A: RemoteActor> Place<A> {
         }
     }
 
-    pub(super) fn destination(&self) -> Destination<A> {
+    /// Where the target is for a sender with this place in the line for a route, if any.
+    pub(super) fn destination(&self, ticket: Option<Ticket>) -> Destination<A> {
         match self {
             Self::Local(mailbox) => Destination::Here(Arc::clone(mailbox)),
             Self::Away { core, node, id } => match core.route_to_node(node) {
                 Route::Here => core
                     .find::<A>(node, *id)
                     .map_or(Destination::Nowhere(RejectReason::NoSuchActor), Destination::Here),
-                route => Destination::elsewhere(route),
+                route => Destination::elsewhere(route, Sighting(None)),
             },
-            Self::Entity(entity) => match entity.core.route_to_entity(&entity.key) {
-                Route::Here => entity
-                    .core
-                    .entity_here::<A>(&entity.key, None)
-                    .map_or_else(Destination::Nowhere, Destination::Here),
-                route => Destination::elsewhere(route),
-            },
+            Self::Entity(entity) => {
+                let generation = entity.core.cluster().map(|cluster| cluster.routing.generation());
+                match entity.core.route_to_entity(&entity.key, ticket) {
+                    Route::Here => entity
+                        .core
+                        .entity_here::<A>(&entity.key, None)
+                        .map_or_else(Destination::Nowhere, Destination::Here),
+                    route => Destination::elsewhere(route, Sighting(generation)),
+                }
+            }
+        }
+    }
+
+    /// A message was sent to a peer by a route that was looked up then. Has what comes after it wait if
+    /// that has changed meanwhile.
+    fn sent(&self, peer: &Arc<Peer>, sighting: Sighting) {
+        if let (Self::Entity(entity), Sighting(Some(seen))) = (self, sighting)
+            && let Some(cluster) = entity.core.cluster()
+            && cluster.routing.generation() != seen
+        {
+            entity.core.sent_late(&entity.key, peer);
         }
     }
 
@@ -167,9 +195,9 @@ pub(crate) fn target_id(hash: u64) -> ActorId {
 }
 
 impl<A: RemoteActor> Destination<A> {
-    fn elsewhere(route: Route) -> Self {
+    fn elsewhere(route: Route, sighting: Sighting) -> Self {
         match route {
-            Route::There(peer) => Self::There(peer),
+            Route::There(peer) => Self::There(peer, sighting),
             Route::Nowhere(reason) => Self::Nowhere(reason),
             Route::Here | Route::Later => Self::Later,
         }
@@ -262,11 +290,17 @@ impl<A: RemoteActor> Wait<A> {
         task: &mut Context<'_>,
     ) -> Poll<Result<(), RejectReason>> {
         loop {
-            let done = match place.destination() {
+            let done = match place.destination(self.routes_ticket()) {
                 Destination::Nowhere(reason) => Some(Err(reason)),
                 Destination::Here(mailbox) => self.poll_mailbox(place, mailbox, msg, task),
-                Destination::There(peer) => match peer.understood.version_for::<M>() {
-                    Ok(version) => self.poll_session(place, &peer, version, msg, task),
+                Destination::There(peer, sighting) => match peer.understood.version_for::<M>() {
+                    Ok(version) => {
+                        self.poll_session(place, &peer, version, msg, task).inspect(|sent| {
+                            if sent.is_ok() {
+                                place.sent(&peer, sighting);
+                            }
+                        })
+                    }
                     Err(_) => Some(Err(RejectReason::Mismatch)),
                 },
                 Destination::Later => self.poll_routes(place, task),
@@ -379,24 +413,30 @@ impl<A: RemoteActor> Wait<A> {
         place: &Place<A>,
         task: &Context<'_>,
     ) -> Option<Result<(), RejectReason>> {
-        let ticket = match &self.line {
-            Line::Routes(ticket) => Some(*ticket),
-            _ => {
-                self.leave(place);
-                None
-            }
-        };
-        let waiting = place.core().cluster().and_then(|c| c.routing.wait(ticket, task.waker()));
+        let ticket = self.routes_ticket();
+        if ticket.is_none() {
+            self.leave(place);
+        }
+        let routing = place.core().cluster().map(|cluster| &cluster.routing);
+        let waiting = routing.and_then(|routing| routing.wait(place.shard(), ticket, task.waker()));
         let Some(ticket) = waiting else { return Some(Err(RejectReason::Unreachable)) };
         self.line = Line::Routes(ticket);
         // They may have changed between the look and the wait: then nobody is left to wake us.
-        match place.destination() {
+        match place.destination(Some(ticket)) {
             Destination::Later => None,
-            Destination::There(peer) if !peer.session.takes_messages() => None,
+            Destination::There(peer, _) if !peer.session.takes_messages() => None,
             _ => {
                 task.waker().wake_by_ref();
                 None
             }
+        }
+    }
+
+    /// The place in the line for a route, if that is where it stands.
+    fn routes_ticket(&self) -> Option<Ticket> {
+        match &self.line {
+            Line::Routes(ticket) => Some(*ticket),
+            _ => None,
         }
     }
 
@@ -415,7 +455,7 @@ impl<A: RemoteActor> Wait<A> {
             Line::Session(session, target, ticket) => session.leave(target, ticket),
             Line::Routes(ticket) => {
                 if let Some(cluster) = place.core().cluster() {
-                    cluster.routing.leave(ticket);
+                    cluster.routing.leave(place.shard(), ticket);
                 }
             }
         }
@@ -429,7 +469,7 @@ pub(crate) fn send_now<A: RemoteActor, M: RemoteMessage>(
 ) -> Result<(), RejectReason> {
     let mut gone = 0;
     loop {
-        let sent = match place.destination() {
+        let sent = match place.destination(None) {
             Destination::Nowhere(reason) => Err(reason),
             Destination::Later => Err(RejectReason::Unreachable),
             Destination::Here(mailbox) => match mailbox.try_reserve() {
@@ -440,8 +480,9 @@ pub(crate) fn send_now<A: RemoteActor, M: RemoteMessage>(
                 Err(Refusal::Full(_)) => Err(RejectReason::Full),
                 Err(Refusal::Closed(reason)) => Err(reason),
             },
-            Destination::There(peer) => match peer.understood.version_for::<M>() {
-                Ok(version) => try_session(place, &peer, version, msg),
+            Destination::There(peer, sighting) => match peer.understood.version_for::<M>() {
+                Ok(version) => try_session(place, &peer, version, msg)
+                    .inspect(|()| place.sent(&peer, sighting)),
                 Err(_) => Err(RejectReason::Mismatch),
             },
         };

@@ -119,7 +119,11 @@ impl Task {
             let now = self.core.clock().now();
             match self.inbox.signalled() {
                 Signal::None | Signal::Passivate | Signal::Linked => {}
-                Signal::Halt | Signal::Stop | Signal::Move | Signal::NodeStop => {
+                Signal::Halt
+                | Signal::Stop
+                | Signal::HandOver
+                | Signal::Move
+                | Signal::NodeStop => {
                     self.plan.stop(now);
                 }
                 Signal::Kill | Signal::KillForGood => self.plan.kill(now),
@@ -224,7 +228,7 @@ impl Task {
 fn end_for_good(signal: Signal) -> Option<ExitReason> {
     match signal {
         Signal::None | Signal::Passivate | Signal::Halt | Signal::Linked | Signal::Kill => None,
-        Signal::Stop | Signal::Move => Some(ExitReason::Stopped),
+        Signal::Stop | Signal::HandOver | Signal::Move => Some(ExitReason::Stopped),
         Signal::NodeStop => Some(ExitReason::NodeStopped),
         Signal::KillForGood => Some(ExitReason::Killed),
     }

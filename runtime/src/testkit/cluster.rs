@@ -329,7 +329,7 @@ impl TestCluster {
 
     /// Waits until each of the nodes that [run](Self::running) has exactly these in its view, for at most a
     /// minute of virtual time: until a node that was started is known to all, and one that has ended is
-    /// forgotten.
+    /// forgotten; and until all entities are where they belong by that.
     ///
     /// # Panics
     ///
@@ -353,18 +353,20 @@ impl TestCluster {
         let nodes = self.running_nodes();
         let mut ids: Vec<_> = nodes.iter().map(|node| node.id().clone()).collect();
         ids.sort();
-        nodes.iter().all(|node| {
+        let agrees = |node: &Node| {
             let mut members: Vec<_> = node.members().into_iter().map(|member| member.id).collect();
             members.sort();
             members == ids
-        })
+        };
+        nodes.iter().all(agrees) && nodes.iter().all(Node::has_settled)
     }
 
     /// What each node that runs sees.
     fn views(&self) -> String {
         let of = |node: &Node| {
             let members = node.members().into_iter().map(|member| member.id).collect::<Vec<_>>();
-            format!("{} sees {members:?}", node.id())
+            let moves = if node.has_settled() { "" } else { ", and shards move" };
+            format!("{} sees {members:?}{moves}", node.id())
         };
         self.running_nodes().iter().map(of).collect::<Vec<_>>().join(", ")
     }

@@ -140,7 +140,7 @@ impl<A: RemoteActor> Activation<A> {
 /// Whether the instance is to come back for what it is told from outside.
 fn is_told<A: RemoteActor>(mailbox: &Mailbox<A>) -> bool {
     match mailbox.signalled() {
-        Signal::None | Signal::Passivate => false,
+        Signal::None | Signal::Passivate | Signal::HandOver => false,
         // Meant for the instance before.
         Signal::Linked if mailbox.failing().is_none() => {
             mailbox.clear_signal(Signal::Linked);

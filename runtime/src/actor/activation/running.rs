@@ -72,7 +72,8 @@ impl<A: RemoteActor> Running<'_, A> {
             if self.ctx.has_begun() {
                 return Turn::Lend(Borrower::Begun);
             }
-            if let Some(reason) = check_end(self.mailbox, self.actor, self.ctx) {
+            let has_to_finish = self.has_to_finish();
+            if !has_to_finish && let Some(reason) = check_end(self.mailbox, self.actor, self.ctx) {
                 return Turn::Exit(reason);
             }
             self.take_over(task);
@@ -90,6 +91,13 @@ impl<A: RemoteActor> Running<'_, A> {
                 Woken::None => {}
                 Woken::Polled => continue,
                 Woken::Reentrant(handle) => return Turn::Lend(Borrower::Woken(handle)),
+            }
+            if has_to_finish {
+                self.mailbox.park(std::mem::take(self.finished), task.waker());
+                if self.has_to_finish() {
+                    return Turn::Parked;
+                }
+                continue;
             }
             if self.batch.is_empty() {
                 let finished = std::mem::take(self.finished);
@@ -132,7 +140,14 @@ impl<A: RemoteActor> Running<'_, A> {
             return false;
         }
         self.mailbox.park(std::mem::take(self.finished), task.waker());
-        self.mailbox.signalled() <= Signal::Passivate
+        matches!(self.mailbox.signalled(), Signal::None | Signal::Passivate | Signal::HandOver)
+    }
+
+    /// Whether it goes to another node, and something that it has begun has to end first. It begins nothing
+    /// else.
+    fn has_to_finish(&self) -> bool {
+        self.mailbox.signalled() == Signal::HandOver
+            && (self.items.reentrant() > 0 || self.items.has_waits() || self.ctx.has_new_waits())
     }
 
     /// Nothing is queued: what the poll comes to, unless there is more to do.
@@ -229,7 +244,7 @@ fn check_end<A: RemoteActor>(
             None => None,
         },
         Signal::Stop => Some(ExitReason::Stopped),
-        Signal::Move => Some(ExitReason::Moved),
+        Signal::HandOver | Signal::Move => Some(ExitReason::Moved),
         Signal::NodeStop => Some(ExitReason::NodeStopped),
     };
     if let Some(reason) = told {

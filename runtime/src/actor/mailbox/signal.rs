@@ -14,14 +14,16 @@ pub(crate) enum Signal {
     Linked = 3,
     /// Run the stopping hooks, then end.
     Stop = 4,
+    /// As `Move`, once what has been begun is done.
+    HandOver = 5,
     /// As `Stop`, because the shard has another owner.
-    Move = 5,
+    Move = 6,
     /// As `Stop`, because the node shuts down.
-    NodeStop = 6,
+    NodeStop = 7,
     /// Drop the instance: no hook runs. A supervisor may start another.
-    Kill = 7,
+    Kill = 8,
     /// As `Kill`, of one that was told to end for good.
-    KillForGood = 8,
+    KillForGood = 9,
 }
 
 impl Signal {
@@ -31,10 +33,11 @@ impl Signal {
             2 => Self::Halt,
             3 => Self::Linked,
             4 => Self::Stop,
-            5 => Self::Move,
-            6 => Self::NodeStop,
-            7 => Self::Kill,
-            8 => Self::KillForGood,
+            5 => Self::HandOver,
+            6 => Self::Move,
+            7 => Self::NodeStop,
+            8 => Self::Kill,
+            9 => Self::KillForGood,
             _ => Self::None,
         }
     }
@@ -50,6 +53,7 @@ impl Signal {
 
     /// Whether no supervisor is asked when the actor has ended by it.
     pub(crate) fn ends_for_good(self) -> bool {
-        matches!(self, Self::Stop | Self::Move | Self::NodeStop | Self::KillForGood)
+        use Signal::{HandOver, KillForGood, Move, NodeStop, Stop};
+        matches!(self, Stop | HandOver | Move | NodeStop | KillForGood)
     }
 }

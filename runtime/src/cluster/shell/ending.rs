@@ -1,33 +1,35 @@
 //! How a node's life in its cluster ends: it leaves, or was declared down.
 
-use std::{sync::Arc, time::Duration};
+use std::{rc::Rc, sync::Arc, time::Duration};
 
 use actix_cluster_transport::Transport;
 
-use super::{LOOK_PERIOD, MOVE_OUT_PATIENCE, Shell, owners};
-use crate::cluster::{Phase, membership::Membership as _, peer_id, wire::packet};
+use super::{HAND_OVER_PATIENCE, LOOK_PERIOD, MOVE_OUT_PATIENCE, Shell};
+use crate::{
+    cluster::{Phase, membership::Membership as _, wire::packet},
+    reference::RejectReason,
+};
 
 impl Shell {
-    /// Tells the others, and gives up all entities.
-    pub(super) async fn leave(&self) {
-        let view = Arc::clone(self.membership.borrow().view());
-        for member in &view.members {
-            let peer = peer_id(&member.id);
-            if let Some(session) = peer.and_then(|peer| self.transport().session(&peer.name)) {
-                session.send_packet(vec![packet::LEAVING].into());
-            }
+    /// Tells the others, and hands all entities over, or gives them up where that takes too long.
+    pub(super) async fn leave(self: &Rc<Self>) {
+        // Those too that are no members yet: they may have been sent here already.
+        for peer in self.cluster.routing.peers() {
+            peer.session.send_packet(vec![packet::LEAVING].into());
+        }
+        self.publish_view();
+        let has_let_go =
+            || self.handing_over.borrow().has_let_go() && self.cluster.redirects().len() == 0;
+        self.turn_until(has_let_go, HAND_OVER_PATIENCE).await;
+        let is_empty = || self.core.entities().count() == 0;
+        if !is_empty() {
+            self.set_owners(Arc::clone(self.membership.borrow().view()), Vec::new());
+            self.turn_until(is_empty, MOVE_OUT_PATIENCE).await;
         }
         {
             let mut membership = self.membership.borrow_mut();
             membership.leave(self.now());
             self.send_packets(&mut membership);
-        }
-        let owners = owners(view.members.iter().filter(|member| member.id != *self.core.id()));
-        self.set_routes(view, owners);
-        let deadline = self.core.clock().after(MOVE_OUT_PATIENCE);
-        while self.core.entities().count() > 0 && self.now() < deadline {
-            self.send_redirects(self.now());
-            self.core.clock().sleep(LOOK_PERIOD).await;
         }
         // Whoever asked for the shutdown may have gone away: it goes on all the same.
         let core = Arc::clone(&self.core);
@@ -37,6 +39,18 @@ impl Shell {
             *phase = (*phase).max(Phase::Left);
             forward
         });
+    }
+
+    /// Goes on as ever until something is so, for at most so long.
+    pub(super) async fn turn_until(self: &Rc<Self>, is_so: impl Fn() -> bool, patience: Duration) {
+        let deadline = self.core.clock().after(patience);
+        loop {
+            self.turn();
+            if is_so() || self.now() >= deadline {
+                return;
+            }
+            self.idle_until(Some(self.core.clock().after(LOOK_PERIOD))).await;
+        }
     }
 
     /// This incarnation is over for the others: it is to end here too.
@@ -53,7 +67,9 @@ impl Shell {
         );
         // What waits for entities has not run, and waits for the next life.
         let view = Arc::clone(self.membership.borrow().view());
-        self.set_routes(view, Vec::new());
+        self.cluster.routing.stop_sending();
+        self.set_owners(view, Vec::new());
+        self.hand_over(self.now());
         self.close(transport, Duration::ZERO).await;
     }
 
@@ -62,7 +78,10 @@ impl Shell {
         self.cluster.routing.stop_sending();
         transport.close(patience).await;
         // Nothing is sent on any more, and nobody is left of a node that never quite started.
-        self.cluster.redirects().close(self.core.dead_letters());
+        let left: Vec<_> = self.cluster.redirects().close().collect();
+        for redirect in left {
+            self.core.give_up(RejectReason::Moved, redirect.target, &redirect.payload);
+        }
         self.core.end_actors().await;
         self.cluster.phase.send_replace(Phase::Closed);
         // A shutdown that this thread began has a last word to say.

@@ -7,6 +7,7 @@ use actix_cluster_transport::{
 use super::{LEAVE_GRACE, Shell, Told};
 use crate::{
     cluster::{
+        handoff::Holdings,
         inbound, join,
         membership::{Membership as _, Swim},
         node_id,
@@ -25,6 +26,21 @@ impl Shell {
             waiting.pop_front();
         }
         waiting.push_back(told);
+        self.cluster.wake.notify_one();
+    }
+
+    /// A peer says what it has.
+    fn holdings(&self, peer: &PeerId, holdings: &[u8]) {
+        let Some(holdings) = Holdings::read(holdings) else {
+            tracing::warn!(node = %self.core.id(), %peer, "what a peer has was not understood");
+            return;
+        };
+        let answer = self.handing_over.borrow_mut().holdings(&node_id(peer), holdings);
+        if let Some(session) = self.transport().session(&peer.name)
+            && session.peer() == peer
+        {
+            session.send_packet(answer.into());
+        }
         self.cluster.wake.notify_one();
     }
 }
@@ -49,10 +65,14 @@ impl Events for Shell {
             tracing::warn!(message, version, peer = %id, "{}", Dispute::Shape.as_str());
         }
         let understood = Understood::of(id.clone(), &theirs);
-        let peer = Peer { id, session: session.clone(), understood };
+        let lanes_in = self.core.arbiters().len();
+        let returned = self.cluster.routing.returned(session.lanes().into(), lanes_in);
+        let peer = Peer { id, session: session.clone(), understood, returned };
         let reached = self.seeds.borrow().iter().find(|seed| seed.id == peer.id).cloned();
         self.reached.borrow_mut().extend(reached);
+        let id = peer.id.clone();
         self.cluster.routing.add_peer(peer);
+        self.handing_over.borrow_mut().link_up(&id);
         self.cluster.wake.notify_one();
     }
 
@@ -82,6 +102,10 @@ impl Events for Shell {
             [packet::NOTE, note @ ..] => {
                 self.tell(Told::Note(node_id(peer), note.to_vec()));
             }
+            [packet::HOLDINGS, holdings @ ..] => self.holdings(peer, holdings),
+            [packet::HEARD, version @ ..] => {
+                self.handing_over.borrow_mut().heard(&node_id(peer), version);
+            }
             // Of a later release.
             _ => {}
         }
@@ -101,6 +125,8 @@ impl Events for Shell {
 
     fn session_ended(&self, session: &Session, unsettled: Vec<Unsettled>) {
         self.cluster.routing.remove_peer(session);
+        self.handing_over.borrow_mut().session_ended(&node_id(session.peer()));
+        self.cluster.wake.notify_one();
         inbound::lost(&self.core, &self.cluster, session.peer(), unsettled);
         self.cluster.pending.fail_all_of(&node_id(session.peer()));
         self.cluster.cancels.cancel_all_of(session.peer());
