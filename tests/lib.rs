@@ -129,8 +129,13 @@ impl SimulatedNode {
     }
 }
 
-/// Runs a simulated world to its end.
+/// Runs a simulated world to its end. With `RUST_LOG` set its nodes say what they do.
 pub fn simulate(world: impl Future<Output = ()>) {
+    if std::env::var_os("RUST_LOG").is_some() {
+        let filter = tracing_subscriber::EnvFilter::from_default_env();
+        // Another test of the same process may have done it.
+        let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
+    }
     let patience = Duration::from_secs(3_600);
     testkit::simulate(patience, world).expect("the world ends within an hour of its own time");
 }

@@ -8,7 +8,9 @@
 //! It starts three node processes (itself, with other options) and feeds them from this process, a
 //! member of weight 0. Each aircraft and each airport is an entity; an aircraft tells its two
 //! airports of each flight. It ends with a table of carriers, what each node has handled, how long
-//! the killed node's entities were away, and `totals match the file: yes`.
+//! the killed node's entities were away, and `totals match the file: yes`. With `--silent` the node is
+//! stopped instead of killed, as a host that hangs, and wakes up later: it finds itself declared down,
+//! and joins again as another incarnation.
 //!
 //! # Why it is exact although a node is killed
 //!
@@ -197,29 +199,36 @@ impl Job<'_> {
         let progress = Progress::new(self.setting.flights.rows.len());
         let mut run =
             Run { feeding: Duration::ZERO, repeats: 0, killed_node: None, failover: None };
-        let (mut prober, mut replacement) = (None, None);
+        let (mut prober, mut replacement, mut stopped) = (None, None, None);
         let start = Instant::now();
         for batch in 0..batches {
             processes.iter_mut().try_for_each(Process::check)?;
             if batch >= batches * 9 / 10
-                && let Some(joining) = replacement.take()
+                && let Some(back) = replacement.take()
             {
-                let process: Process = Joining::joined(joining).await?;
-                self.node.wait_for_members(self.launcher.members).await;
+                let process = self.back(back).await?;
                 progress.say(&format!("{} has joined in its place", process.id));
                 processes.push(process);
             }
             if !self.options.no_kill && batch == batches / 2 {
-                let killed = self.feed_and_kill(&mut feeder, batch, processes).await?;
-                progress.say(&format!("killed {}", killed.1));
-                run.killed_node = Some(killed.1);
-                prober = Some(killed.0);
+                let lost = self.feed_and_lose(&mut feeder, batch, processes).await?;
+                let what = if self.options.silent { "stopped" } else { "killed" };
+                progress.say(&format!("{what} {}", lost.id));
+                run.killed_node = Some(lost.id);
+                (prober, stopped) = (Some(lost.prober), lost.stopped);
             } else {
                 feeder.feed(batch, None).await?;
             }
             // It joins while the rows go on, and has to have joined before their last tenth.
             if run.killed_node.is_some() && batch == batches * 3 / 4 {
-                replacement = Some(self.launcher.start(KILLED)?);
+                replacement = Some(match stopped.take() {
+                    Some(process) => {
+                        progress.say(&format!("{} wakes up", process.id));
+                        process.go_on().await?;
+                        Back::Woken(process)
+                    }
+                    None => Back::Started(self.launcher.start(KILLED)?),
+                });
             }
             progress.advance(self.setting.batch_rows as usize);
         }
@@ -232,29 +241,69 @@ impl Job<'_> {
         Ok((feeder, run))
     }
 
-    /// Feeds a batch, and kills a node while it is under way.
-    async fn feed_and_kill(
+    /// Waits until the node has joined again.
+    async fn back(&self, back: Back) -> Result<Process, Failure> {
+        let mut process = match back {
+            Back::Started(joining) => joining.joined().await?,
+            Back::Woken(process) => process,
+        };
+        self.node.wait_for_members(self.launcher.members).await;
+        let members = self.node.members();
+        if let Some(member) = members.iter().find(|member| *member.id.name == *KILLED) {
+            process.id = member.id.to_string();
+        }
+        Ok(process)
+    }
+
+    /// Feeds a batch, and kills or stops a node while it is under way.
+    async fn feed_and_lose(
         &self,
         feeder: &mut Feeder,
         batch: u32,
         processes: &mut Vec<Process>,
-    ) -> Result<(Prober, String), Failure> {
+    ) -> Result<Lost, Failure> {
         let at = processes.iter().position(|process| process.id.starts_with(KILLED));
         let victim = processes.remove(at.expect("there are at least three nodes"));
         let id = victim.id.clone();
         let keys = prober::keys_of(self.node, self.setting, &id);
         let after = self.setting.batch_rows as usize / 4;
         let mark = Arc::new(Mark { after, ..Mark::default() });
-        let kill = async {
+        let lose = async {
             mark.reached.notified().await;
-            let killed = Instant::now();
-            victim.kill().await?;
-            Ok(Prober::start(self.node, keys, killed))
+            let lost = Instant::now();
+            let stopped = match self.options.silent {
+                true => {
+                    victim.stop().await?;
+                    Some(victim)
+                }
+                false => {
+                    victim.kill().await?;
+                    None
+                }
+            };
+            Ok((Prober::start(self.node, keys, lost), stopped))
         };
-        let (fed, prober) = tokio::join!(feeder.feed(batch, Some(Arc::clone(&mark))), kill);
+        let (fed, lost) = tokio::join!(feeder.feed(batch, Some(Arc::clone(&mark))), lose);
         fed?;
-        Ok((prober?, id))
+        let (prober, stopped) = lost?;
+        Ok(Lost { id, prober, stopped })
     }
+}
+
+/// A node that was killed, or stopped.
+struct Lost {
+    id: String,
+    prober: Prober,
+    /// Its process, if that only stands still.
+    stopped: Option<Process>,
+}
+
+/// A node on its way back.
+enum Back {
+    /// A process that has taken its place.
+    Started(Joining),
+    /// The same process.
+    Woken(Process),
 }
 
 /// The node that is killed, and replaced under its own name.

@@ -11,7 +11,8 @@ use clap::Parser;
     name = "fleet",
     after_help = "Exit code: 0 if all totals match the file, 1 if not, 2 for bad input or a port \
                   in use.\n\nExamples:\n  cargo run --release --example fleet\n  cargo run \
-                  --release --example fleet -- --rows 20000 --no-kill --json"
+                  --release --example fleet -- --silent\n  cargo run --release --example fleet \
+                  -- --rows 20000 --no-kill --json"
 )]
 pub(crate) struct Options {
     /// How many node processes hold the entities; a kill needs at least 3
@@ -23,6 +24,10 @@ pub(crate) struct Options {
     /// Kills no node
     #[arg(long)]
     pub(crate) no_kill: bool,
+    /// Stops the node (SIGSTOP) instead of killing it, so that it falls silent, and wakes it up later
+    /// (SIGCONT): it finds itself declared down, and joins again
+    #[arg(long, conflicts_with = "no_kill")]
+    pub(crate) silent: bool,
     /// The file of flights, gzipped
     #[arg(long, value_name = "FILE", default_value = default_data())]
     pub(crate) data: PathBuf,

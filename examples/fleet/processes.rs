@@ -177,6 +177,26 @@ impl Process {
         }
     }
 
+    /// Has it stand still, with SIGSTOP.
+    pub(crate) async fn stop(&self) -> Result<(), Failure> {
+        self.signal("STOP").await
+    }
+
+    /// Lets it go on, with SIGCONT.
+    pub(crate) async fn go_on(&self) -> Result<(), Failure> {
+        self.signal("CONT").await
+    }
+
+    async fn signal(&self, signal: &str) -> Result<(), Failure> {
+        // It has not been waited for, so that the number is its own.
+        let number = self.child.id().map(|number| number.to_string()).unwrap_or_default();
+        let kill = Command::new("kill").args([format!("-{signal}"), number]).status().await;
+        match kill.map_err(Failure::input)?.success() {
+            true => Ok(()),
+            false => Err(Failure::Input(format!("`kill -{signal}` has failed for {}", self.id))),
+        }
+    }
+
     /// Ends it with SIGKILL, and waits until it has.
     pub(crate) async fn kill(mut self) -> Result<(), Failure> {
         self.child.kill().await.map_err(Failure::input)

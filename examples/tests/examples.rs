@@ -146,6 +146,17 @@ fn a_killed_node_changes_no_total() {
 }
 
 #[test]
+fn a_node_that_falls_silent_and_wakes_up_changes_no_total() {
+    let end = json(&["--rows", "20000", "--silent", "--json"], 0);
+    assert_eq!(end["matched"], true);
+    assert_eq!(end["killed_node"], "node-2/1");
+    assert!(end["failover_ms"].as_u64().is_some_and(|failover| failover > 0));
+    let count = |name: &str| end[name].as_u64().expect(name);
+    assert_eq!(count("applied_by_message") + count("applied_by_rebuild"), 60_000);
+    assert!(count("applied_by_rebuild") > 0, "the silent node had entities");
+}
+
+#[test]
 fn one_dropped_message_in_a_thousand_is_noticed() {
     let drop = ["--rows", "6000", "--drop-one-in", "1000", "--json"];
     assert_eq!(json(&drop, 1)["matched"], false);

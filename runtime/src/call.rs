@@ -41,6 +41,8 @@ pub(crate) struct Travels {
     pub(crate) chain: Chain,
     /// Who awaits the items that answer it.
     pub(crate) items: Option<Awaiting>,
+    /// By what an ask is known that may come more than once.
+    pub(crate) repeat_key: Option<u128>,
 }
 
 impl Travels {
@@ -49,7 +51,7 @@ impl Travels {
         if headers.is_empty() && chain.is_empty() {
             return None;
         }
-        Some(Arc::new(Self { headers, chain, items: None }))
+        Some(Arc::new(Self { headers, chain, ..Self::default() }))
     }
 
     /// The same, for an ask whose items are awaited. Nobody is said to wait for it: a stream may go on
@@ -57,7 +59,22 @@ impl Travels {
     pub(crate) fn for_items(travelling: &Travelling, items: Awaiting) -> Travelling {
         let headers = travelling.as_ref().map(|travels| travels.headers.clone());
         let (headers, chain) = (headers.unwrap_or_default(), Chain::default());
-        Some(Arc::new(Self { headers, chain, items: Some(items) }))
+        Some(Arc::new(Self { headers, chain, items: Some(items), repeat_key: None }))
+    }
+
+    /// The same, for an ask that may come more than once.
+    pub(crate) fn repeatable(travelling: &Travelling, key: u128) -> Travelling {
+        let (headers, chain) = match travelling {
+            Some(travels) => (travels.headers.clone(), travels.chain.clone()),
+            None => Default::default(),
+        };
+        Some(Arc::new(Self { headers, chain, items: None, repeat_key: Some(key) }))
+    }
+
+    /// The same, for its one run.
+    pub(crate) fn once(travelling: &Travelling) -> Travelling {
+        let travels = travelling.as_ref()?;
+        Self::of(travels.headers.clone(), travels.chain.clone())
     }
 
     /// The same, for an answer without items.
@@ -80,11 +97,15 @@ impl Travels {
 
     /// What came along with a message of another node, as bytes; empty for nothing.
     pub(crate) fn read(extensions: &Extensions<'_>) -> Result<Travelling, PayloadError> {
-        let Extensions { headers, chain, items, .. } = *extensions;
-        if headers.is_empty() && chain.is_empty() && items == 0 {
+        let Extensions { headers, chain, items, repeat_key, .. } = *extensions;
+        if headers.is_empty() && chain.is_empty() && items == 0 && repeat_key.is_empty() {
             return Ok(None);
         }
         let travelling = Self::of(Headers::read(headers)?, Chain::read(chain)?);
+        if !repeat_key.is_empty() {
+            let key = repeat_key.try_into().map_err(|_| PayloadError::Malformed)?;
+            return Ok(Self::repeatable(&travelling, u128::from_le_bytes(key)));
+        }
         match items {
             0 => Ok(travelling),
             window => Ok(Self::for_items(&travelling, Awaiting::There(window))),
@@ -99,6 +120,8 @@ pub(crate) struct Written {
     pub(crate) chain: Vec<u8>,
     /// For how many items there is room; 0 where none are awaited.
     pub(crate) items: u32,
+    /// The key of an ask that may come more than once.
+    pub(crate) repeat_key: Option<[u8; 16]>,
 }
 
 impl Written {
@@ -109,7 +132,8 @@ impl Written {
             // Whoever sent it can't be reached through others.
             Some(Awaiting::There(_)) | None => 0,
         };
-        Self { headers: travels.headers.to_bytes(), chain: travels.chain.to_bytes(), items }
+        let (headers, chain) = (travels.headers.to_bytes(), travels.chain.to_bytes());
+        Self { headers, chain, items, repeat_key: travels.repeat_key.map(u128::to_le_bytes) }
     }
 }
 

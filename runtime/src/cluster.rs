@@ -31,6 +31,7 @@ pub(crate) mod redirect;
 pub(crate) mod routing;
 pub(crate) mod settling;
 mod shell;
+pub(crate) mod transfers;
 pub(crate) mod understood;
 pub(crate) mod wire;
 
@@ -44,7 +45,7 @@ use std::{
     time::Instant,
 };
 
-use actix_cluster_transport::{Rotator, StatsReader};
+use actix_cluster_transport::{Receipt, Rotator, Session, StatsReader};
 use tokio::sync::{Notify, watch};
 
 pub(crate) use self::manifest::Manifest;
@@ -64,8 +65,18 @@ pub use self::{
     membership::{Member, Profile, View},
     placement::{Minority, PlacementStrategy, Site},
 };
-use self::{placement::Shard, wire::Head};
-use crate::{message::WireId, node::NodeId, reference::RejectReason, watch::Errand};
+use self::{
+    pending::Correlation,
+    placement::Shard,
+    transfers::{Parcel, Transfers},
+    wire::Head,
+};
+use crate::{
+    message::WireId,
+    node::{EntityKey, NodeId, ShutdownPhases, ShutdownReport},
+    reference::RejectReason,
+    watch::Errand,
+};
 
 /// What a node's threads share of its cluster.
 pub(crate) struct Cluster {
@@ -76,6 +87,7 @@ pub(crate) struct Cluster {
     manifest: Manifest,
     redirects: Mutex<Redirects>,
     errands: Mutex<Vec<Errand>>,
+    pub(crate) transfers: Transfers,
     heard: Mutex<Vec<Heard>>,
     /// Told when there is something for the cluster's thread to do.
     wake: Notify,
@@ -86,6 +98,8 @@ pub(crate) struct Cluster {
     stats: OnceLock<StatsReader>,
     /// Whether the node was asked to give up all that it owns.
     draining: AtomicBool,
+    /// How long its shutdown may take, and how that went.
+    shutdown: Mutex<(ShutdownPhases, ShutdownReport)>,
 }
 
 /// What the hand-off is to hear of from other threads, or between two turns of the cluster's.
@@ -97,6 +111,21 @@ pub(crate) enum Heard {
     Late { node: NodeId, actor_type: WireId, shard: Shard },
     /// A type was placed.
     Placed,
+    /// Something came that an entity has left behind, and its sender is to be told.
+    Installed(Installed),
+    /// An entity can't be handed over.
+    Kept { actor_type: WireId, shard: Shard },
+}
+
+/// What has come that an entity has left behind on another node, which is to be told so.
+#[derive(Debug)]
+pub(crate) struct Installed {
+    actor_type: WireId,
+    session: Session,
+    receipt: Receipt,
+    /// The hash of the entity's key.
+    target: u64,
+    correlation: Correlation,
 }
 
 /// How far a node is with its shutdown.
@@ -133,6 +162,7 @@ impl Cluster {
             manifest,
             redirects: Mutex::new(Redirects::new(redirect::LIMIT)),
             errands: Mutex::default(),
+            transfers: Transfers::default(),
             heard: Mutex::default(),
             wake: Notify::new(),
             phase: watch::Sender::new(Phase::Running),
@@ -140,6 +170,7 @@ impl Cluster {
             rotator: OnceLock::new(),
             stats: OnceLock::new(),
             draining: AtomicBool::new(former.is_some_and(Self::is_draining)),
+            shutdown: Mutex::default(),
         }
     }
 
@@ -150,6 +181,11 @@ impl Cluster {
         }
     }
 
+    /// Whether the node's shutdown has not begun.
+    pub(crate) fn is_running(&self) -> bool {
+        *self.phase.borrow() == Phase::Running
+    }
+
     /// Has the node give up all that it owns.
     pub(crate) fn drain(&self) {
         self.draining.store(true, Ordering::Release);
@@ -158,6 +194,23 @@ impl Cluster {
 
     fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Acquire)
+    }
+
+    /// How long the phases of the shutdown may take, unless it has begun.
+    pub(crate) fn set_phases(&self, phases: ShutdownPhases) {
+        if self.is_running() {
+            self.lock_shutdown().0 = phases;
+        }
+    }
+
+    /// How the shutdown went, as far as it has gone.
+    pub(crate) fn shutdown_report(&self) -> ShutdownReport {
+        self.lock_shutdown().1
+    }
+
+    fn lock_shutdown(&self) -> MutexGuard<'_, (ShutdownPhases, ShutdownReport)> {
+        // Nothing runs under this lock, so a poisoned one guards whole values.
+        self.shutdown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Keeps a message of this node that came back, to be sent on before anything new for its shard.
@@ -195,6 +248,30 @@ impl Cluster {
     pub(crate) fn sent_late(&self, node: NodeId, actor_type: WireId, shard: Shard) {
         self.routing.hold(shard);
         self.hear(Heard::Late { node, actor_type, shard });
+    }
+
+    /// Keeps what an entity leaves behind, for its next activation.
+    pub(crate) fn pack(&self, key: &EntityKey, parcel: Parcel) {
+        self.transfers.put(key.clone(), parcel);
+        self.wake.notify_one();
+    }
+
+    /// An entity can't be handed over.
+    pub(crate) fn keep(&self, key: &EntityKey) {
+        self.hear(Heard::Kept { actor_type: key.actor_type(), shard: key.shard() });
+    }
+
+    /// Keeps what an entity has left on another node.
+    fn install(
+        &self,
+        key: &EntityKey,
+        parcel: Parcel,
+        installed: Installed,
+    ) -> Result<(), RejectReason> {
+        let from = node_id(installed.session.peer());
+        self.transfers.install(from, key.clone(), parcel)?;
+        self.hear(Heard::Installed(installed));
+        Ok(())
     }
 
     /// A message has come back from a peer, which takes nothing more for its shard until it knows that this

@@ -140,14 +140,16 @@ pub use crate::{
     message::{CodecError, NewerReply, OlderReply, RemoteMessage, WireId},
     node::{
         Blocking, BlockingError, DeadLetter, DeadLetterOutcome, DeadLetterSubscription,
-        DeadLetterTarget, EntitySettings, Node, NodeBuilder, NodeEnd, NodeId, RegisterError,
-        SpawnBuilder, SpawnError, StartError, WhereisError,
+        DeadLetterTarget, EntityCount, EntitySettings, HotEntity, Key, Node, NodeBuilder, NodeEnd,
+        NodeId, PhaseEnd, RegisterError, ShutdownPhases, ShutdownReport, SpawnBuilder, SpawnError,
+        StartError, WhereisError,
     },
     reference::{
         ActorRef, Ask, AskError, MessageRef, RejectReason, Tell, TellError, UnknownReason,
     },
     remote_actor::{
-        Collision, Entity, EntityState, HandledBy, Handles, MessageTable, Placement, RemoteActor,
+        Collision, Entity, EntityState, HandledBy, Handles, MessageTable, MovedState, Placement,
+        RemoteActor,
     },
     responder::{Forward, ForwardError, Responder},
     router::{Resize, Router, Routing, RoutingKey},

@@ -1,5 +1,6 @@
 //! Nodes: one running member of an actor system, with its arbiters and the actors on them.
 
+mod activity;
 mod any_mailbox;
 mod arbiter;
 mod blocking;
@@ -9,12 +10,15 @@ mod core;
 mod dead_letters;
 mod entities;
 mod id;
+mod key;
 mod kinds;
 mod lives;
 mod load_failures;
 mod local_names;
 mod own_threads;
+mod parcels;
 mod passivation;
+mod shutdown;
 mod spawn;
 mod threads;
 mod ticks;
@@ -26,6 +30,7 @@ use std::{error::Error, fmt, net::SocketAddr, sync::Arc};
 use actix_cluster_transport::{Rotator, Stats};
 
 pub(crate) use self::{
+    activity::Activity,
     any_mailbox::AnyMailbox,
     arbiter::{JobRefusal, Resident, Residents},
     blueprint::{Blueprint, Unborn},
@@ -35,15 +40,18 @@ pub(crate) use self::{
     spawn::{Launch, RunsOn},
 };
 pub use self::{
+    activity::{EntityCount, HotEntity},
     blocking::{Blocking, BlockingError},
     builder::{NodeBuilder, StartError},
     dead_letters::{
         DeadLetter, DeadLetterCounts, DeadLetterOutcome, DeadLetterSubscription, DeadLetterTarget,
     },
     id::NodeId,
+    key::Key,
     kinds::EntitySettings,
     lives::NodeEnd,
     local_names::{RegisterError, WhereisError},
+    shutdown::{PhaseEnd, ShutdownPhases, ShutdownReport},
     spawn::{SpawnBuilder, SpawnError},
     threads::{LocalThreads, OsThreads, ThreadMain, Threads},
     watchdog::{BlockedTurn, BlockedTurns},
@@ -374,7 +382,7 @@ impl Node {
     ///
     /// # Panics
     ///
-    /// When the key is longer than [`KEY_LIMIT`](Self::KEY_LIMIT) bytes.
+    /// When the key's text is longer than [`KEY_LIMIT`](Self::KEY_LIMIT) bytes.
     ///
     /// # Examples
     ///
@@ -382,12 +390,13 @@ impl Node {
     /// # use actix_cluster::prelude::*;
     /// # fn example<Account: Entity>(node: &Node) {
     /// let account: ActorRef<Account> = node.entity("acct-7");
+    /// let another = node.entity::<Account>(4711);
     /// # }
     /// ```
-    pub fn entity<A: Entity>(&self, key: &str) -> ActorRef<A> {
-        let limit = Self::KEY_LIMIT;
+    pub fn entity<A: Entity>(&self, key: impl Key) -> ActorRef<A> {
+        let (key, limit) = (key.as_key(), Self::KEY_LIMIT);
         assert!(key.len() <= limit, "an entity's key has at most {limit} bytes");
-        ActorRef::entity(self.core(), EntityKey::of::<A>(key))
+        ActorRef::entity(self.core(), EntityKey::of::<A>(&key))
     }
 
     /// The longest key of an entity, in bytes.
@@ -401,21 +410,21 @@ impl Node {
     /// The node that owns an entity, as far as this one knows, or that is to own it, while it is being
     /// handed over; `None` while nobody is. When the view has changed, shards go to their new owners one
     /// after the other: see [`has_settled`](Self::has_settled).
-    pub fn owner_of<A: Entity>(&self, key: &str) -> Option<NodeId> {
+    pub fn owner_of<A: Entity>(&self, key: impl Key) -> Option<NodeId> {
         let core = self.core();
         match core.cluster() {
             Some(cluster) => {
                 cluster.place(A::TYPE_ID, A::SITE);
                 let routes = cluster.routing.routes();
-                routes.owner(core.id(), &EntityKey::of::<A>(key)).cloned()
+                routes.owner(core.id(), &EntityKey::of::<A>(&key.as_key())).cloned()
             }
             None => Some(core.id().clone()),
         }
     }
 
     /// The shard that an entity belongs to, from 0 to 4,095.
-    pub fn shard_of<A: Entity>(&self, key: &str) -> u16 {
-        EntityKey::of::<A>(key).shard().0
+    pub fn shard_of<A: Entity>(&self, key: impl Key) -> u16 {
+        EntityKey::of::<A>(&key.as_key()).shard().0
     }
 
     /// The members that this node believes to be alive, itself included; `None` without a cluster.
@@ -589,7 +598,9 @@ impl Node {
         read()
     }
 
-    /// Leaves the cluster, stops all actors, hooks included, and then the node's threads.
+    /// Leaves the cluster, stops all actors, hooks included, and then the node's threads. How long it may
+    /// take for what is [`ShutdownPhases`]'s default, or what
+    /// [`shutdown_in_phases`](Self::shutdown_in_phases) is given.
     ///
     /// Tells that wait for an entity go back to their senders, which send them on to the next
     /// owner; what waits for another actor is rejected. Calling it again waits for the same end.

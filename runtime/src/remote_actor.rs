@@ -4,12 +4,17 @@
 //! `handles(..)` list. Entries are plain function pointers, made when the program is compiled.
 //! Knows no node, connection or placement decision.
 
+pub(crate) mod moved_state;
+
 use std::{
     collections::{BTreeMap, btree_map},
     fmt,
 };
 
 use actix::{Actor, Message};
+
+pub use self::moved_state::MovedState;
+use self::moved_state::StateEntry;
 
 use crate::{
     actor::{
@@ -153,6 +158,12 @@ pub enum Placement {
 pub enum EntityState {
     /// Gone on a move and on a crash: the next activation starts from its factory.
     Volatile,
+    /// Carried over when the shard is handed over to another node ([`MovedState`]); gone on a crash.
+    Moved,
+    /// Read from a store at each activation
+    /// ([`NodeBuilder::entity_async`](crate::NodeBuilder::entity_async)): what the entity has written there
+    /// is there after a move and after a crash.
+    Loaded,
 }
 
 /// The remote messages of one actor type, by wire id.
@@ -160,6 +171,7 @@ pub struct MessageTable<A: RemoteActor> {
     entries: BTreeMap<WireId, Entry<A>>,
     /// Of each listed message the older versions, the next one first.
     older: Vec<Vec<Entry<A>>>,
+    state: Option<StateEntry<A>>,
     collision: Option<Collision>,
 }
 
@@ -197,7 +209,8 @@ impl<A: RemoteActor> MessageTable<A> {
     ///
     /// [`Collision`] when two listed messages have one wire id; give one another name.
     pub(crate) fn collect() -> Result<Self, Collision> {
-        let mut table = Self { entries: BTreeMap::new(), older: Vec::new(), collision: None };
+        let (entries, older) = Default::default();
+        let mut table = Self { entries, older, state: None, collision: None };
         A::messages(&mut table);
         table.add_older();
         match table.collision.take() {
@@ -211,9 +224,17 @@ impl<A: RemoteActor> MessageTable<A> {
         self.entries.get(&message)
     }
 
+    /// How the state of entities goes along, if it does.
+    pub(crate) fn state(&self) -> Option<&StateEntry<A>> {
+        self.state.as_ref()
+    }
+
     /// What the table says about each message, in the order of their ids.
     pub(crate) fn facts(&self) -> impl Iterator<Item = MessageFacts> {
-        self.entries.values().map(|entry| entry.facts)
+        let listed = self.entries.values().map(|entry| (entry.facts.id, entry.facts));
+        let state = self.state.iter().flat_map(|state| state.facts());
+        let all: BTreeMap<_, _> = listed.chain(state.map(|facts| (facts.id, *facts))).collect();
+        all.into_values()
     }
 
     /// Lists one message. The derive calls it once for each entry of `handles(..)`.

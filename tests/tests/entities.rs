@@ -675,3 +675,40 @@ fn without_a_cluster_entities_live_on_their_one_node() {
         assert!(matches!(after, Err(AskError::Rejected { reason: RejectReason::NodeStopped, .. })));
     });
 }
+
+#[test]
+fn entities_are_counted_by_type_and_the_hottest_are_named() {
+    simulate(async {
+        let (world, log) = (World::new(91), Log::default());
+        let a = world.start(1, log.host()).await;
+        let add = |number| Add { sender: 0, number };
+        for key in 0..20u64 {
+            a.node.entity::<Counter>(key).ask(add(0)).await.expect("an answer");
+        }
+        pause(1_000).await;
+        a.node.entity::<Counter>("late").ask(add(0)).await.expect("an answer");
+        let counts = a.node.entity_counts().await;
+        let [count] = &counts[..] else { panic!("{counts:?}") };
+        assert_eq!((count.actor, count.active, count.waiting), ("test.Counter", 21, 0));
+        let about = Duration::from_millis(980)..Duration::from_millis(1_100);
+        assert!(about.contains(&count.oldest), "{count:?}");
+
+        let busy = async {
+            pause(10).await;
+            for number in 1..=30 {
+                a.node.entity::<Counter>(7).tell(add(number)).await.expect("room");
+                if number % 3 == 0 {
+                    a.node.entity::<Counter>("late").tell(add(number)).await.expect("room");
+                }
+            }
+            a.node.entity::<Counter>("new").tell(add(1)).await.expect("room");
+        };
+        let (hot, ()) = tokio::join!(a.node.hot_entities(2, Duration::from_millis(500)), busy);
+        let hottest: Vec<_> =
+            hot.iter().map(|hot| (&*hot.key, hot.messages, hot.waiting)).collect();
+        assert_eq!(hottest, [("7", 30, 0), ("late", 10, 0)]);
+        assert!(hot[0].age > hot[1].age && hot[0].actor == "test.Counter", "{hot:?}");
+        let none = a.node.hot_entities(2, Duration::from_millis(10)).await;
+        assert_eq!(none, []);
+    });
+}

@@ -7,10 +7,10 @@ use std::{
     task::Poll, time::Duration,
 };
 
-use actix_cluster::{NodeBuilder, prelude::*};
+use actix_cluster::{MovedState, NodeBuilder, prelude::*};
 use actix_cluster_tests::{Shared, SimulatedNode, World, pause, simulate, until};
 use serde::{Deserialize, Serialize};
-use tokio::task::JoinSet;
+use tokio::{task::JoinSet, time::Instant};
 
 /// A numbered message, told or asked.
 #[derive(Message, RemoteMessage, Serialize, Deserialize, Clone, Copy, Debug)]
@@ -33,16 +33,36 @@ struct Work(u64);
 #[remote(name = "test.Share", version = 1)]
 struct Share(u64);
 
+/// The last number of each sender.
+#[derive(Message, RemoteMessage, Serialize, Deserialize, Debug)]
+#[rtype(result = "()")]
+#[remote(name = "test.BookState", version = 1)]
+struct BookState(BTreeMap<u32, u32>);
+
 #[derive(RemoteActor)]
 #[remote(
     name = "test.Book",
     handles(Numbered, async Work, reentrant Share),
     placement = Eventual,
-    state = volatile
+    state = moved
 )]
 struct Book {
     key: String,
     log: Log,
+    /// The last number of each sender.
+    last: BTreeMap<u32, u32>,
+}
+
+impl MovedState for Book {
+    type State = BookState;
+
+    fn save(&self) -> BookState {
+        BookState(self.last.clone())
+    }
+
+    fn restore(&mut self, BookState(last): BookState) {
+        self.last = last;
+    }
 }
 
 impl Actor for Book {
@@ -68,6 +88,10 @@ impl Handler<Numbered> for Book {
     fn handle(&mut self, msg: Numbered, _: &mut Self::Context) -> MessageResult<Numbered> {
         let Numbered { sender, number } = msg;
         let mut log = self.log.lock().expect("not poisoned");
+        let last = self.last.insert(sender, number);
+        if last != number.checked_sub(1) {
+            log.gaps.push(format!("{number} of {sender} after {last:?} in {}", self.key));
+        }
         log.handled.entry((sender, self.key.clone())).or_default().push(number);
         MessageResult(number)
     }
@@ -115,13 +139,20 @@ type Log = Shared<Written>;
 struct Written {
     /// By sender and key.
     handled: BTreeMap<(u32, String), Vec<u32>>,
+    /// Where a book's state is not what its messages have made of it.
+    gaps: Vec<String>,
     /// By key, the nodes where it is active.
     active: BTreeMap<String, Vec<String>>,
 }
 
 fn host(log: &Log) -> impl FnOnce(NodeBuilder) -> NodeBuilder + use<> {
     let log = Log::clone(log);
-    move |builder| builder.entity(move |key| Book { key: key.to_owned(), log: Log::clone(&log) })
+    move |builder| {
+        builder.entity(move |key| {
+            let (key, log, last) = (key.to_owned(), Log::clone(&log), BTreeMap::new());
+            Book { key, log, last }
+        })
+    }
 }
 
 /// Sends numbered messages to each of the keys, until it is told to stop: tells, and asks that nobody
@@ -207,15 +238,17 @@ fn in_order(
                 .sum::<usize>()
         };
         until("all are handled", || handled() >= total).await;
-        let written = log.lock().expect("not poisoned");
-        for ((sender, key), numbers) in &written.handled {
-            let count = counts[*sender as usize];
-            in_sequence(&(*sender, key.clone()), numbers, count);
+        {
+            let written = log.lock().expect("not poisoned");
+            for ((sender, key), numbers) in &written.handled {
+                let count = counts[*sender as usize];
+                in_sequence(&(*sender, key.clone()), numbers, count);
+            }
+            assert_eq!(written.gaps, Vec::<String>::new(), "all state has moved too");
         }
         for node in nodes.iter().chain([&outsider]) {
             assert_eq!(node.node.dead_letters().total(), 0);
         }
-        drop(written);
         let is_once = || {
             let written = log.lock().expect("not poisoned");
             written.active.values().all(|nodes| nodes.len() <= 1)
@@ -280,7 +313,73 @@ fn a_rolling_restart_loses_nothing_and_overtakes_nothing() {
         for (of, numbers) in &written.handled {
             in_sequence(of, numbers, count);
         }
+        assert_eq!(written.gaps, Vec::<String>::new(), "all state has moved too");
         assert_eq!(outsider.node.dead_letters().total(), 0);
+    });
+}
+
+/// Asks one key again and again, and notes when it asked and how long that took.
+async fn pulse(node: Node, key: u32, stop: Rc<Cell<bool>>) -> Vec<(Instant, Duration)> {
+    let book = node.entity::<Book>(&format!("key-{key}"));
+    let mut taken = Vec::new();
+    for number in 0.. {
+        if stop.get() {
+            break;
+        }
+        let begun = Instant::now();
+        book.ask(Numbered { sender: 0, number }).await.expect("an answer");
+        taken.push((begun, begun.elapsed()));
+        pause(1).await;
+    }
+    taken
+}
+
+#[test]
+fn a_rolling_restart_pauses_a_key_for_less_than_100_ms_at_p99() {
+    const KEYS: u32 = 60;
+    simulate(async {
+        let (world, log) = (World::new(22), Log::default());
+        let mut nodes = Vec::new();
+        for number in 1..=5 {
+            nodes.push(world.start(number, host(&log)).await);
+        }
+        let outsider = world.config_of(9).weight(0);
+        let outsider = world.start(9, |builder| builder.cluster(outsider)).await;
+        outsider.knows(6).await;
+        let stop = Rc::<Cell<bool>>::default();
+        let pulse = |key| pulse(outsider.node.clone(), key, Rc::clone(&stop));
+        let pulses: Vec<_> = (0..KEYS).map(|key| tokio::task::spawn_local(pulse(key))).collect();
+        pause(20).await;
+        let owner = |key| outsider.node.owner_of::<Book>(&format!("key-{key}"));
+        let owners = || (0..KEYS).map(owner).collect::<Vec<_>>();
+        let mut moves = vec![(Instant::now(), owners())];
+        for number in 1..=5 {
+            nodes.remove(0).node.shutdown().await;
+            moves.push((Instant::now(), owners()));
+            let config = world.config_of(number).seed(actix_cluster_tests::addr(9));
+            let node = world.start(number, |builder| host(&log)(builder.cluster(config))).await;
+            node.knows(6).await;
+            nodes.push(node);
+            pause(500).await;
+            moves.push((Instant::now(), owners()));
+        }
+        stop.set(true);
+        // The longest pause of each key in each leave and in each join by which it has moved.
+        let mut pauses = Vec::new();
+        for (key, pulse) in pulses.into_iter().enumerate() {
+            let taken = pulse.await.expect("it ends");
+            for ((begin, before), (end, after)) in moves.iter().zip(&moves[1..]) {
+                let within = taken.iter().filter(|(at, took)| *at + *took > *begin && at < end);
+                let longest = within.map(|(_, took)| *took).max().expect("it was asked");
+                pauses.extend((before[key] != after[key]).then_some(longest));
+            }
+        }
+        pauses.sort_unstable();
+        let (count, p99) = (pauses.len(), pauses[pauses.len() * 99 / 100]);
+        println!("{count} moves: p50 {:?}, p99 {p99:?}, {:?}", pauses[count / 2], pauses.last());
+        assert!(count >= 60, "{count} moves");
+        assert!(p99 < Duration::from_millis(100), "p99 is {p99:?}");
+        assert_eq!(log.lock().expect("not poisoned").gaps, Vec::<String>::new());
     });
 }
 

@@ -16,7 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix_cluster::{NodeId, UnknownReason, prelude::*};
+use actix_cluster::{NodeId, ShutdownPhases, UnknownReason, prelude::*};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
@@ -88,12 +88,20 @@ fn a_node_process() {
             ClusterConfig::dev_in("processes", directory).expect("an authority").seed(seed);
         let node = start(&name, config).await;
         let mut id = node.id();
+        let signalled = node.clone();
+        let shutdown = tokio::spawn(async move {
+            signalled.shutdown_on_signal(ShutdownPhases::default(), async {}).await
+        });
+        // Signals are waited for from the first poll on.
+        tokio::task::yield_now().await;
         println!("joined {id}");
         while let Some(next) = node.id_after(&id).await {
             id = next;
             println!("again {id}");
         }
         println!("ended {}", node.ended().await);
+        let report = shutdown.await.expect("it ends").expect("there are signals");
+        println!("handed over: {}", report.hand_over.is_complete);
     });
 }
 
@@ -246,6 +254,30 @@ fn a_killed_processs_entities_answer_elsewhere() {
         let again = Process::start("two", &scratch.0, founder.addr().expect("a cluster")).await;
         assert_eq!(again.id, "two/2");
         drop(one);
+        founder.shutdown().await;
+    });
+}
+
+#[test]
+fn a_process_that_is_asked_to_end_hands_over_and_loses_nothing() {
+    let scratch = Scratch::new();
+    run(async {
+        let (founder, _one, mut two) = cluster(&scratch).await;
+        let keys = keys_of(&founder, &two.id, 40);
+        two.signal("-TERM");
+        for _ in 0..20 {
+            for key in &keys {
+                founder.entity::<Place>(key).ask(Ping).await.expect("it answers");
+            }
+        }
+        assert_eq!(two.wait_for("handed over: ").await, "true");
+        let status = two.child.wait().expect("it ends");
+        assert!(status.success(), "{status}");
+        sees(&founder, 2).await;
+        for key in &keys {
+            let at = founder.entity::<Place>(key).ask(Ping).await.expect("it answers");
+            assert_ne!(at.node, two.id);
+        }
         founder.shutdown().await;
     });
 }

@@ -293,12 +293,12 @@ impl Bank {
 
     /// An account on the new node, as the old program knows it.
     fn seen_by_old(&self) -> ActorRef<old::Account> {
-        self.old.node.entity(&self.key_of(&self.new))
+        self.old.node.entity(self.key_of(&self.new))
     }
 
     /// An account on the old node, as the new program knows it.
     fn seen_by_new(&self) -> ActorRef<new::Account> {
-        self.new.node.entity(&self.key_of(&self.old))
+        self.new.node.entity(self.key_of(&self.old))
     }
 
     fn log(&self) -> Vec<(String, &'static str, i64)> {

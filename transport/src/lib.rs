@@ -89,6 +89,8 @@ pub mod config;
 pub mod development;
 pub mod identity;
 pub mod random;
+#[doc(hidden)]
+pub mod sabotage;
 pub mod simulation;
 pub mod socket;
 pub mod tls;

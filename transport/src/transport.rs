@@ -172,6 +172,9 @@ struct Shared {
     greetings: Greetings,
     tasks: RefCell<JoinSet<()>>,
     next_link: Cell<u64>,
+    /// Connections that went on with a session, and that were given up for another.
+    resumed: Cell<u64>,
+    raced: Cell<u64>,
     /// What sessions copy long messages to.
     buffers: Buffers,
     closing: Cell<bool>,
@@ -259,6 +262,8 @@ impl Bound {
             greetings: Greetings::default(),
             tasks: RefCell::default(),
             next_link: Cell::new(1),
+            resumed: Cell::new(0),
+            raced: Cell::new(0),
             buffers: Buffers::default(),
             closing: Cell::new(false),
             posted: Cell::new(0),
@@ -509,6 +514,11 @@ impl Transport {
         self.0.peers.borrow().get(peer).is_none_or(|entry| entry.peer.may_carry(dialled_by))
     }
 
+    /// A connection was given up because both ends had dialled.
+    fn note_race(&self) {
+        self.0.raced.set(self.0.raced.get() + 1);
+    }
+
     /// Lets a connection carry the session from now on. Gives the task that carries it.
     fn carry(
         &self,
@@ -538,8 +548,10 @@ impl Transport {
             peers.get_mut(name).and_then(|entry| entry.peer.carry(id, dialled_by, handle));
         drop(peers);
         if let Some(replaced) = replaced {
+            self.note_race();
             replaced.end(REPLACED, b"");
         }
+        self.0.resumed.set(self.0.resumed.get() + u64::from(!first));
         tracing::info!(node = %self.0.local, peer = %session.peer(), first, "link up");
         self.record(format_args!("link with {} is up, first: {first}", session.peer()));
         let events = Rc::clone(&self.0.events);

@@ -61,10 +61,10 @@ const STATE: Choice = Choice {
     key: "state",
     words: &[
         Word { written: "volatile", variant: Some("Volatile") },
-        Word { written: "moved", variant: None },
-        Word { written: "loaded", variant: None },
+        Word { written: "moved", variant: Some("Moved") },
+        Word { written: "loaded", variant: Some("Loaded") },
     ],
-    later: "comes with a later release",
+    later: "",
 };
 
 const OVERFLOW: Choice = Choice {
@@ -138,6 +138,14 @@ impl RemoteActor {
             let entity = entity(&remote, &mut errors);
             let bounds = Bounds::read(&remote, &mut errors);
             let site = Site::read(&remote, &mut errors);
+            let moves = entity.as_ref().is_some_and(|entity| entity.state == "Moved");
+            if let Some(meta) = remote.key(STRATEGY.key).filter(|_| moves)
+                && STRATEGY.read(meta).is_ok_and(|strategy| strategy == "LocalFirst")
+            {
+                let text = "entities with `strategy = LocalFirst` are on each node and never move: \
+                            state `volatile` or `loaded`";
+                errors.push(syn::Error::new_spanned(meta, text));
+            }
             Some(Self { name: name?, handles: handles?, entity, bounds, site })
         });
         errors.finish(actor)
@@ -145,7 +153,12 @@ impl RemoteActor {
 
     fn implement(&self, ident: &Ident) -> TokenStream {
         let Self { name, handles, entity, bounds, site } = self;
-        let table = match handles.is_empty() {
+        let state = entity.as_ref().filter(|entity| entity.state == "Moved");
+        let state = state.map(|entity| {
+            let span = entity.state.span();
+            quote_spanned!(span=> table.add_state();)
+        });
+        let table = match handles.is_empty() && state.is_none() {
             true => quote!(_),
             false => quote!(table),
         };
@@ -162,6 +175,7 @@ impl RemoteActor {
 
                 fn messages(#table: &mut ::actix_cluster::MessageTable<Self>) {
                     #(#add)*
+                    #state
                 }
             }
             #(#handles)*
@@ -483,6 +497,21 @@ mod tests {
     }
 
     #[test]
+    fn state_that_moves_is_added_to_the_table_and_has_somewhere_to_go() {
+        let keys =
+            |state| format!(r#"name = "a", handles(), placement = Eventual, state = {state}"#);
+        let moved = code(&keys("moved"));
+        assert!(moved.contains("table.add_state();"), "{moved}");
+        assert!(moved.contains("EntityState::Moved"), "{moved}");
+        for state in ["volatile", "loaded"] {
+            assert!(!code(&keys(state)).contains("add_state"), "{state}");
+        }
+        let local = format!("{}, strategy = LocalFirst", keys("moved"));
+        refused(&local, &["never move: state `volatile` or `loaded`"]);
+        code(&format!("{}, strategy = Hash", keys("moved")));
+    }
+
+    #[test]
     fn only_an_entity_is_placed() {
         refused(r#"name = "a", handles(), role = "b""#, &["only an entity is placed"]);
     }
@@ -504,14 +533,14 @@ mod tests {
         };
         refused(
             &keys("Leased", "moved"),
-            &[
-                "`Leased` comes with the control group; this release has `Eventual`",
-                "`moved` comes with a later release; this release has `volatile`",
-            ],
+            &["`Leased` comes with the control group; this release has `Eventual`"],
         );
         refused(
-            &keys("Strict", "loaded"),
-            &["unknown placement `Strict`; this release has `Eventual`", "`loaded` comes with"],
+            &keys("Strict", "kept"),
+            &[
+                "unknown placement `Strict`; this release has `Eventual`",
+                "unknown state `kept`; this release has `volatile`, `moved` and `loaded`",
+            ],
         );
         refused(
             &keys("Placement::Eventual", "\"volatile\""),

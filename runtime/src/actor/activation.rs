@@ -515,7 +515,7 @@ mod tests {
     /// an `Arc`, and in a task of 104 bytes more that is rounded up to 128.
     #[test]
     fn an_idle_actor_is_small() {
-        assert!(size_of::<Mailbox<Counter>>() <= 152);
+        assert!(size_of::<Mailbox<Counter>>() <= 160);
         assert!(size_of::<Activation<Counter>>() <= 280);
     }
 }

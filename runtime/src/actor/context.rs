@@ -20,6 +20,7 @@ use super::{
     items::{Behalf, Kind, Spawned, Waited},
     loan::{Begun, Home},
     mailbox::{ActorId, Mailbox},
+    repeats::Repeats,
     timer::{Every, Later, deliver},
     timers,
     turns::TurnCell,
@@ -64,6 +65,8 @@ pub struct ClusterContext<A: Actor> {
     pub(super) aside: Option<Box<Aside<A>>>,
     /// Its timers with keys.
     pub(super) timers: Option<Box<timers::Table>>,
+    /// What it remembers of asks that may come more than once.
+    pub(super) repeats: Option<Box<Repeats>>,
     lending: OnceCell<Box<Lending<A>>>,
 }
 
@@ -227,6 +230,7 @@ impl<A: Actor<Context = Self>> ClusterContext<A> {
             watching: None,
             aside: None,
             timers: None,
+            repeats: None,
             lending: OnceCell::new(),
         }
     }
@@ -372,6 +376,7 @@ impl<A: Actor<Context = Self>> ClusterContext<A> {
         self.running = 0;
         self.failure = None;
         self.timers = None;
+        self.repeats = None;
         let Requested { spawned, waits, .. } = *self.requested.take().unwrap_or_default();
         Remains { spawned, waits, begun: self.take_begun() }
     }

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use super::{
     ClusterContext,
     mailbox::{Mailbox, Remote},
-    panic,
+    panic, repeats,
 };
 use crate::{
     call::{self, Travelling, current::Current},
@@ -24,7 +24,7 @@ use crate::{
         pending::{Answer, Correlation},
         wire::Extensions,
     },
-    handler::mode::Mode,
+    handler::{mode::Mode, owed::Owed},
     interceptor,
     message::{RemoteMessage, WireId},
     node::{DeadLetters, EntityKey, NodeCore},
@@ -208,6 +208,19 @@ impl<M: RemoteMessage> LocalAsker<M> {
     }
 }
 
+impl<M: RemoteMessage> LocalAsker<M> {
+    /// As [`new`](Self::new), of a message whose turn has begun; `panics` is how many there were before.
+    pub(crate) fn begun(
+        panics: u32,
+        deadline: Instant,
+        travels: Travelling,
+    ) -> (Self, oneshot::Receiver<M::Result>, Arc<AskCell<M>>) {
+        let cell = Arc::new(AskCell(Mutex::new(AskState::Begun { panics })));
+        let (reply, receiver) = oneshot::channel();
+        (Self { cell: Arc::clone(&cell), reply, deadline, travels }, receiver, cell)
+    }
+}
+
 impl<M: RemoteMessage, H> LocalAsk<M, H> {
     pub(crate) fn new(asker: LocalAsker<M>) -> Self {
         Self { asker, mode: PhantomData }
@@ -356,8 +369,17 @@ where
             Ok(shown) => shown,
             Err(reason) => return asker.cell.reject(reason),
         };
+        let key = repeats::key_of(&asker.travels);
+        if key.is_some_and(|key| ctx.has_no_room_for(key, M::WIRE_ID)) {
+            shown.taken_back();
+            return asker.cell.reject(RejectReason::Full);
+        }
         let Some(msg) = asker.cell.begin(ctx.panics()) else { return shown.taken_back() };
         let _entered = Current::enter(&asker.travels);
+        if let Some(key) = key {
+            let owed = Owed::asked(asker);
+            return repeats::handle::<A, M, H>(key, msg, owed, shown, actor, ctx);
+        }
         H::asked(msg, asker, shown, actor, ctx);
     }
 

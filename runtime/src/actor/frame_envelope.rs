@@ -18,6 +18,7 @@ use super::{
     ClusterContext,
     envelope::Envelope,
     mailbox::{Mailbox, Remote},
+    repeats,
     stash::GivenBack,
 };
 use crate::{
@@ -61,10 +62,7 @@ where
         };
         match decoded {
             Ok(msg) => match interceptor::show::<A, M>(ctx, &frame.travels, || frame.node()) {
-                Ok(shown) => {
-                    let _entered = Current::enter(&frame.travels);
-                    H::framed(msg, frame, shown, actor, ctx);
-                }
+                Ok(shown) => run_framed::<A, M, H>(msg, frame, shown, actor, ctx),
                 Err(reason) => frame.reject(reason),
             },
             Err(error) => {
@@ -137,6 +135,30 @@ where
     fn redirect(self: Box<Self>, _: &Mailbox<A>, core: &Arc<NodeCore>) {
         self.frame.moved(core);
     }
+}
+
+fn run_framed<A, M, H>(
+    msg: M,
+    mut frame: Frame,
+    shown: Shown,
+    actor: &mut A,
+    ctx: &mut ClusterContext<A>,
+) where
+    A: RemoteActor,
+    M: RemoteMessage,
+    H: Mode<A, M>,
+{
+    let travels = frame.travels.clone();
+    let _entered = Current::enter(&travels);
+    let Some(key) = repeats::key_of(&travels).filter(|_| frame.is_asked()) else {
+        return H::framed(msg, frame, shown, actor, ctx);
+    };
+    if ctx.has_no_room_for(key, M::WIRE_ID) {
+        shown.taken_back();
+        return frame.reject(RejectReason::Full);
+    }
+    let owed = Owed::framed::<M>(&mut frame);
+    repeats::handle::<A, M, H>(key, msg, owed, shown, actor, ctx);
 }
 
 /// Why a frame whose turn has come must not run, if it mustn't.

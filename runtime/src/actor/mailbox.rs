@@ -40,7 +40,7 @@ use super::{
     exit::ExitReason,
 };
 use crate::{
-    node::{EntityKey, NodeCore},
+    node::{Activity, EntityKey, NodeCore},
     reference::RejectReason,
     watch::Watchers,
 };
@@ -56,6 +56,8 @@ pub(crate) struct Mailbox<A: Actor> {
     panics: AtomicU16,
     /// When a message came last, by the node's ticks.
     used_at: AtomicU32,
+    /// When it was made, by the node's age; of an entity's.
+    made_at: u32,
     state: Mutex<State<A>>,
 }
 
@@ -65,6 +67,8 @@ struct State<A: Actor> {
     reserved: usize,
     /// Envelopes the activation took over and has not finished.
     taken: usize,
+    /// How many have finished, modulo 2^32.
+    handled: u32,
     /// There once a sender has had to wait.
     blocked: Option<Box<Blocked>>,
     waker: Option<Waker>,
@@ -124,6 +128,7 @@ impl<A: Actor> Mailbox<A> {
         entity: Option<EntityKey>,
     ) -> Self {
         let used_at = AtomicU32::new(core.tick());
+        let made_at = if entity.is_some() { core.age() } else { 0 };
         Self {
             core,
             id,
@@ -132,10 +137,12 @@ impl<A: Actor> Mailbox<A> {
             signal: AtomicU8::new(0),
             panics: AtomicU16::new(0),
             used_at,
+            made_at,
             state: Mutex::new(State {
                 queue: VecDeque::new(),
                 reserved: 0,
                 taken: 0,
+                handled: 0,
                 blocked: None,
                 waker: None,
                 deaf: false,
@@ -175,6 +182,14 @@ impl<A: Actor> Mailbox<A> {
     pub(crate) fn unfinished(&self) -> usize {
         let Load { waiting, taken } = self.lock().load();
         waiting + taken
+    }
+
+    /// What its actor does.
+    pub(crate) fn activity(&self) -> Activity {
+        let state = self.lock();
+        let Load { waiting, taken } = state.load();
+        let (id, made_at, handled) = (self.id.0, self.made_at, state.handled);
+        Activity { id, made_at, handled, waiting: waiting + taken }
     }
 
     /// How many instances have panicked so far, modulo 2^16.
@@ -361,7 +376,7 @@ impl<A: Actor> Mailbox<A> {
     ) {
         debug_assert!(batch.is_empty(), "a batch is refilled once it is used up");
         let mut state = self.lock();
-        state.taken -= finished;
+        state.finish(finished);
         let limit = self.bound.batch_limit(awaiting);
         if state.queue.is_empty() || limit == 0 {
             state.keep(waker);
@@ -384,7 +399,7 @@ impl<A: Actor> Mailbox<A> {
             return;
         }
         let mut state = self.lock();
-        state.taken -= std::mem::take(finished);
+        state.finish(std::mem::take(finished));
         let next = state.next_waiter(self.bound);
         let resumed = state.resumed(self.bound);
         drop(state);
@@ -395,7 +410,7 @@ impl<A: Actor> Mailbox<A> {
     /// Gives back the room of `finished` messages, and has `waker` called on the next signal.
     pub(crate) fn park(&self, finished: usize, waker: &Waker) {
         let mut state = self.lock();
-        state.taken -= finished;
+        state.finish(finished);
         state.keep(waker);
         state.deaf = true;
         let next = state.next_waiter(self.bound);
@@ -451,6 +466,12 @@ impl<A: Actor> Mailbox<A> {
 impl<A: Actor> State<A> {
     fn load(&self) -> Load {
         Load { waiting: self.queue.len() - self.reserved, taken: self.taken }
+    }
+
+    /// So many of those that were taken have finished.
+    fn finish(&mut self, finished: usize) {
+        self.taken -= finished;
+        self.handled = self.handled.wrapping_add(finished as u32);
     }
 
     fn has_waiters(&self) -> bool {

@@ -112,7 +112,11 @@ pub(super) fn headers() -> Headers {
 /// What goes along with whatever is sent, but for asks that somebody waits for.
 pub(crate) fn travelling() -> Travelling {
     CURRENT.with_borrow(|current| match &current.travels {
-        Some(travels) if !travels.chain.is_empty() || travels.items.is_some() => {
+        Some(travels)
+            if !travels.chain.is_empty()
+                || travels.items.is_some()
+                || travels.repeat_key.is_some() =>
+        {
             Travels::of(travels.headers.clone(), Chain::default())
         }
         travels => travels.clone(),

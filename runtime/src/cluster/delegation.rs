@@ -133,6 +133,11 @@ impl Claims {
         Ok(Some(Box::new(Self { core: Arc::clone(core), own, carried: carried.collect() })))
     }
 
+    /// Whether there is a claim for the message's own result.
+    pub(crate) fn has_own(&self) -> bool {
+        self.own.is_some()
+    }
+
     /// The claim for the message's own result.
     pub(crate) fn take_own(&mut self) -> Option<Delegation> {
         self.own.take().map(|claim| Delegation::new(&self.core, claim))

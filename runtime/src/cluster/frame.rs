@@ -157,6 +157,21 @@ impl Frame {
         }
     }
 
+    /// Whether somebody awaits the result.
+    pub(crate) fn is_asked(&self) -> bool {
+        let has_own = |claims: &Claims| claims.has_own();
+        self.correlation.is_some() || self.claims.as_deref().is_some_and(has_own)
+    }
+
+    /// Settles a tell that was not handled, as nobody should.
+    pub(crate) fn settle_tell(&mut self) {
+        let is_told = self.correlation.is_none() && self.claims.is_none();
+        let is_theirs = |origin: &mut Origin| matches!(origin, Origin::There(..));
+        if is_told && let Some(Origin::There(session, receipt)) = self.origin.take_if(is_theirs) {
+            session.settle(receipt);
+        }
+    }
+
     /// Who sent it, if another node did.
     pub(crate) fn from(&self) -> Option<Remote> {
         match &self.origin {

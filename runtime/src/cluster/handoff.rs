@@ -8,7 +8,9 @@
 //!  ----------                  ----------                     ----------
 //!  seals it: takes nothing
 //!  drains it: entities end,
-//!    what waits goes back
+//!    what waits goes back;
+//!  transfers it: what they
+//!    leave behind goes over  ──────────────────────────────>  installs it
 //!  lets it go ──holdings────>  route to nobody, senders wait  opens it, once nobody has it
 //!                              flush: all that they sent to
 //!                              who had it has come back
@@ -30,10 +32,15 @@ use std::{
     time::{Duration, Instant},
 };
 
+use actix_cluster_transport::sabotage::{self, Bug};
+
 use self::flush::Flushes;
 pub(crate) use self::holdings::{Holdings, Shards};
 use super::placement::{Shard, Table};
 use crate::{message::WireId, node::NodeId};
+
+/// How long a shard stays where it is whose entities could not be handed over, before that is tried again.
+pub(crate) const KEPT_FOR: Duration = Duration::from_secs(10);
 
 /// How many shards with entities in them a node seals at a time: each is closed to senders for as long as
 /// its entities take to end.
@@ -86,6 +93,9 @@ struct Plan {
     target: Target,
     open: Shards,
     sealed: Shards,
+    /// Those that are neither, and of which something waits here to be opened with them, or to go on to
+    /// where it belongs.
+    installed: Shards,
     /// Whom this node sends to, for each shard.
     routes: Vec<Option<NodeId>>,
 }
@@ -107,6 +117,10 @@ pub(crate) struct Routed {
 struct Link {
     /// What it says that it has, once it has said so.
     holdings: Option<Holdings>,
+    /// The shards of which it has something since a version of its holdings that it has not told yet.
+    given: BTreeMap<(TableId, Shard), u64>,
+    /// Since when it names members that this node does not know.
+    naming_since: Option<Instant>,
     /// Whether it has answered on every lane.
     has_answered: bool,
     /// Since when there is a session.
@@ -123,9 +137,15 @@ pub(crate) struct Handoff {
     plans: BTreeMap<TableId, Plan>,
     /// The other members, and since when they are.
     members: BTreeMap<NodeId, Instant>,
+    /// Those that were and are none any more, as long as others take them for members.
+    gone: BTreeSet<NodeId>,
+    /// Those that others take for members and this node does not know, and since when they do.
+    named: BTreeMap<NodeId, Instant>,
     /// The nodes with which there is a session.
     linked: BTreeMap<NodeId, Link>,
     flushes: Flushes,
+    /// Until when shards stay here, wherever they belong.
+    kept: BTreeMap<(TableId, Shard), Instant>,
     /// Of this node's own holdings.
     version: u64,
     has_changed: bool,
@@ -137,8 +157,11 @@ impl Handoff {
             local,
             plans: BTreeMap::new(),
             members: BTreeMap::new(),
+            gone: BTreeSet::new(),
+            named: BTreeMap::new(),
             linked: BTreeMap::new(),
             flushes: Flushes::default(),
+            kept: BTreeMap::new(),
             version: 0,
             has_changed: false,
         }
@@ -156,9 +179,16 @@ impl Handoff {
             link.is_gone |= self.members.contains_key(node);
             link.is_gone &= !others.contains(node);
         }
+        let is_gone = |node: &&NodeId| !others.contains(*node);
+        let gone: Vec<NodeId> = self.members.keys().filter(is_gone).cloned().collect();
+        self.has_changed |= !gone.is_empty();
+        self.gone.extend(gone);
         self.members.retain(|node, _| others.contains(node));
         for node in others {
-            self.members.entry(node).or_insert(now);
+            self.members.entry(node).or_insert_with(|| {
+                self.has_changed = true;
+                now
+            });
         }
         for (id, target) in targets {
             match self.plans.get_mut(&id) {
@@ -182,10 +212,11 @@ impl Handoff {
 
     /// A node says what it has, on a session with it.
     pub(crate) fn handle_holdings(&mut self, from: &NodeId, holdings: Holdings) {
-        let Some(Link { holdings: known, .. }) = self.linked.get_mut(from) else { return };
+        let Some(Link { holdings: known, given, .. }) = self.linked.get_mut(from) else { return };
         if known.as_ref().is_some_and(|known| known.version >= holdings.version) {
             return;
         }
+        given.retain(|_, version| *version > holdings.version);
         let before = known.replace(holdings.clone()).unwrap_or_default();
         for (id, shard) in before.beyond(&holdings) {
             // What its entities sent back at last may have come behind a marker that was asked for before.
@@ -211,13 +242,54 @@ impl Handoff {
         }
     }
 
-    /// A sealed shard has no entity left.
-    pub(crate) fn handle_drained(&mut self, table: TableId, shard: Shard) {
+    /// A sealed shard has no entity left; `is_left` says whether something of them still waits here.
+    pub(crate) fn handle_drained(&mut self, table: TableId, shard: Shard, is_left: bool) {
         if let Some(plan) = self.plans.get_mut(&table)
             && plan.sealed.remove(shard)
         {
+            if is_left {
+                plan.installed.insert(shard);
+            }
             self.has_changed = true;
         }
+    }
+
+    /// Something has come that waits here for a shard to be opened. Gives the version of this node's
+    /// holdings that says so.
+    pub(crate) fn handle_installed(&mut self, table: TableId, shard: Shard) -> u64 {
+        if let Some(plan) = self.plans.get_mut(&table)
+            && plan.is_closed(shard)
+            && !plan.installed.has(shard)
+        {
+            plan.installed.insert(shard);
+            self.has_changed = true;
+        }
+        self.version + u64::from(self.has_changed)
+    }
+
+    /// Another node has something of a shard, as this version of its holdings says, or will.
+    pub(crate) fn handle_given(&mut self, to: &NodeId, table: TableId, shard: Shard, version: u64) {
+        if let Some(Link { holdings, given, .. }) = self.linked.get_mut(to)
+            && holdings.as_ref().is_none_or(|known| known.version < version)
+        {
+            given.insert((table, shard), version);
+        }
+    }
+
+    /// A sealed shard can't be handed over: its entities go on here, for now.
+    pub(crate) fn handle_kept(&mut self, now: Instant, table: TableId, shard: Shard) {
+        if let Some(plan) = self.plans.get_mut(&table)
+            && plan.sealed.remove(shard)
+        {
+            plan.open.insert(shard);
+            self.kept.insert((table, shard), now + KEPT_FOR);
+            self.has_changed = true;
+        }
+    }
+
+    /// Who is to have a shard.
+    pub(crate) fn target(&self, table: TableId, shard: Shard) -> Option<&NodeId> {
+        self.plans.get(&table)?.target.table.owner(shard)
     }
 
     pub(crate) fn version(&self) -> u64 {
@@ -227,9 +299,16 @@ impl Handoff {
     /// What this node has: all that it has not let go of. The version is raised whenever it has changed.
     pub(crate) fn holdings(&self) -> Holdings {
         let is_handed_over = |(_, plan): &(&TableId, &Plan)| !plan.target.is_local_first;
-        let held = |(id, plan): (&TableId, &Plan)| (*id, plan.open.and(&plan.sealed));
-        let tables = self.plans.iter().filter(is_handed_over).map(held).collect();
-        Holdings { version: self.version, tables }
+        let handed_over = || self.plans.iter().filter(is_handed_over);
+        let held = |(id, plan): (&TableId, &Plan)| (*id, plan.held());
+        let waits = |(_, plan): &(&TableId, &Plan)| !plan.installed.is_empty();
+        let closed = |(id, plan): (&TableId, &Plan)| (*id, plan.installed.clone());
+        Holdings {
+            version: self.version,
+            tables: handed_over().map(held).collect(),
+            closed: handed_over().filter(waits).map(closed).collect(),
+            members: self.members.keys().cloned().collect(),
+        }
     }
 
     /// The shards that are to be drained.
@@ -239,11 +318,11 @@ impl Handoff {
 
     /// Whether this node has any shard.
     pub(crate) fn has_something(&self) -> bool {
-        self.plans.values().any(|plan| !plan.open.is_empty() || !plan.sealed.is_empty())
+        self.plans.values().any(|plan| !plan.held().is_empty())
     }
 
     /// Decides what is next: which shards are opened, sealed, and routed elsewhere. `is_busy` says whether
-    /// there are entities in a shard.
+    /// there are entities in a shard, or something of them.
     pub(crate) fn decide(
         &mut self,
         now: Instant,
@@ -255,6 +334,8 @@ impl Handoff {
             let is_new = !link.is_gone && now < since + JOINING_PATIENCE;
             link.counts = self.members.contains_key(node) || is_new;
         }
+        self.kept.retain(|_, until| now < *until);
+        self.note_named(now);
         let has_heard = self.silent().all(|since| now >= since + HEARING_PATIENCE);
         let mut busy = self.sealed().filter(|(id, shard)| is_busy(*id, *shard)).count();
         let mut plans = std::mem::take(&mut self.plans);
@@ -264,30 +345,34 @@ impl Handoff {
                 continue;
             }
             for shard in Shard::all() {
-                let target = plan.target.table.owner(shard);
-                if plan.open.has(shard) {
-                    let end = match target {
-                        Some(target) if *target == self.local || !self.can_take(target) => continue,
-                        Some(_) => End::HandOver,
-                        None => End::GiveUp,
-                    };
-                    if end == End::HandOver && is_busy(*id, shard) {
-                        if busy >= SEALED_LIMIT {
-                            continue;
+                let end = match plan.target.table.owner(shard) {
+                    Some(target) if *target == self.local => {
+                        if plan.is_closed(shard) && has_heard && !self.is_held(*id, shard) {
+                            plan.installed.remove(shard);
+                            plan.open.insert(shard);
+                            self.has_changed = true;
                         }
-                        busy += 1;
+                        continue;
                     }
-                    plan.open.remove(shard);
-                    plan.sealed.insert(shard);
-                    steps.push(Step::Drain { table: *id, shard, end });
-                } else if target == Some(&self.local)
-                    && !plan.sealed.has(shard)
-                    && has_heard
-                    && !self.is_held(*id, shard)
-                {
-                    plan.open.insert(shard);
-                    self.has_changed = true;
+                    Some(target) if self.can_take(target) => End::HandOver,
+                    None if plan.open.has(shard) => End::GiveUp,
+                    // What waits for a shard waits until somebody is to have that.
+                    Some(_) | None => continue,
+                };
+                if !plan.open.has(shard) && !plan.installed.has(shard) {
+                    continue;
                 }
+                if end == End::HandOver {
+                    let is_busy = is_busy(*id, shard);
+                    if self.kept.contains_key(&(*id, shard)) || is_busy && busy >= SEALED_LIMIT {
+                        continue;
+                    }
+                    busy += usize::from(is_busy);
+                }
+                self.has_changed |= plan.installed.remove(shard);
+                plan.open.remove(shard);
+                plan.sealed.insert(shard);
+                steps.push(Step::Drain { table: *id, shard, end });
             }
         }
         self.route(&mut plans);
@@ -298,6 +383,35 @@ impl Handoff {
         let asked = self.flushes.poll().map(|(node, marker)| Step::Flush { node, marker });
         steps.extend(asked);
         steps
+    }
+
+    /// Notes whom others take for members. A node that has just joined may not know of all yet, and one of
+    /// those it does not know may have what it is to have. Each that names such has this one wait once, until
+    /// it names none any more.
+    fn note_named(&mut self, now: Instant) {
+        let mut all = BTreeSet::new();
+        self.named.clear();
+        for link in self.linked.values_mut().filter(|link| !link.is_gone) {
+            let told = link.holdings.iter().flat_map(|holdings| &holdings.members);
+            let is_later = |known: &NodeId, node: &NodeId| {
+                known.name == node.name && known.incarnation >= node.incarnation
+            };
+            let mut names_some = false;
+            for node in told {
+                all.insert(node.clone());
+                let mut known = self.members.keys().chain([&self.local]);
+                if self.gone.contains(node) || known.any(|known| is_later(known, node)) {
+                    continue;
+                }
+                names_some = true;
+                let since = *link.naming_since.get_or_insert(now);
+                self.named.entry(node.clone()).or_insert(since);
+            }
+            if !names_some {
+                link.naming_since = None;
+            }
+        }
+        self.gone.retain(|node| all.contains(node));
     }
 
     /// Decides whom this node sends to.
@@ -313,6 +427,9 @@ impl Handoff {
                     continue;
                 }
                 let former = std::mem::replace(route, next);
+                if sabotage::has(Bug::RouteWithoutFlush) {
+                    continue;
+                }
                 let is_linked = |former: &NodeId| self.linked.contains_key(former);
                 if let Some(former) = former.filter(is_linked)
                     && !self.flushes.has(*id, shard)
@@ -344,13 +461,44 @@ impl Handoff {
         Some(holders.find(|node| *node == target).unwrap_or(first).clone())
     }
 
-    /// The other nodes that say that they have a shard.
+    /// The other nodes that say that they have a shard, and are to be asked for it.
     fn holders(&self, id: TableId, shard: Shard) -> impl Iterator<Item = &NodeId> {
-        let holds = move |link: &Link| {
-            let holdings = link.holdings.as_ref();
-            link.counts && holdings.is_some_and(|holdings| holdings.has(id, shard))
-        };
-        self.linked.iter().filter(move |(_, link)| holds(link)).map(|(node, _)| node)
+        let serves = move |link: &Link| link.holds(id, shard, Holdings::serves);
+        self.linked.iter().filter(move |(_, link)| serves(link)).map(|(node, _)| node)
+    }
+
+    /// What keeps a shard from where it should be, for the log; `None` if all are there.
+    pub(crate) fn obstacle(&self) -> Option<String> {
+        self.plans.iter().filter(|(_, plan)| !plan.target.is_local_first).find_map(|(id, plan)| {
+            let target = |shard| plan.target.table.owner(shard);
+            let is_astray =
+                |shard: &Shard| plan.routes[usize::from(shard.0)].as_ref() != target(*shard);
+            let shard = Shard::all().find(is_astray)?;
+            let of = |has: bool, what: &str| if has { format!(", {what}") } else { String::new() };
+            let holds = |(node, link): (&NodeId, &Link)| {
+                let holdings = link.holdings.as_ref()?;
+                let given = link.given.get(&(*id, shard));
+                let (has, serves) = (holdings.has(*id, shard), holdings.serves(*id, shard));
+                let version = holdings.version;
+                (has || given.is_some()).then(|| {
+                    format!(
+                        "{node} by {version}: serves {serves}, counts {}, given {given:?}",
+                        link.counts
+                    )
+                })
+            };
+            let others: Vec<String> = self.linked.iter().filter_map(holds).collect();
+            Some(format!(
+                "shard {} is to be had by {}{}{}{}{}{}; others: {others:?}",
+                shard.0,
+                target(shard).map_or("nobody".to_owned(), NodeId::to_string),
+                of(plan.open.has(shard), "is open"),
+                of(plan.sealed.has(shard), "is sealed"),
+                of(plan.installed.has(shard), "has something here"),
+                of(self.flushes.has(*id, shard), "waits for what may come back"),
+                of(self.kept.contains_key(&(*id, shard)), "is kept"),
+            ))
+        })
     }
 
     /// What senders go by, of each table.
@@ -365,17 +513,21 @@ impl Handoff {
             let since = link.since.filter(|_| !self.members.contains_key(node))?;
             Some(since + JOINING_PATIENCE)
         };
-        silent.chain(self.linked.iter().filter_map(joining)).filter(|at| *at > now).min()
+        let joining = self.linked.iter().filter_map(joining);
+        silent.chain(joining).chain(self.kept.values().copied()).filter(|at| *at > now).min()
     }
 
-    /// Since when those are members that have not said what they have.
+    /// Since when those are members, to this node or to others, that have not said what they have.
     fn silent(&self) -> impl Iterator<Item = Instant> {
         let has_told = |node| self.linked.get(node).is_some_and(|link| link.holdings.is_some());
-        self.members.iter().filter(move |(node, _)| !has_told(*node)).map(|(_, since)| *since)
+        let all = self.members.iter().chain(&self.named);
+        all.filter(move |(node, _)| !has_told(*node)).map(|(_, since)| *since)
     }
 
     fn is_held(&self, id: TableId, shard: Shard) -> bool {
-        self.holders(id, shard).next().is_some()
+        let has_been_given = |link: &Link| link.given.contains_key(&(id, shard));
+        let mut links = self.linked.values();
+        links.any(|link| link.holds(id, shard, Holdings::has) || has_been_given(link))
     }
 
     /// Whether a target has answered, so that it can be given something.
@@ -385,10 +537,32 @@ impl Handoff {
     }
 }
 
+impl Link {
+    /// Whether the node has a shard, by what it says.
+    fn holds(
+        &self,
+        id: TableId,
+        shard: Shard,
+        says: fn(&Holdings, TableId, Shard) -> bool,
+    ) -> bool {
+        self.counts && self.holdings.as_ref().is_some_and(|holdings| says(holdings, id, shard))
+    }
+}
+
 impl Plan {
     fn new(target: Target) -> Self {
-        let routes = Shard::all().map(|_| None).collect();
-        Self { target, open: Shards::default(), sealed: Shards::default(), routes }
+        let (open, sealed, installed) = Default::default();
+        Self { target, open, sealed, installed, routes: Shard::all().map(|_| None).collect() }
+    }
+
+    /// All that this node has not let go of.
+    fn held(&self) -> Shards {
+        self.open.and(&self.sealed).and(&self.installed)
+    }
+
+    /// Whether a shard may be opened, as far as this node is concerned.
+    fn is_closed(&self, shard: Shard) -> bool {
+        !self.open.has(shard) && !self.sealed.has(shard)
     }
 
     fn routed(&self, local: &NodeId) -> Routed {

@@ -5,20 +5,24 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use actix_cluster_transport::{Class, Frames, Inbound, PeerId, Receipt, Session, Unsettled};
+use actix_cluster_transport::{
+    Class, Frames, Inbound, PeerId, Receipt, Session, Unsettled,
+    sabotage::{self, Bug},
+};
 use bytes::Bytes;
 
 use super::{
-    Cluster, Heard, delegation,
+    Cluster, Heard, Installed, delegation,
     frame::{Frame, Origin},
     mark::Mark,
     node_id,
     pending::Answer,
     placement::Shard,
+    transfers::Parcel,
     wire::{Address, Head},
 };
 use crate::{
-    node::{DeadLetters, NodeCore, NodeId, Residents, Sender},
+    node::{DeadLetters, EntityKey, NodeCore, NodeId, Residents, Sender},
     reference::{RejectReason, UnknownReason},
     watch,
 };
@@ -85,6 +89,10 @@ impl Drop for Batch {
                     answer_flush(&self.core, &session, receipt, target, &payload);
                     continue;
                 }
+                origin if Head::is_install(&payload) => {
+                    origin.reject(target, RejectReason::NodeStopped, &[]);
+                    continue;
+                }
                 origin => origin,
             };
             let now = || self.core.clock().now();
@@ -148,10 +156,18 @@ pub(crate) fn receive(
         Origin::There(session, receipt) if Head::is_flush(&payload) => {
             return answer_flush(core, &session, receipt, target, &payload);
         }
+        Origin::There(session, receipt) if Head::is_install(&payload) => {
+            return install(core, &session, receipt, target, &payload);
+        }
         origin => origin,
     };
     let frame = match Frame::read(core, origin, target, payload, || core.clock().now()) {
-        Ok(frame) => frame,
+        Ok(mut frame) => {
+            if sabotage::has(Bug::SettledBeforeHandled) {
+                frame.settle_tell();
+            }
+            frame
+        }
         Err((origin, error)) => {
             tracing::warn!(node = %core.id(), %error, "a message was not understood");
             return origin.reject(target, RejectReason::Mismatch, &[]);
@@ -185,6 +201,49 @@ fn answer_flush(core: &NodeCore, session: &Session, receipt: Receipt, target: u6
         // Whoever asked asks again.
         Origin::There(session.clone(), receipt).reject(target, RejectReason::Full, &[]);
     }
+}
+
+/// Keeps what an entity has left on another node until its shard is opened here. The cluster's thread says
+/// so to its sender.
+fn install(core: &NodeCore, session: &Session, receipt: Receipt, target: u64, payload: &Bytes) {
+    let refused = match parcel(core, target, payload) {
+        Ok((cluster, key, correlation, parcel)) => {
+            let (actor_type, session) = (key.actor_type(), session.clone());
+            let installed = Installed { actor_type, session, receipt, target, correlation };
+            cluster.install(&key, parcel, installed).err()
+        }
+        Err(reason) => Some(reason),
+    };
+    if let Some(reason) = refused {
+        Origin::There(session.clone(), receipt).reject(target, reason, &[]);
+    }
+}
+
+/// What an entity has left on another node, and how its sender knows the ask for it to be taken.
+fn parcel<'a>(
+    core: &'a NodeCore,
+    target: u64,
+    payload: &Bytes,
+) -> Result<(&'a Cluster, EntityKey, u64, Parcel), RejectReason> {
+    let (Some(cluster), Ok((head, body))) = (core.cluster(), Head::take(payload)) else {
+        return Err(RejectReason::Mismatch);
+    };
+    let Head::Install { to, message, correlation, .. } = head else {
+        return Err(RejectReason::Mismatch);
+    };
+    let Address::Entity { key, .. } = to else { return Err(RejectReason::Mismatch) };
+    let key = core.kinds().entity_key(to.actor_type(), key).ok_or(RejectReason::NoSuchActor)?;
+    let parcel = Parcel::read(message, &payload.slice_ref(body)).ok_or(RejectReason::Mismatch)?;
+    let version = parcel.state.as_ref().map(|(version, _)| *version);
+    let kind = core.kinds().find(key.actor_type());
+    if key.hash() != target || !kind.is_some_and(|kind| kind.takes_over(version)) {
+        return Err(RejectReason::Mismatch);
+    }
+    if core.owns(&key) {
+        // It has begun without that.
+        return Err(RejectReason::Moved);
+    }
+    Ok((cluster, key, correlation, parcel))
 }
 
 fn answer(

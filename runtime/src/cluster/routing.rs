@@ -19,7 +19,11 @@ use std::{
     task::Waker,
 };
 
-use actix_cluster_transport::{Session, wait_list::Ticket};
+use actix_cluster_transport::{
+    Session,
+    sabotage::{self, Bug},
+    wait_list::Ticket,
+};
 use arc_swap::ArcSwap;
 
 use self::{lines::Lines, returned::Returned};
@@ -286,9 +290,14 @@ impl Routing {
         self.peers.load().values().map(Arc::clone).collect()
     }
 
+    /// Whether shards of a type's entities are handed over, instead of each node having all.
+    pub(crate) fn hands_over(&self, actor_type: WireId) -> bool {
+        !self.routes.load().of(actor_type).is_local_first
+    }
+
     /// Whether this node takes in messages for the entities of a type in a shard.
     pub(crate) fn owns_shard(&self, actor_type: WireId, shard: Shard) -> bool {
-        self.routes.load().of(actor_type).open.has(shard)
+        self.routes.load().of(actor_type).open.has(shard) || sabotage::has(Bug::TakenWithoutShard)
     }
 
     /// Whether it has any shard, open or sealed.

@@ -11,6 +11,7 @@ mod handing_over;
 mod search;
 mod sending_on;
 mod signs;
+mod transferring;
 
 use std::{
     cell::{Cell, RefCell},
@@ -39,14 +40,8 @@ use super::{
 };
 use crate::node::{NodeCore, NodeId};
 
-/// How long a leaving node takes to hand its shards over; what it has then, it gives up.
-const HAND_OVER_PATIENCE: Duration = Duration::from_secs(5);
-
 /// How long entities are given to move out before their arbiters end.
 const MOVE_OUT_PATIENCE: Duration = Duration::from_secs(2);
-
-/// How long a closing node waits for what it has sent to be settled.
-const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long the session of a peer that leaves is kept, if the peer does not close it before.
 const LEAVE_GRACE: Duration = Duration::from_secs(10);
@@ -212,7 +207,7 @@ impl Shell {
             if let Some(begun) = joining.take() {
                 joining = self.check_joined(begun);
                 if joining.is_none() && *phase.borrow() == Phase::Closed {
-                    self.close(&transport, DRAIN_PATIENCE).await;
+                    self.flush(&transport).await;
                     return None;
                 }
             }
@@ -237,7 +232,7 @@ impl Shell {
             let next = next.into_iter().flatten().min();
             self.idle_until(next).await;
         }
-        self.close(&transport, DRAIN_PATIENCE).await;
+        self.flush(&transport).await;
         Some(End::Stopped)
     }
 

@@ -82,6 +82,15 @@ pub(crate) enum Head<'a> {
     Flush { marker: u64, seen: u64 },
     /// It has, and of that lane so much has gone back.
     Flushed { marker: u64, moved: u64 },
+    /// What an entity has left behind, which is the body: its state as this message, or 0, and what it
+    /// remembers of its asks. The receiver replies once it has it.
+    Install {
+        #[serde(borrow)]
+        to: Address<'a>,
+        message: u64,
+        correlation: u64,
+        extensions: &'a [u8],
+    },
 }
 
 /// A target on the node that receives the frame. Frozen.
@@ -132,13 +141,16 @@ pub(crate) struct Extensions<'a> {
     pub(crate) chain: &'a [u8],
     /// For how many of the items that answer it there is room; 0 where none are awaited.
     pub(crate) items: u32,
+    /// The 16 bytes by which an ask is known that may come more than once; empty for others.
+    pub(crate) repeat_key: &'a [u8],
 }
 
 /// What a tag stands for. The lowest bit of a tag is set if a receiver that does not know it must
 /// refuse the message.
 mod tag {
     pub(super) const TIME_LEFT: u64 = 1 << 1;
-    // 2 trace context, 3 epoch, 4 view version, 5 idempotency key: reserved.
+    // 2 trace context, 3 epoch, 4 view version: reserved.
+    pub(super) const REPEAT_KEY: u64 = 5 << 1;
     pub(super) const HEADERS: u64 = 6 << 1;
     pub(super) const BOUNCES: u64 = 7 << 1;
     pub(super) const ANSWERS: u64 = 9 << 1 | CRITICAL;
@@ -192,6 +204,11 @@ impl<'a> Head<'a> {
         payload.first() == Some(&16)
     }
 
+    /// Whether a payload is what an entity has left behind, by its first byte: no message of a user's.
+    pub(crate) fn is_install(payload: &[u8]) -> bool {
+        payload.first() == Some(&18)
+    }
+
     /// Appends the head to `out`.
     pub(crate) fn put(&self, out: Vec<u8>) -> Vec<u8> {
         postcard::to_extend(self, out).expect("a head has no value that serde refuses")
@@ -212,7 +229,9 @@ pub(crate) fn unknown_tell(reason: u8, told: &[u8]) -> Vec<u8> {
 impl<'a> Extensions<'a> {
     /// The same with what travels along.
     pub(crate) fn with(self, travels: &'a call::Written) -> Self {
-        Self { headers: &travels.headers, chain: &travels.chain, items: travels.items, ..self }
+        let call::Written { headers, chain, items, repeat_key } = travels;
+        let repeat_key = repeat_key.as_ref().map_or(&[][..], |key| &key[..]);
+        Self { headers, chain, items: *items, repeat_key, ..self }
     }
 
     /// The bytes of the extensions, written into `buffer`.
@@ -234,6 +253,7 @@ impl<'a> Extensions<'a> {
             (tag::CARRIES, self.carries),
             (tag::HEADERS, self.headers),
             (tag::CHAIN, self.chain),
+            (tag::REPEAT_KEY, self.repeat_key),
         ];
         if values.iter().all(|(_, value)| value.is_empty()) {
             return &numbers[..at];
@@ -269,6 +289,7 @@ impl<'a> Extensions<'a> {
                 tag::CARRIES => extensions.carries = value,
                 tag::HEADERS => extensions.headers = value,
                 tag::CHAIN => extensions.chain = value,
+                tag::REPEAT_KEY => extensions.repeat_key = value,
                 tag::ITEMS => {
                     extensions.items = u32::try_from(number(value)?).unwrap_or(u32::MAX);
                 }
@@ -315,7 +336,7 @@ mod tests {
     fn golden_bytes_hold_both_ways() {
         let actor = Address::Actor { actor_type: 1, id: 300 };
         let entity = Address::Entity { actor_type: 2, key: "k" };
-        let golden: [(Head<'_>, &[u8]); 18] = [
+        let golden: [(Head<'_>, &[u8]); 19] = [
             (Head::Tell { to: entity, message: 3, extensions: &[] }, &[0, 1, 2, 1, b'k', 3, 0]),
             (
                 Head::Ask { to: actor, message: 3, correlation: 4, extensions: &[2, 1, 5] },
@@ -340,6 +361,10 @@ mod tests {
             (Head::UnknownAfter { correlation: 4, reason: 1, items: 300 }, &[15, 4, 1, 0xac, 2]),
             (Head::Flush { marker: 4, seen: 2 }, &[16, 4, 2]),
             (Head::Flushed { marker: 4, moved: 300 }, &[17, 4, 0xac, 2]),
+            (
+                Head::Install { to: entity, message: 3, correlation: 4, extensions: &[2, 1, 5] },
+                &[18, 1, 2, 1, b'k', 3, 4, 3, 2, 1, 5],
+            ),
         ];
         let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/wire.md");
         let page = std::fs::read_to_string(page).expect("the page on the wire");
@@ -356,6 +381,7 @@ mod tests {
                 matches!(head, Head::Watch { .. } | Head::Unwatch { .. } | Head::Terminated { .. });
             assert_eq!(Head::is_of_a_watch(bytes), of_a_watch, "{head:?}");
             assert_eq!(Head::is_flush(bytes), matches!(head, Head::Flush { .. }), "{head:?}");
+            assert_eq!(Head::is_install(bytes), matches!(head, Head::Install { .. }), "{head:?}");
         }
     }
 
@@ -391,6 +417,12 @@ mod tests {
         let longest = Extensions { time_left, bounces, items, ..Extensions::default() };
         let mut buffer = ExtensionBuffer::default();
         assert!(Extensions::decode(longest.encode(&mut buffer)).is_ok());
+        let repeat_key = &[7; 16][..];
+        let keyed = Extensions { repeat_key, ..Extensions::default() };
+        let mut buffer = ExtensionBuffer::default();
+        let bytes = keyed.encode(&mut buffer);
+        assert_eq!((&bytes[..2], &bytes[2..]), (&[10, 16][..], repeat_key));
+        assert_eq!(Extensions::decode(bytes), Ok(keyed));
         let items = Extensions { items: 64, ..Extensions::default() };
         let mut buffer = ExtensionBuffer::default();
         let bytes = items.encode(&mut buffer);

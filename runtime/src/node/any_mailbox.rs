@@ -2,7 +2,7 @@
 
 use std::{any::Any, sync::Arc};
 
-use super::EntityKey;
+use super::{EntityKey, activity::Activity};
 use crate::{
     actor::mailbox::{Mailbox, Signal},
     message::WireId,
@@ -34,6 +34,10 @@ pub(crate) trait AnyMailbox: Send + Sync {
     }
     /// The name of one of its messages.
     fn message_name(&self, _: WireId) -> Option<&'static str> {
+        None
+    }
+    /// What its actor does, if it is one that references lead to.
+    fn activity(&self) -> Option<Activity> {
         None
     }
 }
@@ -82,6 +86,10 @@ impl<A: RemoteActor> AnyMailbox for Mailbox<A> {
             .find(|facts| facts.id == id)
             .map(|facts| facts.name)
     }
+
+    fn activity(&self) -> Option<Activity> {
+        Some(Mailbox::activity(self))
+    }
 }
 
 /// The mailbox of a supervisor's child: the node's end reaches it through its supervisor, in order.
@@ -124,5 +132,9 @@ impl<A: RemoteActor> AnyMailbox for Supervised<A> {
 
     fn message_name(&self, id: WireId) -> Option<&'static str> {
         self.0.message_name(id)
+    }
+
+    fn activity(&self) -> Option<Activity> {
+        Some(Mailbox::activity(&self.0))
     }
 }

@@ -28,7 +28,7 @@ use crate::{
     },
     cluster::{Birth, ClusterConfig, JoinError, Manifest, Plan},
     interceptor::{Interceptor, Interceptors},
-    remote_actor::{Collision, Entity, RemoteActor},
+    remote_actor::{Collision, Entity, EntityState, RemoteActor},
     router::Resize,
 };
 
@@ -114,13 +114,18 @@ impl NodeBuilder {
     /// host it. Every node with a weight has to host all entity types that
     /// [may be](crate::Site) on it. The last call for a type counts.
     ///
+    /// For a type with `state = loaded` it does not compile: such a type is hosted by
+    /// [`entity_async`](Self::entity_async).
+    ///
     /// # Examples
     ///
     /// ```
     /// # use actix_cluster::prelude::*;
-    /// # fn example<Account: Entity + Default>() {
+    /// # #[derive(RemoteActor, Default)]
+    /// # #[remote(name = "bank.Account", handles(), placement = Eventual, state = volatile)]
+    /// # struct Account;
+    /// # impl Actor for Account { type Context = ClusterContext<Self>; }
     /// let builder = Node::builder().entity(|_key| Account::default());
-    /// # }
     /// ```
     pub fn entity<A: Entity>(self, factory: impl Fn(&str) -> A + Send + Sync + 'static) -> Self {
         self.entity_with(EntitySettings::default(), factory)
@@ -132,6 +137,10 @@ impl NodeBuilder {
         settings: EntitySettings,
         factory: impl Fn(&str) -> A + Send + Sync + 'static,
     ) -> Self {
+        const {
+            let is_loaded = matches!(A::STATE, EntityState::Loaded);
+            assert!(!is_loaded, "entities with `state = loaded` are hosted by `entity_async`");
+        }
         let factory = move |key: &str| Made::Ready(factory(key));
         self.register::<A>(Some(Hosting { factory: Arc::new(factory), settings }))
     }

@@ -7,7 +7,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use actix_cluster_transport::{Class, Clock, Random, wait_list::Ticket};
@@ -65,6 +65,7 @@ pub(crate) struct NodeCore {
     is_over: AtomicBool,
     cluster: Option<Arc<Cluster>>,
     clock: Clock,
+    born: Instant,
     random: Mutex<Random>,
     arbiters: Vec<Arbiter>,
     own_threads: OwnThreads,
@@ -124,6 +125,7 @@ impl NodeCore {
             is_over: AtomicBool::new(false),
             cluster,
             clock: blueprint.clock.clone(),
+            born: blueprint.clock.now(),
             random: Mutex::new(random),
             arbiters,
             own_threads: OwnThreads::new(Arc::clone(&blueprint.threads)),
@@ -198,6 +200,11 @@ impl NodeCore {
 
     pub(crate) fn clock(&self) -> &Clock {
         &self.clock
+    }
+
+    /// When this life began.
+    pub(super) fn born(&self) -> Instant {
+        self.born
     }
 
     pub(crate) fn dead_letters(&self) -> &DeadLetters {

@@ -56,8 +56,13 @@ struct Identity {
 impl EntityKey {
     /// The identity of an entity of type `A`.
     pub(crate) fn of<A: RemoteActor>(key: &str) -> Self {
-        let hash = key_hash(A::NAME, key.as_bytes());
-        Self(Arc::new(Identity { actor_type: A::TYPE_ID, hash, key: key.into() }))
+        Self::of_name(A::TYPE_ID, A::NAME, key)
+    }
+
+    /// The identity of an entity of the type with this name.
+    pub(super) fn of_name(actor_type: WireId, name: &str, key: &str) -> Self {
+        let hash = key_hash(name, key.as_bytes());
+        Self(Arc::new(Identity { actor_type, hash, key: key.into() }))
     }
 
     /// The identity that another node speaks of. A hash that is not the key's leads to no entity.
@@ -330,8 +335,16 @@ impl NodeCore {
         }
         let (settings, factory) = (hosting.settings.clone(), Arc::clone(&hosting.factory));
         let (bound, made_from) = (settings.bound::<A>(), key.clone());
+        let mut unpacking = self.unpack(key);
+        let make = move |ctx: &mut _| {
+            let made = factory(made_from.as_str());
+            match unpacking.take() {
+                Some(unpacking) => unpacking.made(made, ctx),
+                None => made,
+            }
+        };
         let launch = Launch {
-            factory: Box::new(move |_| factory(made_from.as_str())),
+            factory: Box::new(make),
             supervision: Supervision::Own(RestartTracker::new(settings.restart)),
             bound,
             runs_on: RunsOn::Arbiter((key.hash() % self.arbiters().len() as u64) as usize),

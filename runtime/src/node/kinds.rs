@@ -24,7 +24,7 @@ use crate::{
     },
     message::{MessageFacts, WireId},
     reference::RejectReason,
-    remote_actor::{Collision, MessageTable, RemoteActor},
+    remote_actor::{Collision, MessageTable, RemoteActor, moved_state::StateEntry},
 };
 
 /// How the entities of one type are kept.
@@ -100,6 +100,17 @@ pub(crate) trait AnyKind: Send + Sync {
     fn passivate_after(&self) -> Option<Duration>;
     /// Puts a frame into its target's mailbox, on an arbiter.
     fn deliver(&self, core: &Arc<NodeCore>, residents: &Residents, frame: Frame);
+    /// Activates an entity for which something waits, on its arbiter.
+    fn activate(&self, core: &Arc<NodeCore>, residents: &Residents, key: &EntityKey);
+    /// Whether entities of the type are hosted here, and take over state of this version, if that comes.
+    fn takes_over(&self, version: Option<WireId>) -> bool;
+    /// What to send to a peer instead of an entity's state of this version with these bytes.
+    fn restate_state(
+        &self,
+        peer: &Understood,
+        version: WireId,
+        bytes: &[u8],
+    ) -> Result<Restated, Dispute>;
     /// What to send to a peer instead of a message of the type with these bytes.
     fn restate(&self, peer: &Understood, message: WireId, body: &[u8])
     -> Result<Restated, Dispute>;
@@ -174,9 +185,21 @@ impl Kinds {
         self.kinds.get(&actor_type).map(|known| &*known.kind)
     }
 
+    /// The identity of an entity that another node speaks of; `None` if the type is not known, or the key
+    /// is too long.
+    pub(crate) fn entity_key(&self, actor_type: WireId, key: &str) -> Option<EntityKey> {
+        let known = self.kinds.get(&actor_type).filter(|_| key.len() <= Node::KEY_LIMIT)?;
+        Some(EntityKey::of_name(actor_type, known.name, key))
+    }
+
     /// How to host entities of a type.
     pub(crate) fn hosting<A: RemoteActor>(&self) -> Option<&Hosting<A>> {
         self.find(A::TYPE_ID)?.as_any().downcast_ref::<Kind<A>>()?.hosting.as_ref()
+    }
+
+    /// How the state of entities of a type goes along, if it does.
+    pub(crate) fn state<A: RemoteActor>(&self) -> Option<&StateEntry<A>> {
+        self.find(A::TYPE_ID)?.as_any().downcast_ref::<Kind<A>>()?.table.state()
     }
 
     /// How long entities may idle, by type.
@@ -245,6 +268,29 @@ impl<A: RemoteActor> AnyKind for Kind<A> {
             Err(RejectReason::Moved) => frame.moved(core),
             Err(reason) => frame.reject(reason),
         }
+    }
+
+    fn activate(&self, core: &Arc<NodeCore>, residents: &Residents, key: &EntityKey) {
+        let found = core.entity_here::<A>(key, Some(residents));
+        let left = core.cluster().filter(|_| found.is_ok());
+        if left.and_then(|cluster| cluster.transfers.take(key)).is_some() {
+            tracing::warn!(actor = A::NAME, ?key, "an entity was active before its state came");
+        }
+    }
+
+    fn takes_over(&self, version: Option<WireId>) -> bool {
+        let reads = |version| self.table.state().is_some_and(|state| state.reads(version));
+        self.hosting.is_some() && version.is_none_or(reads)
+    }
+
+    fn restate_state(
+        &self,
+        peer: &Understood,
+        version: WireId,
+        bytes: &[u8],
+    ) -> Result<Restated, Dispute> {
+        let state = self.table.state().ok_or(Dispute::Version)?;
+        state.restate(peer, version, bytes)
     }
 
     fn restate(

@@ -11,6 +11,7 @@ use std::{
 
 use actix_cluster_transport::clock::Sleep;
 use tokio::sync::oneshot;
+use xxhash_rust::xxh3::xxh3_128;
 
 use super::{
     ActorRef, AskError, RejectReason, UnknownReason,
@@ -64,10 +65,22 @@ pub struct Ask<A: RemoteActor, M: RemoteMessage> {
     bounces: u32,
     /// The responders that went with the message to another node.
     carried: Carried,
+    /// What it takes to ask once more, if it may be asked more than once.
+    again: Option<Box<Again<M>>>,
     /// Whether it has looked for the reply once more before the timer was made.
     has_looked_again: bool,
     /// The deadline's timer, made once it is needed: most replies come before.
     sleep: Option<Sleep>,
+}
+
+/// An ask that may be asked more than once.
+struct Again<M> {
+    /// By what whoever is asked knows it.
+    key: u128,
+    msg: M,
+    copy: fn(&M) -> M,
+    /// Why it may have run already, if it may.
+    doubt: Option<UnknownReason>,
 }
 
 enum Stage<A: RemoteActor, M: RemoteMessage> {
@@ -104,9 +117,75 @@ impl<A: RemoteActor, M: HandledBy<A>> Ask<A, M> {
             items: None,
             bounces: 0,
             carried: Carried::default(),
+            again: None,
             has_looked_again: false,
             sleep: None,
         }
+    }
+}
+
+impl<A: RemoteActor, M: RemoteMessage + Clone> Ask<A, M> {
+    /// States that the ask may be repeated: if the node of its target goes down while the ask is under way,
+    /// it is asked again, of wherever the target is then, until it is answered or the deadline has passed.
+    ///
+    /// The message may run more than once then, on nodes of which all but the last are down. On a node that
+    /// lives it runs once: a repeat is recognised, waits for the run that goes on, and gets the answer that
+    /// the first one got. Without it, and of an actor that is no entity, such an ask ends as
+    /// [unknown](UnknownReason::NodeDown).
+    ///
+    /// # Cancel safety
+    ///
+    /// As any ask; but a handler that has begun runs to its end, or to its first asker's deadline.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use actix_cluster::{ActorRef, AskError, Handles, RemoteActor, RemoteMessage};
+    /// # async fn example<A: Handles<M>, M: RemoteMessage + Clone>(
+    /// #     account: ActorRef<A>, balance: M,
+    /// # ) -> Result<M::Reply, AskError<M>> {
+    /// let balance = account.ask(balance).idempotent().await?;
+    /// # Ok(balance)
+    /// # }
+    /// ```
+    pub fn idempotent(self) -> Self {
+        let half = || self.core().with_random(|random| u128::from(random.next_u64()));
+        let key = half() << 64 | half();
+        self.repeatable(key)
+    }
+
+    /// As [`idempotent`](Self::idempotent), with a key of the user's own: whoever asks the same target the
+    /// same message with the same key, from wherever, asks the same thing, and gets the answer of its one
+    /// run.
+    ///
+    /// An activation remembers its last 1,024 answers of this kind for a minute, up to 1 MiB of them, and
+    /// takes them along when it is handed over to another node. It forgets them when it fails, stops or is
+    /// passivated, and with its node. An answer of more than 256 KiB is not kept: a repeat of its ask ends
+    /// as [unknown](UnknownReason::BadReply). So does whoever has waited longest of more than 16 who wait
+    /// for one run. While 256 asks with keys go on, one more is rejected as
+    /// [full](RejectReason::Full).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use actix_cluster::{ActorRef, AskError, Handles, RemoteActor, RemoteMessage};
+    /// # async fn example<A: Handles<M>, M: RemoteMessage + Clone>(
+    /// #     account: ActorRef<A>, deposit: M,
+    /// # ) -> Result<M::Reply, AskError<M>> {
+    /// let balance = account.ask(deposit).dedupe_key("transfer-4711").await?;
+    /// # Ok(balance)
+    /// # }
+    /// ```
+    pub fn dedupe_key(self, key: impl AsRef<[u8]>) -> Self {
+        self.repeatable(xxh3_128(key.as_ref()))
+    }
+
+    fn repeatable(mut self, key: u128) -> Self {
+        if let Stage::Unsent(msg) = &self.stage {
+            let again = Again { key, msg: msg.clone(), copy: M::clone, doubt: None };
+            self.again = Some(Box::new(again));
+        }
+        self
     }
 }
 
@@ -163,6 +242,10 @@ impl<A: RemoteActor, M: RemoteMessage> Ask<A, M> {
                             Some(items) => {
                                 Travels::for_items(&travels, Awaiting::Here(Arc::clone(items)))
                             }
+                            None => travels,
+                        };
+                        let travels = match &self.again {
+                            Some(again) => Travels::repeatable(&travels, again.key),
                             None => travels,
                         };
                         self.departed.insert(travels).clone()
@@ -277,6 +360,10 @@ impl<A: RemoteActor, M: RemoteMessage> Ask<A, M> {
                     let about = core.dead_letters().about(A::NAME, place.letter_target(), M::NAME);
                     core.dead_letters().panicked(about, Sender::IsTold);
                 }
+                if let Some(message) = self.repeated(reason) {
+                    self.pause(deadline, message);
+                    return Poll::Ready(None);
+                }
                 return Poll::Ready(Some(Err(AskError::Unknown(reason))));
             }
             Ended::Rejected(reason, message) => match message.or(kept) {
@@ -287,14 +374,40 @@ impl<A: RemoteActor, M: RemoteMessage> Ask<A, M> {
                 None => return Poll::Ready(Some(Err(AskError::Unknown(UnknownReason::NoReply)))),
             },
         };
-        if place.may_be_elsewhere(reason) && self.bounces < redirect::BOUNCES_LIMIT {
-            self.bounces += 1;
-            let left = deadline.saturating_duration_since(core.clock().now());
-            let pause = core.clock().sleep(redirect::pause(self.bounces).min(left));
-            self.stage = Stage::Pausing(message, pause);
+        let may_bounce = self.bounces < redirect::BOUNCES_LIMIT || self.again.is_some();
+        if place.may_be_elsewhere(reason) && may_bounce {
+            self.pause(deadline, message);
             return Poll::Ready(None);
         }
         Poll::Ready(Some(Err(AskError::Rejected { reason, message })))
+    }
+
+    /// The message is to be sent again, by and by.
+    fn pause(&mut self, deadline: Instant, message: M) {
+        self.bounces = self.bounces.saturating_add(1);
+        let clock = self.core().clock();
+        let left = deadline.saturating_duration_since(clock.now());
+        let pause = clock.sleep(redirect::pause(self.bounces).min(left));
+        self.stage = Stage::Pausing(message, pause);
+    }
+
+    /// A copy of the message, if it is to be sent once more although it may have run.
+    fn repeated(&mut self, reason: UnknownReason) -> Option<M> {
+        let is_repeated = reason == UnknownReason::NodeDown && self.target.place.is_entity();
+        let again = self.again.as_mut().filter(|_| is_repeated)?;
+        again.doubt = Some(reason);
+        Some((again.copy)(&again.msg))
+    }
+
+    /// What it comes to for whoever asked: what may have run was not rejected.
+    fn told(&self, outcome: Outcome<M>) -> Outcome<M> {
+        let doubt = self.again.as_ref().and_then(|again| again.doubt);
+        match (outcome, doubt) {
+            (Err(AskError::Rejected { .. } | AskError::Cycle { .. }), Some(reason)) => {
+                Err(AskError::Unknown(reason))
+            }
+            (outcome, _) => outcome,
+        }
     }
 
     /// Nobody waits any more: whoever still owes an answer on another node is told.
@@ -459,7 +572,7 @@ impl<A: RemoteActor, M: RemoteMessage> Future for Ask<A, M> {
             };
             if let Some(outcome) = outcome {
                 this.stage = Stage::Done;
-                return Poll::Ready(outcome);
+                return Poll::Ready(this.told(outcome));
             }
         }
     }

@@ -156,6 +156,11 @@ impl<A: RemoteActor> Place<A> {
         }
     }
 
+    /// Whether it is an entity.
+    pub(super) fn is_entity(&self) -> bool {
+        matches!(self, Self::Entity(_))
+    }
+
     /// Whether a message that did not run may be sent again, to wherever the target is then.
     pub(super) fn may_be_elsewhere(&self, reason: RejectReason) -> bool {
         self.outlives(reason)
@@ -210,6 +215,8 @@ pub(crate) struct Wait<A: RemoteActor> {
     sleep: Option<Sleep>,
     /// How often the target was gone when its line was reached.
     gone: u32,
+    /// A session that takes nothing any more, for as long as the routes lead there.
+    ended: Option<Session>,
 }
 
 enum Line<A: RemoteActor> {
@@ -221,7 +228,7 @@ enum Line<A: RemoteActor> {
 
 impl<A: RemoteActor> Default for Wait<A> {
     fn default() -> Self {
-        Self { line: Line::None, sleep: None, gone: 0 }
+        Self { line: Line::None, sleep: None, gone: 0, ended: None }
     }
 }
 
@@ -293,6 +300,10 @@ impl<A: RemoteActor> Wait<A> {
             let done = match place.destination(self.routes_ticket()) {
                 Destination::Nowhere(reason) => Some(Err(reason)),
                 Destination::Here(mailbox) => self.poll_mailbox(place, mailbox, msg, task),
+                // It keeps its place: who left it would only let the next one find the same.
+                Destination::There(peer, _) if self.ended.as_ref() == Some(&peer.session) => {
+                    self.poll_routes(place, task)
+                }
                 Destination::There(peer, sighting) => match peer.understood.version_for::<M>() {
                     Ok(version) => {
                         self.poll_session(place, &peer, version, msg, task).inspect(|sent| {
@@ -397,6 +408,7 @@ impl<A: RemoteActor> Wait<A> {
             }
             // The routes are about to say so too.
             Ok(Poll::Ready(Err(SendError::Closing | SendError::Ended))) => {
+                self.ended = Some(peer.session.clone());
                 self.poll_routes(place, task)
             }
             Ok(Poll::Ready(Err(_))) => Some(Err(RejectReason::Unsendable)),
@@ -424,7 +436,7 @@ impl<A: RemoteActor> Wait<A> {
         // They may have changed between the look and the wait: then nobody is left to wake us.
         match place.destination(Some(ticket)) {
             Destination::Later => None,
-            Destination::There(peer, _) if !peer.session.takes_messages() => None,
+            Destination::There(peer, _) if self.ended.as_ref() == Some(&peer.session) => None,
             _ => {
                 task.waker().wake_by_ref();
                 None

@@ -8,7 +8,11 @@
 
 use std::{sync::Arc, task::Poll};
 
-use actix_cluster_transport::{Class, Later, Receipt, SendError, Session, wait_list::Ticket};
+use actix_cluster_transport::{
+    Class, Later, Receipt, SendError, Session,
+    sabotage::{self, Bug},
+    wait_list::Ticket,
+};
 
 use super::{
     Party, Watchable, Watched, WatchedPlace,
@@ -170,6 +174,7 @@ pub(crate) fn receive(
             receive_watch(core, session, target, to, watch, body)
         }
         Ok((Head::Unwatch { watch, .. }, body)) => receive_unwatch(core, session, watch, body),
+        Ok((Head::Terminated { .. }, [])) if sabotage::strikes(Bug::EndLostOnResume) => Ok(()),
         Ok((Head::Terminated { watch, reason }, [])) => {
             let reason = TerminatedReason::from_wire(reason);
             report(core, watch, Some(&Party::There(session.clone())), target, reason);

@@ -108,6 +108,7 @@ async fn welcome(
         return Err(control.refuse(refusal).await);
     }
     if !transport.may_carry(&peer, &peer) {
+        transport.note_race();
         return Err(control.refuse(Refusal::Duplicate).await);
     }
     let session = transport.session_with(&hello);
@@ -122,6 +123,7 @@ async fn welcome(
         return Err(control.refuse(Refusal::Stale { known: session.peer().incarnation }).await);
     }
     if !transport.may_carry(&peer, &peer) {
+        transport.note_race();
         return Err(control.refuse(Refusal::Duplicate).await);
     }
     let received = marks_for(transport.local(), &hello);

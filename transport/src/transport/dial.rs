@@ -91,6 +91,7 @@ async fn dial(
         }
         let local = transport.local().name.clone();
         if !transport.may_carry(&peer.name, &local) {
+            transport.note_race();
             return Err(control.refuse(Refusal::Duplicate).await);
         }
         let session = transport.session_with(&welcome);

@@ -33,6 +33,10 @@ pub struct Stats {
     pub sessions: usize,
     /// Those with a connection that carries it.
     pub links: usize,
+    /// Connections that went on with a session whose connection had broken, since the start.
+    pub resumed: u64,
+    /// Connections that were given up because both ends had dialled, since the start.
+    pub raced: u64,
     /// When this node's own certificate expires, or the first one of its chain: a gauge, as seconds
     /// since 1970. Alert well before, and [rotate](Transport::rotate).
     pub certificate_expires: SystemTime,
@@ -81,6 +85,8 @@ impl Transport {
             peers: 0,
             sessions: 0,
             links: 0,
+            resumed: self.0.resumed.get(),
+            raced: self.0.raced.get(),
             certificate_expires: self.0.proof.borrow().expires(),
             peer_certificate_expires: None,
         };

@@ -3,7 +3,7 @@
 //! Invariant: an instance is told to end before anything else, what was put back comes before what is
 //! queued, and no poll gives it more than [`TURN_BUDGET`] turns.
 
-use std::{collections::VecDeque, task::Context};
+use std::{collections::VecDeque, sync::Arc, task::Context};
 
 use actix::{ActorState, Running as Answer};
 
@@ -146,8 +146,13 @@ impl<A: RemoteActor> Running<'_, A> {
     /// Whether it goes to another node, and something that it has begun has to end first. It begins nothing
     /// else.
     fn has_to_finish(&self) -> bool {
-        self.mailbox.signalled() == Signal::HandOver
-            && (self.items.reentrant() > 0 || self.items.has_waits() || self.ctx.has_new_waits())
+        let has_begun = || {
+            self.items.reentrant() > 0
+                || self.items.has_waits()
+                || self.ctx.has_new_waits()
+                || self.ctx.has_repeatable_runs()
+        };
+        self.mailbox.signalled() == Signal::HandOver && has_begun()
     }
 
     /// Nothing is queued: what the poll comes to, unless there is more to do.
@@ -244,7 +249,17 @@ fn check_end<A: RemoteActor>(
             None => None,
         },
         Signal::Stop => Some(ExitReason::Stopped),
-        Signal::HandOver | Signal::Move => Some(ExitReason::Moved),
+        Signal::HandOver if !pack(mailbox, actor, ctx) => {
+            // Told again by and by.
+            mailbox.clear_signal(Signal::HandOver);
+            None
+        }
+        Signal::HandOver => Some(ExitReason::Moved),
+        Signal::Move if !pack(mailbox, actor, ctx) && ctx.core().may_keep(mailbox) => {
+            mailbox.clear_signal(Signal::Move);
+            None
+        }
+        Signal::Move => Some(ExitReason::Moved),
         Signal::NodeStop => Some(ExitReason::NodeStopped),
     };
     if let Some(reason) = told {
@@ -270,6 +285,12 @@ fn check_end<A: RemoteActor>(
             Some(ExitReason::Stopped)
         }
     }
+}
+
+/// What is to go along with an entity that moves is packed. Returns whether it may end.
+fn pack<A: RemoteActor>(mailbox: &Mailbox<A>, actor: &mut A, ctx: &mut ClusterContext<A>) -> bool {
+    let core = Arc::clone(ctx.core());
+    core.pack(mailbox, actor, ctx)
 }
 
 /// Why the instance fails with one that it is linked to. Told once; what was meant for the instance

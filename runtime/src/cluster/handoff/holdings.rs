@@ -8,11 +8,15 @@ use super::TableId;
 use crate::{
     cluster::placement::{SHARDS, Shard},
     message::WireId,
+    node::NodeId,
 };
 
 /// Of how many tables a node tells: with more types that state where they may be, the last ones by their
 /// ids are asked for where they should be, and not handed over.
-pub(super) const TABLES_LIMIT: usize = 256;
+pub(super) const TABLES_LIMIT: usize = 128;
+
+/// How many members a node names; with all tables the packet is within what a packet may have.
+pub(super) const MEMBERS_LIMIT: usize = 1_024;
 
 /// How many bytes the bits of all shards are.
 const BYTES: usize = SHARDS / 8;
@@ -76,6 +80,10 @@ pub(crate) struct Holdings {
     pub(crate) version: u64,
     /// In order. Of a table that is not there the node knows nothing; it hands nothing over by it.
     pub(crate) tables: Vec<(TableId, Shards)>,
+    /// Those of them that it has not opened, where something waits for it. In order.
+    pub(crate) closed: Vec<(TableId, Shards)>,
+    /// The other members that it knows of.
+    pub(crate) members: Vec<NodeId>,
 }
 
 /// As it travels. Frozen.
@@ -85,12 +93,21 @@ struct Wire<'a> {
     /// The id of each table, and a bit for each shard, the lowest bit of a byte first.
     #[serde(borrow)]
     tables: Vec<(u64, &'a [u8])>,
+    #[serde(borrow)]
+    closed: Vec<(u64, &'a [u8])>,
+    /// Name and incarnation of each.
+    #[serde(borrow)]
+    members: Vec<(&'a str, u64)>,
 }
 
 impl Holdings {
     pub(crate) fn has(&self, table: TableId, shard: Shard) -> bool {
-        let found = self.tables.binary_search_by_key(&table, |(id, _)| *id);
-        found.is_ok_and(|at| self.tables[at].1.has(shard))
+        is_in(&self.tables, table, shard)
+    }
+
+    /// Whether the node has a shard, and is to be asked for it.
+    pub(crate) fn serves(&self, table: TableId, shard: Shard) -> bool {
+        self.has(table, shard) && !is_in(&self.closed, table, shard)
     }
 
     /// Whether the node knows of a table.
@@ -106,27 +123,50 @@ impl Holdings {
 
     /// Appends it to `out`.
     pub(crate) fn put(&self, out: Vec<u8>) -> Vec<u8> {
-        let bits = |(id, shards): &'_ (TableId, Shards)| (id.0, shards.clone());
-        let tables: Vec<_> = self.tables.iter().take(TABLES_LIMIT).map(bits).collect();
-        let tables = tables.iter().map(|(id, shards)| (*id, &shards.0[..])).collect();
-        let wire = Wire { version: self.version, tables };
+        let wire = Wire {
+            version: self.version,
+            tables: written(&self.tables),
+            closed: written(&self.closed),
+            members: self.members.iter().take(MEMBERS_LIMIT).map(name).collect(),
+        };
         postcard::to_extend(&wire, out).expect("it has no value that serde refuses")
     }
 
     /// Reads it; `None` if it is none.
     pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
-        let Wire { version, tables } = postcard::from_bytes(bytes).ok()?;
-        let is_ordered = tables.is_sorted_by(|(a, _), (b, _)| a < b);
-        if tables.len() > TABLES_LIMIT || !is_ordered {
+        let Wire { version, tables, closed, members } = postcard::from_bytes(bytes).ok()?;
+        if members.len() > MEMBERS_LIMIT {
             return None;
         }
-        let shards = |(id, bits): (u64, &[u8])| {
-            let bits = <[u8; BYTES]>::try_from(bits).ok()?;
-            Some((WireId(id), Shards(Box::new(bits))))
-        };
-        let tables = tables.into_iter().map(shards).collect::<Option<_>>()?;
-        Some(Self { version, tables })
+        let id = |(name, incarnation): (&str, u64)| NodeId { name: name.into(), incarnation };
+        let members = members.into_iter().map(id).collect();
+        Some(Self { version, tables: read(tables)?, closed: read(closed)?, members })
     }
+}
+
+fn name(NodeId { name, incarnation }: &NodeId) -> (&str, u64) {
+    (name, *incarnation)
+}
+
+fn is_in(tables: &[(TableId, Shards)], table: TableId, shard: Shard) -> bool {
+    let found = tables.binary_search_by_key(&table, |(id, _)| *id);
+    found.is_ok_and(|at| tables[at].1.has(shard))
+}
+
+fn written(tables: &[(TableId, Shards)]) -> Vec<(u64, &[u8])> {
+    tables.iter().take(TABLES_LIMIT).map(|(id, shards)| (id.0, &shards.0[..])).collect()
+}
+
+fn read(tables: Vec<(u64, &[u8])>) -> Option<Vec<(TableId, Shards)>> {
+    let is_ordered = tables.is_sorted_by(|(a, _), (b, _)| a < b);
+    if tables.len() > TABLES_LIMIT || !is_ordered {
+        return None;
+    }
+    let shards = |(id, bits): (u64, &[u8])| {
+        let bits = <[u8; BYTES]>::try_from(bits).ok()?;
+        Some((WireId(id), Shards(Box::new(bits))))
+    };
+    tables.into_iter().map(shards).collect()
 }
 
 #[cfg(test)]
@@ -154,19 +194,27 @@ mod tests {
         let holdings = Holdings {
             version: 300,
             tables: vec![(WireId(0), some(&[1])), (WireId(9), Shards::all())],
+            closed: vec![(WireId(9), some(&[7]))],
+            members: vec![NodeId { name: "n2".into(), incarnation: 300 }],
         };
         let bytes = holdings.put(Vec::new());
-        assert_eq!(bytes.len(), 2 + 1 + (1 + 2 + BYTES) * 2);
+        let (tables, closed, members) = ((1 + (1 + 2 + BYTES) * 2), (1 + 1 + 2 + BYTES), 6);
+        assert_eq!(bytes.len(), 2 + tables + closed + members);
+        assert_eq!(bytes[bytes.len() - members..], [1, 2, b'n', b'2', 0xac, 2]);
         assert_eq!(bytes[..6], [0xac, 2, 2, 0, 0x80, 4]);
         assert_eq!(Holdings::read(&bytes), Some(holdings.clone()));
         assert!(holdings.has(WireId(9), Shard(5)) && !holdings.has(WireId(0), Shard(5)));
         assert!(!holdings.has(WireId(1), Shard(1)));
+        let serves = |shard| holdings.serves(WireId(9), Shard(shard));
+        assert!(serves(5) && !serves(7) && holdings.has(WireId(9), Shard(7)));
         for length in 0..bytes.len() {
             assert_eq!(Holdings::read(&bytes[..length]), None, "{length}");
         }
         let twice = Holdings { tables: vec![(WireId(9), some(&[1])); 2], ..holdings };
         assert_eq!(Holdings::read(&twice.put(Vec::new())), None);
-        let short = postcard::to_allocvec(&(1u64, vec![(0u64, &[0u8; 9][..])])).expect("bytes");
+        let (none, nobody) = (Vec::<(u64, &[u8])>::new(), Vec::<(&str, u64)>::new());
+        let short = postcard::to_allocvec(&(1u64, vec![(0u64, &[0u8; 9][..])], none, nobody));
+        let short = short.expect("bytes");
         assert_eq!(Holdings::read(&short), None);
     }
 }

@@ -28,6 +28,9 @@ enum Sent {
         marker: u64,
         moved: u64,
     },
+    /// What the entities of a shard have left behind.
+    Install(Shard),
+    Installed(Shard, u64),
 }
 
 #[derive(Debug)]
@@ -46,6 +49,10 @@ struct Node {
     returned: VecDeque<Message>,
     sent: BTreeMap<Shard, u32>,
     sealed: Vec<(TableId, Shard)>,
+    /// The shards whose state is here.
+    state: BTreeSet<Shard>,
+    /// Those of them whose state was sent on, and not heard of since.
+    under_way: BTreeSet<Shard>,
 }
 
 #[derive(Debug)]
@@ -57,6 +64,8 @@ struct World {
     channels: Vec<Vec<VecDeque<Sent>>>,
     /// What was handled, by sender and shard.
     handled: BTreeMap<(usize, Shard), Vec<u32>>,
+    /// The shards that were ever opened, and so have a state somewhere.
+    begun: BTreeSet<Shard>,
 }
 
 #[derive(Clone, Debug)]
@@ -84,8 +93,8 @@ impl World {
     fn new(sees_at_once: bool) -> Self {
         let now = actix_cluster_transport::Clock::default().now();
         let channels = (0..MOST).map(|_| (0..MOST).map(|_| VecDeque::new()).collect()).collect();
-        let mut world =
-            Self { now, sees_at_once, nodes: Vec::new(), channels, handled: BTreeMap::new() };
+        let (nodes, handled, begun) = Default::default();
+        let mut world = Self { now, sees_at_once, nodes, channels, handled, begun };
         world.join();
         world.see(0);
         world
@@ -108,6 +117,8 @@ impl World {
             returned: VecDeque::new(),
             sent: BTreeMap::new(),
             sealed: Vec::new(),
+            state: BTreeSet::new(),
+            under_way: BTreeSet::new(),
         });
         for other in 0..new {
             self.nodes[new].handoff.handle_link(&id(other));
@@ -149,9 +160,21 @@ impl World {
             for shard in LOOKED_AT {
                 let open = self.nodes.iter().filter(|node| node.opens(shard)).count();
                 assert!(open <= 1, "{shard:?} is open on {open} nodes");
+                self.has_state_where_open(node, shard);
             }
         }
         self.send_on(node);
+    }
+
+    /// Whoever has opened a shard has its state, and nobody else does.
+    fn has_state_where_open(&mut self, node: usize, shard: Shard) {
+        if self.nodes[node].opens(shard) {
+            if self.begun.insert(shard) {
+                self.nodes[node].state.insert(shard);
+            }
+            let who = (0..self.nodes.len()).filter(|node| self.nodes[*node].state.contains(&shard));
+            assert_eq!(who.collect::<Vec<_>>(), [node], "the state of {shard:?}");
+        }
     }
 
     fn flush(&mut self, node: usize, other: usize, marker: u64) {
@@ -246,6 +269,16 @@ impl World {
                     self.flushed(to, from, marker, seen == moved);
                 }
             }
+            Sent::Install(shard) => {
+                self.nodes[to].state.insert(shard);
+                let version = self.nodes[to].handoff.handle_installed(COMMON, shard);
+                self.channels[to][from].push_back(Sent::Installed(shard, version));
+            }
+            Sent::Installed(shard, version) => {
+                self.nodes[to].handoff.handle_given(&id(from), COMMON, shard, version);
+                self.nodes[to].under_way.remove(&shard);
+                self.nodes[to].state.remove(&shard);
+            }
         }
         self.decide(to);
     }
@@ -262,9 +295,33 @@ impl World {
 
     fn empty(&mut self, node: usize) {
         for (table, shard) in std::mem::take(&mut self.nodes[node].sealed) {
-            self.nodes[node].handoff.handle_drained(table, shard);
+            if !self.transfer(node, shard) {
+                self.nodes[node].sealed.push((table, shard));
+                continue;
+            }
+            let is_left = self.nodes[node].state.contains(&shard);
+            self.nodes[node].handoff.handle_drained(table, shard, is_left);
         }
         self.decide(node);
+    }
+
+    /// Sends on what is left of a shard. Returns whether that is done.
+    fn transfer(&mut self, node: usize, shard: Shard) -> bool {
+        let of = &mut self.nodes[node];
+        if !of.state.contains(&shard) {
+            return true;
+        }
+        if of.under_way.contains(&shard) {
+            return false;
+        }
+        let target = of.handoff.target(COMMON, shard).cloned().expect("somebody is to have it");
+        if target == id(node) {
+            return true;
+        }
+        of.under_way.insert(shard);
+        let to = self.number(&target);
+        self.channels[node][to].push_back(Sent::Install(shard));
+        false
     }
 
     fn play(&mut self, op: &Op) {
@@ -389,7 +446,7 @@ fn start() -> Instant {
 }
 
 fn holds(shards: Shards) -> Holdings {
-    Holdings { version: 1, tables: vec![(COMMON, shards)] }
+    Holdings { version: 1, tables: vec![(COMMON, shards)], ..Holdings::default() }
 }
 
 #[test]
@@ -445,9 +502,101 @@ fn so_many_shards_with_entities_are_sealed_at_a_time_and_those_without_all_at_on
     let idle = super::super::placement::SHARDS - 1_000;
     assert_eq!(steps.len(), SEALED_LIMIT + idle);
     assert_eq!(handoff.decide(now, is_busy), [], "no more until some are empty");
-    handoff.handle_drained(COMMON, Shard(0));
+    handoff.handle_drained(COMMON, Shard(0), false);
     assert_eq!(handoff.decide(now, is_busy).len(), 1);
     assert!(handoff.holdings().has(COMMON, Shard(1)) && !handoff.holdings().has(COMMON, Shard(0)));
+}
+
+#[test]
+fn a_shard_that_cannot_be_handed_over_stays_open_and_is_tried_again_later() {
+    let now = start();
+    let mut handoff = Handoff::new(id(0));
+    handoff.handle_view(now, [], [(COMMON, table(&[0]))]);
+    handoff.decide(now, |_, _| false);
+    handoff.handle_link(&id(1));
+    let Some(Step::Flush { marker, .. }) = handoff.decide(now, |_, _| false).pop() else {
+        panic!("it is asked whether it answers")
+    };
+    handoff.handle_view(now, [id(1)], [(COMMON, table(&[1]))]);
+    handoff.handle_holdings(&id(1), Holdings::default());
+    handoff.handle_flushed(&id(1), marker);
+    assert_eq!(handoff.decide(now, |_, _| false).len(), super::super::placement::SHARDS);
+    handoff.handle_kept(now, COMMON, Shard(7));
+    assert_eq!(handoff.decide(now, |_, _| false), []);
+    assert!(
+        handoff.routed()[&COMMON].open.has(Shard(7)) && handoff.holdings().has(COMMON, Shard(7))
+    );
+    let later = handoff.poll_timeout(now).expect("it is tried again");
+    assert_eq!(later, now + KEPT_FOR);
+    let again = Step::Drain { table: COMMON, shard: Shard(7), end: End::HandOver };
+    assert_eq!(handoff.decide(later, |_, _| false), [again]);
+}
+
+#[test]
+fn what_was_installed_keeps_others_from_opening_its_shard_and_asks_nobody_to_send() {
+    let now = start();
+    let mut handoff = Handoff::new(id(0));
+    handoff.handle_view(now, [id(1)], [(COMMON, table(&[1]))]);
+    handoff.handle_link(&id(1));
+    handoff.decide(now, |_, _| false);
+    handoff.handle_installed(COMMON, Shard(7));
+    handoff.decide(now, |_, _| false);
+    let holdings = handoff.holdings();
+    assert!(holdings.has(COMMON, Shard(7)) && !holdings.serves(COMMON, Shard(7)));
+    assert!(handoff.has_something());
+
+    let mut other = Handoff::new(id(1));
+    other.handle_view(now, [id(0)], [(COMMON, table(&[1]))]);
+    other.handle_link(&id(0));
+    other.handle_holdings(&id(0), holdings);
+    other.decide(now, |_, _| false);
+    let open = other.routed()[&COMMON].open.clone();
+    assert!(open.has(Shard(8)) && !open.has(Shard(7)));
+
+    handoff.handle_view(now, [id(1)], [(COMMON, table(&[0]))]);
+    handoff.handle_holdings(&id(1), Holdings::default());
+    handoff.decide(now, |_, _| false);
+    assert!(handoff.routed()[&COMMON].open.has(Shard(7)));
+    assert_eq!(handoff.holdings().closed, []);
+}
+
+#[test]
+fn a_newcomer_waits_for_members_that_others_know_of_but_not_for_those_that_are_gone() {
+    let now = start();
+    let mut handoff = Handoff::new(id(0));
+    handoff.handle_view(now, [id(1)], [(COMMON, table(&[0]))]);
+    handoff.handle_link(&id(1));
+    let naming = |version, members: &[NodeId]| Holdings {
+        version,
+        members: members.to_vec(),
+        ..holds(Shards::default())
+    };
+    handoff.handle_holdings(&id(1), naming(1, &[id(0), id(2)]));
+    handoff.decide(now, |_, _| false);
+    assert!(!handoff.has_something(), "n2 may have something");
+    assert_eq!(handoff.poll_timeout(now), Some(now + HEARING_PATIENCE));
+    let mut theirs = Shards::default();
+    theirs.insert(Shard(7));
+    handoff.handle_link(&id(2));
+    handoff.handle_holdings(&id(2), holds(theirs));
+    handoff.decide(now, |_, _| false);
+    let open = handoff.routed()[&COMMON].open.clone();
+    assert!(
+        open.has(Shard(8)) && !open.has(Shard(7)),
+        "a newcomer counts before it is a member here"
+    );
+
+    let mut handoff = Handoff::new(id(0));
+    handoff.handle_view(now, [id(1), id(2)], [(COMMON, table(&[1]))]);
+    handoff.handle_link(&id(1));
+    handoff.handle_holdings(&id(1), naming(1, &[id(0), id(2)]));
+    handoff.handle_view(now, [id(1)], [(COMMON, table(&[0]))]);
+    handoff.decide(now, |_, _| false);
+    assert!(handoff.has_something(), "n2 is known to be gone");
+    assert_eq!(handoff.gone.len(), 1);
+    handoff.handle_holdings(&id(1), naming(2, &[id(0)]));
+    handoff.decide(now, |_, _| false);
+    assert_eq!(handoff.gone.len(), 0, "all know it");
 }
 
 #[test]

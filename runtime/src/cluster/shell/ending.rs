@@ -4,9 +4,10 @@ use std::{rc::Rc, sync::Arc, time::Duration};
 
 use actix_cluster_transport::Transport;
 
-use super::{HAND_OVER_PATIENCE, LOOK_PERIOD, MOVE_OUT_PATIENCE, Shell};
+use super::{LOOK_PERIOD, MOVE_OUT_PATIENCE, Shell};
 use crate::{
     cluster::{Phase, membership::Membership as _, wire::packet},
+    node::PhaseEnd,
     reference::RejectReason,
 };
 
@@ -20,7 +21,15 @@ impl Shell {
         self.publish_view();
         let has_let_go =
             || self.handing_over.borrow().has_let_go() && self.cluster.redirects().len() == 0;
-        self.turn_until(has_let_go, HAND_OVER_PATIENCE).await;
+        let (begun, patience) = (self.now(), self.cluster.lock_shutdown().0.hand_over);
+        self.turn_until(has_let_go, patience).await;
+        let took = self.now().saturating_duration_since(begun);
+        let hand_over = PhaseEnd { took, is_complete: has_let_go() };
+        if !hand_over.is_complete {
+            let (node, entities) = (self.core.id(), self.core.entities().count());
+            tracing::warn!(%node, entities, ?took, "not all has been handed over in time");
+        }
+        self.cluster.lock_shutdown().1.hand_over = hand_over;
         let is_empty = || self.core.entities().count() == 0;
         if !is_empty() {
             self.set_owners(Arc::clone(self.membership.borrow().view()), Vec::new());
@@ -71,6 +80,14 @@ impl Shell {
         self.set_owners(view, Vec::new());
         self.hand_over(self.now());
         self.close(transport, Duration::ZERO).await;
+    }
+
+    /// Closes the transport once all that was sent is settled, within the time that there is for it.
+    pub(super) async fn flush(&self, transport: &Transport) {
+        let (begun, patience) = (self.now(), self.cluster.lock_shutdown().0.flush);
+        self.close(transport, patience).await;
+        let took = self.now().saturating_duration_since(begun);
+        self.cluster.lock_shutdown().1.flush = PhaseEnd { took, is_complete: took < patience };
     }
 
     /// Closes the transport, within `patience` for what was taken to be settled, and ends all actors.

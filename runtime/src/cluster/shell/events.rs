@@ -2,6 +2,7 @@
 
 use actix_cluster_transport::{
     ConnectError, Events, Frames, NodeName, PACKETS_LIMIT, PeerId, Refusal, Session, Unsettled,
+    sabotage::{self, Bug},
 };
 
 use super::{LEAVE_GRACE, Shell, Told};
@@ -56,6 +57,7 @@ impl Events for Shell {
 
     fn link_up(&self, session: &Session, first: bool) {
         if !first {
+            sabotage::arm(Bug::EndLostOnResume);
             return;
         }
         // It was checked before the link came up.

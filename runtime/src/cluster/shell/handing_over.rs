@@ -12,7 +12,7 @@ use super::{LOOK_PERIOD, Shell};
 use crate::{
     actor::mailbox::Signal,
     cluster::{
-        Heard,
+        Heard, Installed,
         handoff::{COMMON, End, Handoff, Holdings, Step, TableId, Target},
         membership::View,
         placement::{Minority, Shard, Site, Table},
@@ -34,31 +34,40 @@ const TELL_AGAIN: Duration = Duration::from_millis(200);
 /// After how long lanes that have not answered are asked again.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
+/// How long shards may not be where they should be before the log says why.
+const ASTRAY_FOR: Duration = Duration::from_secs(10);
+
 /// How long lanes have to answer; a lane that its node's arbiter blocks for longer is not waited for.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(7);
 
 /// The hand-off, and what is under way for it.
 pub(super) struct HandingOver {
-    handoff: Handoff,
+    pub(super) handoff: Handoff,
     view: Arc<View>,
     has_majority: bool,
     /// Whether something has changed that the hand-off decides by.
-    is_dirty: bool,
+    pub(super) is_dirty: bool,
     /// When it is to decide by time alone.
     look_at: Option<Instant>,
     /// What each node with which there is a session has been told.
     told: BTreeMap<NodeId, Told>,
     flushing: BTreeMap<NodeId, Flushing>,
-    sealed: BTreeMap<(TableId, Shard), Sealed>,
+    pub(super) sealed: BTreeMap<(TableId, Shard), Sealed>,
+    /// What has come for shards that are to be opened here, and is to be answered.
+    pub(super) installed: Vec<Installed>,
+    /// Since when shards are not where they should be, or when that was said last.
+    astray_since: Option<Instant>,
 }
 
 /// A shard that is to be drained, as it was seen last.
 #[derive(Clone, Copy, Debug)]
-struct Sealed {
-    since: Instant,
-    seen_at: Instant,
-    /// How many entities of any type there were.
-    count: usize,
+pub(super) struct Sealed {
+    pub(super) since: Instant,
+    pub(super) end: End,
+    /// How many entities of any type there were, once it was seen, and when that was.
+    pub(super) seen: Option<(usize, Instant)>,
+    /// Whether another node has something of it already.
+    pub(super) is_in_parts: bool,
 }
 
 /// What a node was told of this one's holdings, by their versions.
@@ -97,6 +106,8 @@ impl HandingOver {
             told: BTreeMap::new(),
             flushing: BTreeMap::new(),
             sealed: BTreeMap::new(),
+            installed: Vec::new(),
+            astray_since: None,
         }
     }
 
@@ -104,6 +115,11 @@ impl HandingOver {
     pub(super) fn has_let_go(&self) -> bool {
         let version = self.handoff.version();
         !self.handoff.has_something() && self.told.values().all(|told| told.heard == Some(version))
+    }
+
+    /// Whether it is awaited what may come back from a node.
+    pub(super) fn is_flushing(&self, node: &NodeId) -> bool {
+        self.flushing.contains_key(node)
     }
 
     /// A session with a node has begun.
@@ -139,7 +155,7 @@ impl HandingOver {
 
     /// When there will be more to do.
     fn next_look(&self, now: Instant) -> Option<Instant> {
-        let Self { handoff, told, flushing, sealed, look_at, .. } = self;
+        let Self { handoff, told, flushing, sealed, installed, look_at, .. } = self;
         let version = handoff.version();
         let untold = told.values().filter(|told| told.heard != Some(version));
         let again =
@@ -148,7 +164,8 @@ impl HandingOver {
             true => now + LOOK_PERIOD,
             false => flush.asked_at + ASK_AGAIN,
         });
-        let sealed = (!sealed.is_empty()).then_some(now + LOOK_PERIOD);
+        let is_looking = !sealed.is_empty() || !installed.is_empty();
+        let sealed = is_looking.then_some(now + LOOK_PERIOD);
         let next = again.chain(flushes).chain(sealed).chain(*look_at).min();
         // Not before now, whatever could not be done.
         next.map(|at| at.max(now + LOOK_PERIOD))
@@ -196,14 +213,29 @@ impl Shell {
             handing_over.is_dirty |= handing_over.look_at.is_some_and(|at| now >= at);
         }
         let late = self.take_heard();
+        self.answer_installed();
         self.look_at_flushes(now);
         while self.decide(now) {}
+        self.call_arrived();
         self.tell_holdings(now);
         // What was sent late is looked after by now.
         late.into_iter().for_each(|shard| self.cluster.routing.release(shard));
+        self.say_what_is_astray(now);
         let mut handing_over = self.handing_over.borrow_mut();
         handing_over.look_at = handing_over.handoff.poll_timeout(now);
         handing_over.next_look(now)
+    }
+
+    /// Has the log say why shards are not where they should be, once that has taken longer than it should.
+    fn say_what_is_astray(&self, now: Instant) {
+        let mut handing_over = self.handing_over.borrow_mut();
+        let HandingOver { handoff, astray_since, .. } = &mut *handing_over;
+        let Some(since) = astray_since.filter(|since| now >= *since + ASTRAY_FOR) else { return };
+        if let Some(obstacle) = handoff.obstacle() {
+            let (node, took) = (self.core.id(), now.saturating_duration_since(since));
+            tracing::warn!(%node, ?took, obstacle, "entities are not where they belong");
+            *astray_since = Some(now);
+        }
     }
 
     /// Takes what other threads have left word of. Gives the shards that are held for it.
@@ -223,6 +255,11 @@ impl Shell {
                     late.push(shard);
                 }
                 Heard::Placed => is_placed = true,
+                Heard::Installed(installed) => handing_over.installed.push(installed),
+                Heard::Kept { actor_type, shard } => {
+                    drop(handing_over);
+                    self.keep_shard(self.cluster.routing.table_of(actor_type), shard);
+                }
             }
         }
         if is_placed {
@@ -237,12 +274,16 @@ impl Shell {
         let steps = {
             let mut handing_over = self.handing_over.borrow_mut();
             if std::mem::take(&mut handing_over.is_dirty) {
-                let is_busy = |_, shard| entities.count_in(shard) > 0;
+                let is_busy =
+                    |_, shard| entities.count_in(shard) > 0 || self.cluster.transfers.has_in(shard);
                 let steps = handing_over.handoff.decide(now, is_busy);
                 let HandingOver { handoff, view, has_majority, .. } = &*handing_over;
                 let (view, version) = (Arc::clone(view), view.version);
                 let has_something = handoff.has_something();
                 let routes = Routes::new(view, handoff.routed(), *has_majority, has_something);
+                let is_astray = !routes.are_settled();
+                let since = handing_over.astray_since.unwrap_or(now);
+                handing_over.astray_since = is_astray.then_some(since);
                 drop(handing_over);
                 self.publish(routes);
                 self.cluster.view_changed.send_replace(version);
@@ -254,16 +295,8 @@ impl Shell {
         for step in steps {
             match step {
                 Step::Drain { table, shard, end } => {
-                    let count = entities.count_in(shard);
-                    let sealed = Sealed { since: now, seen_at: now, count };
+                    let sealed = Sealed { since: now, end, seen: None, is_in_parts: false };
                     self.handing_over.borrow_mut().sealed.insert((table, shard), sealed);
-                    let signal = match end {
-                        End::HandOver => Signal::HandOver,
-                        End::GiveUp => Signal::Move,
-                    };
-                    if !self.move_out(table, shard, signal) {
-                        self.drained(table, shard);
-                    }
                 }
                 Step::Flush { node, marker } => self.begin_flush(now, node, marker),
             }
@@ -294,30 +327,49 @@ impl Shell {
     }
 
     /// Looks whether sealed shards are empty: where somebody has gone since the last look, and now and then.
+    /// What is left of those that are goes on.
     fn look_at_sealed(&self, now: Instant) {
         let sealed: Vec<_> = {
             let handing_over = self.handing_over.borrow();
             handing_over.sealed.iter().map(|(shard, sealed)| (*shard, *sealed)).collect()
         };
-        for ((table, shard), Sealed { since, seen_at, count }) in sealed {
-            let count_now = self.core.entities().count_in(shard);
-            if count_now == count && now < seen_at + SEE_AGAIN {
+        for ((table, shard), sealed) in sealed {
+            let count = self.core.entities().count_in(shard);
+            let is_as_seen =
+                |(seen, at): &(usize, Instant)| *seen == count && now < *at + SEE_AGAIN;
+            if count > 0 && sealed.seen.as_ref().is_some_and(is_as_seen) {
                 continue;
             }
-            let is_overdue = now >= since + DRAIN_PATIENCE;
-            let signal = if is_overdue { Signal::Move } else { Signal::HandOver };
+            let is_overdue = now >= sealed.since + DRAIN_PATIENCE;
+            let signal = match sealed.end {
+                End::HandOver if !is_overdue => Signal::HandOver,
+                End::HandOver | End::GiveUp => Signal::Move,
+            };
             if self.move_out(table, shard, signal) {
-                let seen = Sealed { since, seen_at: now, count: count_now };
+                let seen = Sealed { seen: Some((count, now)), ..sealed };
                 self.handing_over.borrow_mut().sealed.insert((table, shard), seen);
             } else {
-                self.drained(table, shard);
+                self.pass_on(now, table, shard, sealed);
             }
         }
     }
 
-    fn drained(&self, table: TableId, shard: Shard) {
+    /// A sealed shard is empty; `is_left` says whether something of its entities still waits here.
+    pub(super) fn drained(&self, table: TableId, shard: Shard, is_left: bool) {
         let mut handing_over = self.handing_over.borrow_mut();
-        handing_over.handoff.handle_drained(table, shard);
+        handing_over.handoff.handle_drained(table, shard, is_left);
+        handing_over.sealed.remove(&(table, shard));
+        handing_over.is_dirty = true;
+    }
+
+    /// A sealed shard stays here, for now.
+    pub(super) fn keep_shard(&self, table: TableId, shard: Shard) {
+        let now = self.now();
+        let mut handing_over = self.handing_over.borrow_mut();
+        if handing_over.sealed.get(&(table, shard)).is_some_and(|sealed| sealed.is_in_parts) {
+            return;
+        }
+        handing_over.handoff.handle_kept(now, table, shard);
         handing_over.sealed.remove(&(table, shard));
         handing_over.is_dirty = true;
     }
@@ -329,7 +381,7 @@ impl Shell {
         self.look_at_flushes(now);
     }
 
-    fn peer(&self, node: &NodeId) -> Option<Arc<Peer>> {
+    pub(super) fn peer(&self, node: &NodeId) -> Option<Arc<Peer>> {
         match self.cluster.routing.to_node(node) {
             Route::There(peer) => Some(peer),
             _ => None,

@@ -75,6 +75,10 @@ impl Shell {
                 inbound::deliver_here(&self.core, *target, payload.clone());
                 Attempt::Done
             }
+            // What would go there meanwhile might go back, and keep the flush from ending.
+            Route::There(peer) if self.handing_over.borrow().is_flushing(&peer.id) => {
+                Attempt::NotNow
+            }
             Route::There(peer) => {
                 let restated = outbound::restated(&self.core, &peer.understood, payload);
                 let Ok(payload) = restated else {
