@@ -3,6 +3,8 @@
 
 #![expect(clippy::disallowed_methods, reason = "a test plays the world outside of the seams")]
 
+pub mod simulation;
+
 use std::{
     future::Future,
     net::{IpAddr, SocketAddr},

@@ -1,0 +1,25 @@
+//! Every watch ends once: all that is watched has ended by now.
+
+use std::rc::Rc;
+
+use super::super::{Stage, workload::Workload};
+
+pub(crate) fn check(stage: &Rc<Stage>, workload: &Workload) {
+    let mut record = stage.record();
+    let mut wrong = Vec::new();
+    for (watcher, process, id) in workload.watchers.borrow().iter() {
+        let has_same_life = || workload.processes.borrow()[*process].node.id() == *id;
+        if !workload.runs(*process) || !has_same_life() {
+            // It ended with the life of its node.
+            continue;
+        }
+        let of_watcher = record.watches.range((*watcher, String::new())..);
+        let of_watcher = of_watcher.take_while(|((of, _), _)| of == watcher);
+        let open: Vec<&String> =
+            of_watcher.filter(|(_, ends)| **ends == 0).map(|((_, watch), _)| watch).collect();
+        if !open.is_empty() {
+            wrong.push(format!("{open:?} of the watcher on {id} have no end"));
+        }
+    }
+    wrong.into_iter().for_each(|text| record.violated("watches end once", text));
+}
