@@ -8,7 +8,7 @@ use crate::pause;
 /// What happened in a run, or in many.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// Messages that were handled, and that were sent.
+    /// Messages that were handled.
     pub handled: u64,
     /// Messages that were sent.
     pub sent: u64,

@@ -284,17 +284,23 @@ fn nothing_is_lost_or_overtaken_while_nodes_drain_and_leave() {
     }
 }
 
+/// Five nodes that have books, and one that sends to them.
+async fn five_and_an_outsider(world: &World, log: &Log) -> (Vec<SimulatedNode>, SimulatedNode) {
+    let mut nodes = Vec::new();
+    for number in 1..=5 {
+        nodes.push(world.start(number, host(log)).await);
+    }
+    let outsider = world.config_of(9).weight(0);
+    let outsider = world.start(9, |builder| builder.cluster(outsider)).await;
+    outsider.knows(6).await;
+    (nodes, outsider)
+}
+
 #[test]
 fn a_rolling_restart_loses_nothing_and_overtakes_nothing() {
     simulate(async {
         let (world, log) = (World::new(21), Log::default());
-        let mut nodes = Vec::new();
-        for number in 1..=5 {
-            nodes.push(world.start(number, host(&log)).await);
-        }
-        let outsider = world.config_of(9).weight(0);
-        let outsider = world.start(9, |builder| builder.cluster(outsider)).await;
-        outsider.knows(6).await;
+        let (mut nodes, outsider) = five_and_an_outsider(&world, &log).await;
         let stop = Rc::<Cell<bool>>::default();
         let sending = send(outsider.node.clone(), 0, 40, Rc::clone(&stop));
         let sending = tokio::task::spawn_local(sending);
@@ -339,13 +345,7 @@ fn a_rolling_restart_pauses_a_key_for_less_than_100_ms_at_p99() {
     const KEYS: u32 = 60;
     simulate(async {
         let (world, log) = (World::new(22), Log::default());
-        let mut nodes = Vec::new();
-        for number in 1..=5 {
-            nodes.push(world.start(number, host(&log)).await);
-        }
-        let outsider = world.config_of(9).weight(0);
-        let outsider = world.start(9, |builder| builder.cluster(outsider)).await;
-        outsider.knows(6).await;
+        let (mut nodes, outsider) = five_and_an_outsider(&world, &log).await;
         let stop = Rc::<Cell<bool>>::default();
         let pulse = |key| pulse(outsider.node.clone(), key, Rc::clone(&stop));
         let pulses: Vec<_> = (0..KEYS).map(|key| tokio::task::spawn_local(pulse(key))).collect();

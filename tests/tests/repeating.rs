@@ -220,7 +220,6 @@ fn what_was_answered_goes_along_when_its_entity_moves() {
             let receipt = account(&a, key).ask(DepositAtOnce(7)).dedupe_key("transfer-1").await;
             assert_eq!(receipt.expect("an answer").balance, 7);
         }
-        // One is asked while it moves: the run goes on there, and its answer is found here.
         let b = world.start(2, hosting(&runs)).await;
         b.sees(2).await;
         pause(500).await;

@@ -483,9 +483,8 @@ fn what_a_member_may_have_waits_until_it_has_said_so_or_is_silent_for_too_long()
     assert!(handoff.routed()[&COMMON].open.has(Shard(7)), "whoever has it is no member any more");
 }
 
-#[test]
-fn so_many_shards_with_entities_are_sealed_at_a_time_and_those_without_all_at_once() {
-    let now = start();
+/// A node that has all, and a newcomer that is to have it once it has answered with the marker.
+fn about_to_hand_over(now: Instant) -> (Handoff, u64) {
     let mut handoff = Handoff::new(id(0));
     handoff.handle_view(now, [], [(COMMON, table(&[0]))]);
     handoff.decide(now, |_, _| false);
@@ -495,6 +494,13 @@ fn so_many_shards_with_entities_are_sealed_at_a_time_and_those_without_all_at_on
     };
     handoff.handle_view(now, [id(1)], [(COMMON, table(&[1]))]);
     handoff.handle_holdings(&id(1), Holdings::default());
+    (handoff, marker)
+}
+
+#[test]
+fn so_many_shards_with_entities_are_sealed_at_a_time_and_those_without_all_at_once() {
+    let now = start();
+    let (mut handoff, marker) = about_to_hand_over(now);
     assert_eq!(handoff.decide(now, |_, _| true), [], "it has not answered on every lane");
     handoff.handle_flushed(&id(1), marker);
     let is_busy = |_, shard: Shard| shard.0 < 1_000;
@@ -510,15 +516,7 @@ fn so_many_shards_with_entities_are_sealed_at_a_time_and_those_without_all_at_on
 #[test]
 fn a_shard_that_cannot_be_handed_over_stays_open_and_is_tried_again_later() {
     let now = start();
-    let mut handoff = Handoff::new(id(0));
-    handoff.handle_view(now, [], [(COMMON, table(&[0]))]);
-    handoff.decide(now, |_, _| false);
-    handoff.handle_link(&id(1));
-    let Some(Step::Flush { marker, .. }) = handoff.decide(now, |_, _| false).pop() else {
-        panic!("it is asked whether it answers")
-    };
-    handoff.handle_view(now, [id(1)], [(COMMON, table(&[1]))]);
-    handoff.handle_holdings(&id(1), Holdings::default());
+    let (mut handoff, marker) = about_to_hand_over(now);
     handoff.handle_flushed(&id(1), marker);
     assert_eq!(handoff.decide(now, |_, _| false).len(), super::super::placement::SHARDS);
     handoff.handle_kept(now, COMMON, Shard(7));

@@ -24,7 +24,7 @@ use crate::{
         understood::{Dispute, Restated},
         wire::Head,
     },
-    node::{EntityKey, NodeCore, Residents},
+    node::{EntityKey, NodeCore, NodeId, Residents},
 };
 
 /// How long what a node refuses is offered to it again, once that has some of a shard already, before it is
@@ -62,11 +62,10 @@ impl Shell {
             return self.drained(table, shard, false);
         }
         let target = self.handing_over.borrow().handoff.target(table, shard).cloned();
-        let target = match target {
-            Some(target) if target == *self.core.id() => return self.drained(table, shard, true),
-            Some(target) if sealed.end == End::HandOver => target,
-            // It waits until somebody is to have the shard.
-            Some(_) | None => return self.drained(table, shard, true),
+        let is_to_go = |target: &NodeId| target != self.core.id() && sealed.end == End::HandOver;
+        let Some(target) = target.filter(is_to_go) else {
+            // It waits here, until the shard is opened or somebody is to have it.
+            return self.drained(table, shard, true);
         };
         let Some(peer) = self.peer(&target) else { return };
         // All are looked at before any is sent: either all of a shard go, or none does.
