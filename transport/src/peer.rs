@@ -15,6 +15,8 @@ pub(crate) struct Peer<L> {
     /// Where to dial, and which incarnation; `None` if it is not to be dialled.
     wanted: Option<(u64, SocketAddr)>,
     session: Option<Session>,
+    /// Which run of the incarnation the session is with.
+    nonce: u64,
     link: Option<Carrier<L>>,
     /// The lowest incarnation that is still listened to.
     floor: u64,
@@ -36,7 +38,7 @@ pub(crate) struct Over<L> {
 
 impl<L> Default for Peer<L> {
     fn default() -> Self {
-        Self { wanted: None, session: None, link: None, floor: 0 }
+        Self { wanted: None, session: None, nonce: 0, link: None, floor: 0 }
     }
 }
 
@@ -46,9 +48,17 @@ impl<L> Peer<L> {
         self.floor
     }
 
+    /// Whether this run of an incarnation is over: a later one is known, or the session is with
+    /// another run that took the same incarnation.
+    pub(crate) fn is_stale(&self, incarnation: u64, nonce: u64) -> bool {
+        let is_another =
+            |session: &Session| session.peer().incarnation == incarnation && self.nonce != nonce;
+        incarnation < self.floor || self.session.as_ref().is_some_and(is_another)
+    }
+
     /// Whether nothing is known of it but what is over.
     pub(crate) fn is_idle(&self) -> bool {
-        let Self { wanted, session, link, floor: _ } = self;
+        let Self { wanted, session, nonce: _, link, floor: _ } = self;
         wanted.is_none() && session.is_none() && link.is_none()
     }
 
@@ -96,8 +106,14 @@ impl<L> Peer<L> {
     }
 
     /// The session with the peer, made if there is none. The floor has been raised to the peer's
-    /// incarnation before, so what is there is with this one.
-    pub(crate) fn session_or_else(&mut self, make: impl FnOnce() -> Session) -> Session {
+    /// incarnation before, and this run of it is not [stale](Self::is_stale), so what is there is with
+    /// this one.
+    pub(crate) fn session_or_else(
+        &mut self,
+        nonce: u64,
+        make: impl FnOnce() -> Session,
+    ) -> Session {
+        self.nonce = nonce;
         self.session.get_or_insert_with(make).clone()
     }
 

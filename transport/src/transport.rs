@@ -165,6 +165,8 @@ struct Shared {
     addr: SocketAddr,
     journal: Journal,
     local: PeerId,
+    /// Tells this run from another that took the same incarnation.
+    nonce: u64,
     info: Bytes,
     events: Rc<dyn Events>,
     peers: RefCell<Peers>,
@@ -242,12 +244,13 @@ impl Bound {
     /// Begins to accept peers, as this incarnation. `info` is what peers are told of the layer
     /// above.
     pub fn open(self, incarnation: u64, info: Bytes, events: Rc<dyn Events>) -> Transport {
-        let Self { config, clock, random, endpoint, drivers, proof, addr, journal } = self;
+        let Self { config, clock, mut random, endpoint, drivers, proof, addr, journal } = self;
         let local = PeerId { name: config.node.clone(), incarnation };
         let peers = RefCell::new(Peers::new(config.peers_limit));
         let transport = Transport(Rc::new(Shared {
             config,
             clock,
+            nonce: random.next_u64(),
             random: RefCell::new(random),
             endpoint,
             drivers,
@@ -437,6 +440,7 @@ impl Transport {
         Hello {
             cluster: self.0.config.cluster.to_string(),
             node: self.0.local.clone(),
+            nonce: self.0.nonce,
             to: peer.cloned(),
             capabilities: 0,
             lanes: self.0.config.lanes.get(),
@@ -476,7 +480,7 @@ impl Transport {
             return Err(Refusal::Protocol);
         }
         let peers = self.0.peers.borrow();
-        if hello.node.incarnation < peers.floor(&hello.node.name) {
+        if peers.is_stale(&hello.node, hello.nonce) {
             return Err(Refusal::Stale { known: peers.highest(&hello.node.name) });
         }
         if !peers.has_room_for(&hello.node.name) {
@@ -496,7 +500,7 @@ impl Transport {
         self.raise_floor(&hello.node);
         let mut peers = self.0.peers.borrow_mut();
         let entry = peers.entry(&hello.node.name);
-        entry.peer.session_or_else(|| {
+        entry.peer.session_or_else(hello.nonce, || {
             let shape = self.0.config.shape(hello.lanes, hello.accepts);
             let info = Bytes::copy_from_slice(&hello.info);
             Session::new(

@@ -7,7 +7,10 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::LinkHandle;
-use crate::{identity::NodeName, peer::Peer};
+use crate::{
+    identity::{NodeName, PeerId},
+    peer::Peer,
+};
 
 /// A peer, and what this node does about it.
 #[derive(Default)]
@@ -72,6 +75,14 @@ impl Peers {
     /// The lowest incarnation of a name that is listened to.
     pub(super) fn floor(&self, name: &NodeName) -> u64 {
         self.known.get(name).map_or_else(|| self.forgotten.floor(name), |known| known.peer.floor())
+    }
+
+    /// Whether this run of a peer is over.
+    pub(super) fn is_stale(&self, peer: &PeerId, nonce: u64) -> bool {
+        match self.known.get(&peer.name) {
+            Some(known) => known.peer.is_stale(peer.incarnation, nonce),
+            None => peer.incarnation < self.forgotten.floor(&peer.name),
+        }
     }
 
     /// The highest incarnation that was heard of; 0 if none.

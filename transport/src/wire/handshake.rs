@@ -82,6 +82,8 @@ pub(crate) struct Hello {
     pub(crate) cluster: String,
     /// Who it is.
     pub(crate) node: PeerId,
+    /// Drawn by its process at the start: another run that took the same incarnation has another.
+    pub(crate) nonce: u64,
     /// Whom it wants to talk to, if it knows.
     pub(crate) to: Option<NodeName>,
     /// Capabilities it offers, one bit each; unknown ones are off.
@@ -245,6 +247,7 @@ mod tests {
         Hello {
             cluster: "c".to_owned(),
             node: PeerId { name: name("n1"), incarnation: 2 },
+            nonce: 5,
             to: Some(name("n2")),
             capabilities: 0,
             lanes: 2,
@@ -257,7 +260,7 @@ mod tests {
     #[test]
     fn golden_bytes_hold_both_ways() {
         let body =
-            [1, b'c', 2, b'n', b'1', 2, 1, 2, b'n', b'2', 0, 2, 6, 7, 8, 1, 3, 2, 4, 5, 1, 9];
+            [1, b'c', 2, b'n', b'1', 2, 5, 1, 2, b'n', b'2', 0, 2, 6, 7, 8, 1, 3, 2, 4, 5, 1, 9];
         let with = |tag: u8, body: &[u8]| {
             let mut frame = (body.len() as u32 + 1).to_le_bytes().to_vec();
             frame.push(tag);

@@ -150,6 +150,27 @@ fn an_earlier_incarnation_is_refused() {
     });
 }
 
+/// Two runs can take one incarnation: the first was killed when this node alone knew of it.
+#[test]
+fn another_run_of_the_same_incarnation_is_refused_and_the_same_one_is_not() {
+    play(|world| async {
+        let mut hello = world.fake.hello();
+        let linked = world.fake.link(world.addr(), hello.clone()).await;
+        until("linked", || world.node.seen.links.get() == 2).await;
+        let (line, heard) = answer(&world, hello.clone()).await;
+        assert!(matches!(heard, Greeting::Welcome(_)), "{heard:?}");
+        drop(line);
+        hello.nonce += 1;
+        let (line, heard) = answer(&world, hello.clone()).await;
+        assert_refused(line, heard, Refused::Stale { known: 1 }).await;
+        hello.node.1 += 1;
+        let (line, heard) = answer(&world, hello).await;
+        assert!(matches!(heard, Greeting::Welcome(_)), "{heard:?}");
+        drop((line, linked));
+        world
+    });
+}
+
 #[test]
 fn an_incarnation_that_was_forgotten_is_refused() {
     play(|world| async {

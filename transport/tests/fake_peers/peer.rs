@@ -87,6 +87,7 @@ impl Fake {
         Hello {
             cluster: "test".to_owned(),
             node: (self.name.clone(), 1),
+            nonce: 7,
             to: None,
             capabilities: 0,
             lanes: 2,

@@ -31,6 +31,7 @@ pub(crate) enum Greeting {
 pub(crate) struct Hello {
     pub(crate) cluster: String,
     pub(crate) node: (String, u64),
+    pub(crate) nonce: u64,
     pub(crate) to: Option<String>,
     pub(crate) capabilities: u64,
     pub(crate) lanes: u16,

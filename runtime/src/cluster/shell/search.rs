@@ -34,8 +34,16 @@ impl Shell {
             {
                 if let Ok((peer, _)) = answer {
                     tracing::info!(node = %self.core.id(), %peer, %addr, "found a stranger");
-                    self.keep(Contact { id: node_id(&peer), addr });
-                    transport.connect(&peer, addr);
+                    let contact = Contact { id: node_id(&peer), addr };
+                    if transport.is_over(&peer) {
+                        // It lives and has not heard that it is over; once it has this for a member
+                        // it dials, and is told.
+                        self.reached.borrow_mut().push(contact);
+                        self.cluster.wake.notify_one();
+                    } else {
+                        self.keep(contact);
+                        transport.connect(&peer, addr);
+                    }
                 }
             }
         }

@@ -218,6 +218,7 @@ enum Greeting {
 #[derive(Clone)]
 struct Hello {
     node: PeerId,
+    nonce: u64,
     resume: Option<(u64, Vec<u64>)>,
 }
 
@@ -234,7 +235,7 @@ impl Node {
     fn hello(&self) -> Hello {
         let session = self.peer.session();
         let resume = session.map(|session| (session.peer().incarnation, session.received()));
-        Hello { node: self.id.clone(), resume }
+        Hello { node: self.id.clone(), nonce: self.id.incarnation, resume }
     }
 }
 
@@ -413,7 +414,7 @@ impl World {
             Greeting::Hello(hello) => {
                 let welcome = self.may_greet(to, &hello, &dialler);
                 if welcome {
-                    self.meet(to, &hello.node);
+                    self.meet(to, &hello);
                     let answer = Greeting::Welcome(self.nodes[to].hello());
                     self.conns[at].hello = Some(hello);
                     self.conns[at].greetings.push_back((to, answer));
@@ -423,7 +424,7 @@ impl World {
             Greeting::Welcome(welcome) => {
                 let accepted = self.may_greet(to, &welcome, &dialler);
                 if accepted {
-                    self.meet(to, &welcome.node);
+                    self.meet(to, &welcome);
                     self.conns[at].greetings.push_back((to, Greeting::Ready));
                     self.carry(at, to, &welcome);
                 }
@@ -448,15 +449,16 @@ impl World {
 
     fn may_greet(&self, side: usize, hello: &Hello, dialler: &NodeName) -> bool {
         let peer = &self.nodes[side].peer;
-        hello.node.incarnation >= peer.floor() && peer.may_carry(dialler)
+        !peer.is_stale(hello.node.incarnation, hello.nonce) && peer.may_carry(dialler)
     }
 
     /// As `Transport::session_with`.
-    fn meet(&mut self, side: usize, other: &PeerId) {
+    fn meet(&mut self, side: usize, hello: &Hello) {
+        let other = &hello.node;
         let node = &mut self.nodes[side];
         let over = node.peer.raise_floor(other.incarnation);
         let (local, peer) = (node.id.clone(), other.clone());
-        node.peer.session_or_else(|| {
+        node.peer.session_or_else(hello.nonce, || {
             Session::new(local, peer, Bytes::new(), &SHAPE, Buffers::default())
         });
         self.end(side, over);
