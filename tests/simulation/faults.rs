@@ -26,6 +26,8 @@ pub(crate) struct Nemesis {
     starting: RefCell<BTreeSet<u8>>,
     /// The nodes that have left for good.
     left: RefCell<BTreeSet<u8>>,
+    /// How many shut down right now.
+    leaving: Cell<u32>,
     /// When the network is mended, and stopped nodes go on.
     mends: RefCell<Vec<(Instant, Mend)>>,
     /// Set in the calm: nothing is begun any more.
@@ -46,6 +48,7 @@ impl Nemesis {
             last: Cell::new(count),
             starting: RefCell::default(),
             left: RefCell::default(),
+            leaving: Cell::new(0),
             mends: RefCell::default(),
             is_calm: Cell::new(false),
         })
@@ -215,9 +218,11 @@ impl Nemesis {
             }
         }
         let (this, node) = (Rc::clone(self), self.stage.cluster.node(victim));
+        self.leaving.set(self.leaving.get() + 1);
         tokio::task::spawn_local(async move {
             // One that is stopped meanwhile is mended before the calm.
             node.shutdown().await;
+            this.leaving.set(this.leaving.get() - 1);
             if comes_back {
                 this.left.borrow_mut().remove(&victim);
                 if !this.is_calm.get() {
@@ -241,7 +246,7 @@ impl Nemesis {
             cluster.network().set_clock_rate(ip(number), 0);
         }
         for _ in 0..100 {
-            if self.starting.borrow().is_empty() {
+            if self.starting.borrow().is_empty() && self.leaving.get() == 0 {
                 match self.dead()[..] {
                     [] => return,
                     [number, ..] => self.start(number),

@@ -335,6 +335,17 @@ impl Transport {
         })
     }
 
+    /// The peers whose sessions a connection carries right now, and where they are.
+    pub fn linked(&self) -> Vec<(PeerId, SocketAddr)> {
+        let peers = self.0.peers.borrow();
+        let linked = peers.values().filter_map(|entry| {
+            let addr = entry.peer.link()?.connection.remote_address();
+            let addr = SocketAddr::new(addr.ip().to_canonical(), addr.port());
+            Some((entry.peer.session()?.peer().clone(), addr))
+        });
+        linked.collect()
+    }
+
     /// How much has come in from a peer; `None` while no connection carries the session. Whoever
     /// looks twice and finds it changed knows that the peer has sent something meanwhile, which a
     /// live one does each [`keep_alive`](TransportConfig::keep_alive) at least.

@@ -6,8 +6,10 @@
 
 use std::{collections::BTreeSet, net::SocketAddr, rc::Rc, time::Duration};
 
+use actix_cluster_transport::PeerId;
+
 use super::Shell;
-use crate::cluster::{discovery::Seeds, join, membership::Contact, node_id, peer_id};
+use crate::cluster::{discovery::Seeds, join, membership::Contact, node_id};
 
 /// About how often.
 const SEARCH_PAUSE: Duration = Duration::from_secs(10);
@@ -22,13 +24,16 @@ impl Shell {
         loop {
             clock.sleep(self.core.with_random(|random| random.jittered(SEARCH_PAUSE))).await;
             let addrs = seeds.look_up(&clock).await;
-            let view = self.cluster.routing.routes();
-            let known: BTreeSet<SocketAddr> =
-                view.view.members.iter().map(|member| member.addr).collect();
-            let mut strangers: Vec<_> =
-                addrs.into_iter().filter(|addr| !known.contains(addr)).collect();
-            strangers.retain(|addr| !self.announce_again(*addr));
             let transport = self.transport();
+            let linked = transport.linked();
+            self.announce_again(&linked);
+            let known: BTreeSet<SocketAddr> = {
+                let routes = self.cluster.routing.routes();
+                let members = routes.view.members.iter().map(|member| member.addr);
+                members.chain(linked.into_iter().map(|(_, addr)| addr)).collect()
+            };
+            let strangers: Vec<_> =
+                addrs.into_iter().filter(|addr| !known.contains(addr)).collect();
             for (addr, answer) in
                 join::ask_round(&clock, &strangers, |addr| transport.inquire(addr)).await
             {
@@ -59,16 +64,13 @@ impl Shell {
         seeds.push(contact);
     }
 
-    /// Whether the node at an address was found and is linked: then it is asked once more to let
-    /// this one in.
-    fn announce_again(&self, addr: SocketAddr) -> bool {
-        let found = self.seeds.borrow().iter().find(|seed| seed.addr == addr).cloned();
-        let is_linked = |contact: &Contact| {
-            peer_id(&contact.id).is_some_and(|peer| self.transport().is_linked(&peer))
-        };
-        let Some(contact) = found.filter(is_linked) else { return false };
-        self.reached.borrow_mut().push(contact);
+    /// Asks those once more to let this node in that it has a link with, and that are no members: what they
+    /// were asked before, or their answer, was lost.
+    fn announce_again(&self, linked: &[(PeerId, SocketAddr)]) {
+        let routes = self.cluster.routing.routes();
+        let contacts = linked.iter().map(|(peer, addr)| Contact { id: node_id(peer), addr: *addr });
+        let strangers = contacts.filter(|contact| !routes.view.contains(&contact.id));
+        self.reached.borrow_mut().extend(strangers);
         self.cluster.wake.notify_one();
-        true
     }
 }
