@@ -29,7 +29,7 @@ pub(crate) struct Deposit(pub(crate) u64);
 #[rtype(result = "()")]
 #[remote(name = "simulation.AccountState", version = 1)]
 pub(crate) struct AccountState {
-    lineage: u32,
+    activation: u32,
     deposits: u64,
 }
 
@@ -44,7 +44,8 @@ pub(crate) struct AccountState {
 pub(crate) struct Account {
     key: String,
     activation: u32,
-    lineage: u32,
+    /// Which one had its state before.
+    before: Option<u32>,
     deposits: u64,
     record: Shared<Record>,
 }
@@ -55,13 +56,7 @@ impl Actor for Account {
     fn started(&mut self, ctx: &mut Self::Context) {
         let mut record = lock(&self.record);
         let node = ctx.node().id().to_string();
-        let (activation, lineage) = record.activated(&self.key, node);
-        self.activation = activation;
-        if self.lineage == 0 {
-            self.lineage = lineage;
-        } else {
-            record.moves += 1;
-        }
+        self.activation = record.activated(&self.key, node, self.before);
     }
 }
 
@@ -75,18 +70,18 @@ impl MovedState for Account {
     type State = AccountState;
 
     fn save(&self) -> AccountState {
-        AccountState { lineage: self.lineage, deposits: self.deposits }
+        AccountState { activation: self.activation, deposits: self.deposits }
     }
 
-    fn restore(&mut self, AccountState { lineage, deposits }: AccountState) {
-        (self.lineage, self.deposits) = (lineage, deposits);
+    fn restore(&mut self, AccountState { activation, deposits }: AccountState) {
+        (self.before, self.deposits) = (Some(activation), deposits);
     }
 }
 
 impl Handler<Note> for Account {
     type Result = u32;
     fn handle(&mut self, note: Note, _: &mut Self::Context) -> u32 {
-        lock(&self.record).handle(note, &self.key, self.activation, self.lineage);
+        lock(&self.record).handle(note, &self.key, self.activation);
         note.number
     }
 }
@@ -95,7 +90,7 @@ impl Handler<Deposit> for Account {
     type Result = u64;
     fn handle(&mut self, Deposit(deposit): Deposit, _: &mut Self::Context) -> u64 {
         self.deposits += 1;
-        lock(&self.record).deposit(deposit, &self.key, self.lineage);
+        lock(&self.record).deposit(deposit, &self.key, self.activation);
         self.deposits
     }
 }
@@ -232,7 +227,7 @@ pub(crate) fn host(
         builder.actor::<Slow>().entity(move |key| Account {
             key: key.to_owned(),
             activation: 0,
-            lineage: 0,
+            before: None,
             deposits: 0,
             record: Shared::clone(&record),
         })

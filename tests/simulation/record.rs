@@ -33,12 +33,14 @@ pub(crate) struct Record {
     pub(crate) handled: BTreeMap<MessageId, Vec<u32>>,
     /// By key, the activations, and the nodes they are on.
     pub(crate) active: BTreeMap<String, BTreeMap<u32, String>>,
-    /// The last message of each sender, by lineage: what state has come from one fresh activation.
-    last: BTreeMap<(u32, u32), (u32, u32)>,
+    /// The last message of each sender, by activation.
+    last: BTreeMap<(u32, u32), u32>,
     /// The node of each activation.
     places: BTreeMap<u32, String>,
-    /// How often an ask with a key ran, by lineage.
-    deposits: BTreeMap<(u32, u64), u32>,
+    /// Of an activation with state that has moved to it, the one that had it before.
+    before: BTreeMap<u32, u32>,
+    /// Which asks with keys have run, by activation.
+    deposits: BTreeSet<(u32, u64)>,
     /// How often the end of each watch was told, by watcher and watch.
     pub(crate) watches: BTreeMap<(u32, String), u32>,
     /// When each crasher was started.
@@ -46,7 +48,6 @@ pub(crate) struct Record {
     /// Of each slow actor, how many messages it was told and how many it has handled.
     pub(crate) slow: BTreeMap<u32, (u64, u64)>,
     pub(crate) activations: u32,
-    pub(crate) lineages: u32,
     pub(crate) moves: u32,
     pub(crate) watchers: u32,
     pub(crate) crashers: u32,
@@ -63,13 +64,23 @@ impl Record {
         }
     }
 
-    /// A fresh activation of a key begins. Gives its number, and that of its lineage.
-    pub(crate) fn activated(&mut self, key: &str, node: String) -> (u32, u32) {
+    /// An activation of a key begins, with the state of another one if that has moved to it. Gives its number.
+    pub(crate) fn activated(&mut self, key: &str, node: String, before: Option<u32>) -> u32 {
         self.activations += 1;
-        self.lineages += 1;
-        self.places.insert(self.activations, node.clone());
-        self.active.entry(key.to_owned()).or_default().insert(self.activations, node);
-        (self.activations, self.lineages)
+        let activation = self.activations;
+        if let Some(before) = before {
+            self.moves += 1;
+            self.before.insert(activation, before);
+        }
+        self.places.insert(activation, node.clone());
+        self.active.entry(key.to_owned()).or_default().insert(activation, node);
+        activation
+    }
+
+    /// An activation, and those whose state it has, the latest first. A node that is declared down may have
+    /// gone on with the same state for a while: that one is not among them.
+    fn line(&self, activation: u32) -> impl Iterator<Item = u32> {
+        std::iter::successors(Some(activation), |activation| self.before.get(activation).copied())
     }
 
     pub(crate) fn ended(&mut self, key: &str, activation: u32) {
@@ -80,7 +91,7 @@ impl Record {
 
     /// A message is handled. An ask that was never written to a node that died is asked again, by whatever way
     /// there is then, and may come behind what its sender sent later; a tell never does.
-    pub(crate) fn handle(&mut self, note: Note, key: &str, activation: u32, lineage: u32) {
+    pub(crate) fn handle(&mut self, note: Note, key: &str, activation: u32) {
         let Note { sender, number, is_told } = note;
         let id = (sender, number);
         let runs = self.handled.entry(id).or_default();
@@ -89,31 +100,32 @@ impl Record {
             let text = format!("{id:?} to {key} was handled in the activations {runs:?}");
             self.violated("no message is handled twice", text);
         }
-        let last = self.last.get(&(lineage, sender)).copied();
+        let last_in = |activation| Some((*self.last.get(&(activation, sender))?, activation));
+        let last = self.line(activation).find_map(last_in);
         if let Some((last, before)) = last.filter(|(last, _)| *last >= number && is_told) {
             let place = |activation: u32| {
                 let node = self.places.get(&activation).map_or("?", String::as_str);
                 format!("activation {activation} on {node}")
             };
             let (now, then) = (place(activation), place(before));
-            let text = format!(
-                "{number} of {sender} to {key} in {now} came behind {last} in {then}, lineage {lineage}"
-            );
+            let text =
+                format!("{number} of {sender} to {key} in {now} came behind {last} in {then}");
             self.violated("order", text);
         }
-        if last.is_none_or(|(last, _)| last < number) {
-            self.last.insert((lineage, sender), (number, activation));
-        }
+        let last = last.map_or(number, |(last, _)| last.max(number));
+        self.last.insert((activation, sender), last);
     }
 
     /// An ask with a key runs.
-    pub(crate) fn deposit(&mut self, deposit: u64, key: &str, lineage: u32) {
-        let runs = self.deposits.entry((lineage, deposit)).or_default();
-        *runs += 1;
-        if *runs > 1 {
-            let text = format!("ask {deposit} of {key} has run {runs} times");
+    pub(crate) fn deposit(&mut self, deposit: u64, key: &str, activation: u32) {
+        let has_run = |activation: &u32| self.deposits.contains(&(*activation, deposit));
+        let before = self.line(activation).find(has_run);
+        if let Some(before) = before {
+            let text =
+                format!("ask {deposit} of {key} has run in {before} and again in {activation}");
             self.violated("asks with keys run once", text);
         }
+        self.deposits.insert((activation, deposit));
     }
 
     /// The end of a watch is told.
