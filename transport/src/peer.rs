@@ -82,13 +82,14 @@ impl<L> Peer<L> {
         session.max(self.floor.saturating_sub(1))
     }
 
-    /// The peer is to be dialled. Returns whether it is not over already.
+    /// The peer is to be dialled, unless it is over already. Returns whether that is new.
     pub(crate) fn want(&mut self, incarnation: u64, addr: SocketAddr) -> bool {
-        let is_current = incarnation >= self.floor;
-        if is_current {
-            self.wanted = Some((incarnation, addr));
+        let wanted = Some((incarnation, addr));
+        let is_new = incarnation >= self.floor && self.wanted != wanted;
+        if is_new {
+            self.wanted = wanted;
         }
-        is_current
+        is_new
     }
 
     /// Dials this incarnation, and those before it, no more.

@@ -289,7 +289,7 @@ impl Transport {
     }
 
     /// Keeps a session with a peer from now on. A higher incarnation of a known name ends the
-    /// session with the lower one; a lower one is ignored.
+    /// session with the lower one; a lower one is ignored, and so is one that is dialled there already.
     pub fn connect(&self, peer: &PeerId, addr: SocketAddr) {
         if peer.name == self.0.local.name || self.0.closing.get() {
             return;

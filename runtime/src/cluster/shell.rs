@@ -333,6 +333,11 @@ impl Shell {
                     }
                 }
                 Some(session) if *session.peer() == peer => {
+                    // It may be no member, and so be dialled by nobody; or hold this node to be over,
+                    // which it says when it is dialled.
+                    if !transport.is_linked(&peer) {
+                        transport.connect(&peer, to.addr);
+                    }
                     let (kind, packet) = match packet {
                         Packet::Gossip(packet) => (packet::MEMBERSHIP, packet),
                         Packet::Note(packet) => (packet::NOTE, packet),
