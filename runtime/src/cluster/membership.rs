@@ -53,6 +53,10 @@ pub(crate) trait Membership {
     /// The link with a member broke. It speeds suspicion up, and is no verdict.
     fn handle_link_down(&mut self, now: Instant, id: &NodeId);
 
+    /// A member can't be talked to any more: its run is over for this node. It is down here, and no other
+    /// node is told; if it lives, one of the two ends when they hear of each other.
+    fn handle_over(&mut self, now: Instant, id: &NodeId);
+
     /// The host of a member that was [asked](Self::poll_port) has answered whether anybody holds its
     /// port; silence is no refusal. To be called once for each that was polled.
     fn handle_port(&mut self, now: Instant, id: &NodeId, is_refused: bool);

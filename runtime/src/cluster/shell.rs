@@ -11,6 +11,7 @@ mod handing_over;
 mod search;
 mod sending_on;
 mod signs;
+mod strangers;
 mod transferring;
 
 use std::{
@@ -66,6 +67,8 @@ pub(super) struct Shell {
     leaving: RefCell<BTreeMap<PeerId, Instant>>,
     /// Whether somebody has said so since the last look.
     has_leavers: Cell<bool>,
+    /// Peers that have no link, and for how long one is waited for. At most one for each session.
+    lost: RefCell<BTreeMap<PeerId, Instant>>,
     /// Why a peer that was dialled refuses this node, if it does.
     refused: RefCell<Option<(PeerId, ConnectError)>>,
     /// Empty before it is opened, and again once the node's life is over.
@@ -155,6 +158,7 @@ impl Shell {
             reached: RefCell::default(),
             leaving: RefCell::default(),
             has_leavers: Cell::default(),
+            lost: RefCell::default(),
             refused: RefCell::default(),
             transport: RefCell::default(),
             has_joined: Cell::default(),
@@ -302,7 +306,7 @@ impl Shell {
             self.publish_view();
         }
         let count = self.await_count(now);
-        let forget = self.forget_gone(now);
+        let forget = self.forget_gone(now).into_iter().chain(self.forget_lost(now)).min();
         let hand_over = self.hand_over(now);
         let redirects = self.send_redirects(now);
         self.run_errands();
@@ -356,8 +360,14 @@ impl Shell {
                 MembershipEvent::Up(member) => {
                     tracing::info!(node = %self.core.id(), member = %member.id, "member up");
                     self.met.borrow_mut().note(member.addr);
-                    if let Some(peer) = peer_id(&member.id) {
-                        self.transport().connect(&peer, member.addr);
+                    match peer_id(&member.id) {
+                        // Its session has ended, and there can be none again with this run.
+                        Some(peer) if self.transport().is_over(&peer) => {
+                            self.membership.borrow_mut().handle_over(self.now(), &member.id);
+                            self.cluster.wake.notify_one();
+                        }
+                        Some(peer) => self.transport().connect(&peer, member.addr),
+                        None => {}
                     }
                 }
                 MembershipEvent::Down(member) => {

@@ -380,6 +380,11 @@ impl Membership for Swim {
         self.links.lose(now, id);
     }
 
+    fn handle_over(&mut self, now: Instant, id: &NodeId) {
+        self.bury(id);
+        self.settle(now);
+    }
+
     fn handle_port(&mut self, now: Instant, id: &NodeId, is_refused: bool) {
         let factor = self.health.factor(now);
         let errands = self.links.handle_port(now, id, is_refused, factor);

@@ -56,6 +56,7 @@ impl Events for Shell {
     }
 
     fn link_up(&self, session: &Session, first: bool) {
+        self.link_found(session);
         if !first {
             sabotage::arm(Bug::EndLostOnResume);
             return;
@@ -79,6 +80,7 @@ impl Events for Shell {
     }
 
     fn link_down(&self, session: &Session) {
+        self.link_lost(session.peer());
         match self.leaving.borrow_mut().get_mut(session.peer()) {
             Some(until) => {
                 *until = self.now();
@@ -126,6 +128,7 @@ impl Events for Shell {
     }
 
     fn session_ended(&self, session: &Session, unsettled: Vec<Unsettled>) {
+        self.lost.borrow_mut().remove(session.peer());
         self.cluster.routing.remove_peer(session);
         self.handing_over.borrow_mut().session_ended(&node_id(session.peer()));
         self.cluster.wake.notify_one();

@@ -130,6 +130,13 @@ impl Swim {
         }
     }
 
+    /// Has foca hold a member down, and tell nobody.
+    pub(super) fn bury(&mut self, id: &NodeId) {
+        let Some(known) = self.known(id) else { return };
+        let down = foca::Member::down(known.id().clone());
+        self.run(|foca, effects| foca.apply_many(std::iter::once(down), false, effects));
+    }
+
     /// Has foca believe this of a member that it believes to be better off.
     fn declare(&mut self, id: &NodeId, state: State) {
         let Some(known) = self.known(id).filter(|known| match state {
