@@ -15,6 +15,9 @@ use crate::{ip, pause};
 /// How many nodes there may be.
 const MOST: u8 = 7;
 
+/// How many nodes never leave for good.
+const SEEDS: u8 = 2;
+
 /// How long a node that starts may take to join.
 const JOIN_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -206,9 +209,11 @@ impl Nemesis {
         });
     }
 
-    /// A node shuts down; it starts anew, if it is restarted by plan.
+    /// A node shuts down; it starts anew, if it is restarted by plan. The first ones always do: others have
+    /// nobody else to join by.
     fn leave_one(self: &Rc<Self>, comes_back: bool) {
         let Some(victim) = self.pick_victim() else { return };
+        let comes_back = comes_back || victim <= SEEDS;
         self.left.borrow_mut().insert(victim);
         {
             let mut tally = self.stage.tally.borrow_mut();

@@ -102,6 +102,11 @@ impl Lives {
         self.wait(|status| status.is_to_stop || status.end.is_some()).await;
     }
 
+    /// Whether the node has ended; one that is between two lives has not.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.status.borrow().end.is_some()
+    }
+
     /// Waits until the node has ended, and says why.
     pub(super) async fn ended(&self) -> NodeEnd {
         let status = self.wait(|status| status.end.is_some()).await;

@@ -246,7 +246,8 @@ impl TestCluster {
         *number
     }
 
-    /// The numbers of the nodes that run: that were started and have not ended, nor are paused.
+    /// The numbers of the nodes that run: that were started and have not ended, nor are paused. One that was
+    /// declared down and is to join again runs.
     pub fn running(&self) -> Vec<u8> {
         let places = self.0.places.borrow();
         let runs = |place: &Place| !place.process.has_ended() && !place.process.is_paused();
@@ -459,7 +460,7 @@ async fn wait_for(condition: &mut dyn FnMut() -> bool, failed: impl FnOnce() -> 
 }
 
 fn has_shut_down(node: &Node) -> bool {
-    *node.core().subscribe_ended().borrow()
+    node.core().lives().has_ended()
 }
 
 /// The address of a host.

@@ -15,13 +15,21 @@ use crate::pause;
 /// How long it may take until all nodes have one view, and all shards are where they belong.
 const AGREE_WITHIN: Duration = Duration::from_secs(30);
 
+/// How long that has to hold: what went before the mending is known by then.
+const AGREE_FOR: Duration = Duration::from_secs(4);
+
 /// How long one ask may take then.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 pub(crate) async fn heals(stage: &Rc<Stage>) {
     let begun = Instant::now();
-    while !has_healed(stage) {
-        if begun.elapsed() > AGREE_WITHIN {
+    let mut since = None;
+    loop {
+        since = has_healed(stage).then(|| since.unwrap_or_else(Instant::now));
+        if since.is_some_and(|since| since.elapsed() >= AGREE_FOR) {
+            return;
+        }
+        if begun.elapsed() > AGREE_WITHIN && since.is_none() {
             let nodes = running(&stage.cluster).into_iter().map(|(_, node)| {
                 let members: Vec<String> =
                     node.members().iter().map(|member| member.id.to_string()).collect();
