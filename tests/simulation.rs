@@ -17,7 +17,7 @@ mod workload;
 use std::{cell::RefCell, rc::Rc, time::Duration};
 
 use actix_cluster::{
-    Node, NodeBuilder,
+    Node, NodeBuilder, Rejoin,
     testkit::{self, TestCluster},
     transport::{Random, sabotage},
 };
@@ -29,6 +29,9 @@ pub use self::{
 };
 use self::{faults::Nemesis, record::Record, workload::Workload};
 use crate::{Shared, pause};
+
+/// How long a node tries to join.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long the storm takes, in virtual time.
 const STORM: Duration = Duration::from_secs(16);
@@ -95,10 +98,13 @@ impl Stage {
         self.record().violated(invariant, text);
     }
 
-    /// What all nodes have in common.
-    pub(crate) fn build(&self) -> impl FnOnce(NodeBuilder) -> NodeBuilder + use<> {
-        let arbiters = self.below(4) as usize + 1;
-        actors::host(&self.record, arbiters)
+    /// The node of a number. Where all are declared down at once nobody is left to join by, until one gives up
+    /// and is started anew: so they do soon.
+    pub(crate) fn build(&self, number: u8) -> impl FnOnce(NodeBuilder) -> NodeBuilder + use<> {
+        let host = actors::host(&self.record, self.below(4) as usize + 1);
+        let rejoin = Rejoin { limit: 4, within: Duration::from_secs(60), ..Rejoin::default() };
+        let config = self.cluster.config(number).join_timeout(JOIN_TIMEOUT).rejoin(rejoin);
+        move |builder| host(builder).cluster(config)
     }
 }
 
@@ -107,7 +113,7 @@ async fn act(stage: &Rc<Stage>) {
     let workload = Workload::new(stage);
     let count = 3 + stage.below(3) as u8;
     for number in 1..=count {
-        match cluster.start_node(number, stage.build()).await {
+        match cluster.start_node(number, stage.build(number)).await {
             Ok(node) => workload.begin(number, &node).await,
             Err(error) => return stage.violated("nodes start", error.to_string()),
         }

@@ -199,7 +199,7 @@ impl Nemesis {
         self.starting.borrow_mut().insert(number);
         let this = Rc::clone(self);
         tokio::task::spawn_local(async move {
-            let starting = this.stage.cluster.start_node(number, this.stage.build());
+            let starting = this.stage.cluster.start_node(number, this.stage.build(number));
             let started = tokio::time::timeout(JOIN_PATIENCE, starting).await;
             this.starting.borrow_mut().remove(&number);
             // The network may have been in its way.
