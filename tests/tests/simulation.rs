@@ -1,10 +1,10 @@
-//! Whether the simulation is one run for one seed, and finds bugs that are put in. What it finds without them
-//! is asked of the program `simulate`.
+//! The simulation: 200 seeds of it hold, one seed is one run, and bugs that are put in are found. More seeds
+//! are played by the program `simulate`.
 
 use std::thread;
 
 use actix_cluster::transport::sabotage::Bug;
-use actix_cluster_tests::simulation::{Seeds, play};
+use actix_cluster_tests::simulation::{Seeds, Tally, play};
 
 #[test]
 fn one_seed_is_one_run() {
@@ -12,6 +12,28 @@ fn one_seed_is_one_run() {
     assert_eq!(runs[0].tally, runs[1].tally);
     assert_eq!(runs[0].simulated, runs[1].simulated);
     assert!(runs[0].tally.sent > 1_000 && runs[0].tally.faults() > 5, "{:?}", runs[0].tally);
+}
+
+#[test]
+fn all_holds_in_200_seeds() {
+    let mut tally = Tally::default();
+    let mut violations = Vec::new();
+    let seeds = Seeds { from: 0, count: 200, threads: threads(), bug: None, stops: false };
+    for report in seeds.play() {
+        let of_seed = |violation| format!("seed {}: {violation}", report.seed);
+        violations.extend(report.violations.iter().map(of_seed));
+        tally = tally.and(&report.tally);
+    }
+    assert!(
+        violations.is_empty(),
+        "{}\nreplay one: cargo run --release -p actix-cluster-tests --bin simulate -- --seed SEED",
+        violations.join("\n")
+    );
+    assert!(tally.missing().is_empty(), "not tested: {:?}", tally.missing());
+}
+
+fn threads() -> usize {
+    thread::available_parallelism().map_or(1, |cores| cores.get())
 }
 
 /// What must be seen to be violated if a bug was put in.
@@ -28,9 +50,8 @@ fn violated_by(bug: Bug) -> &'static [&'static str] {
 
 #[test]
 fn each_bug_that_is_put_in_is_found_within_100_seeds() {
-    let threads = thread::available_parallelism().map_or(1, |cores| cores.get());
     for bug in Bug::ALL {
-        let seeds = Seeds { from: 0, count: 100, threads, bug: Some(bug), stops: false };
+        let seeds = Seeds { from: 0, count: 100, threads: threads(), bug: Some(bug), stops: false };
         let found = seeds.play().find_map(|report| {
             let is_meant = |invariant| violated_by(bug).contains(&invariant);
             let violation = report.violations.into_iter().find(|it| is_meant(it.invariant));
