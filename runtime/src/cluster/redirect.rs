@@ -1,11 +1,13 @@
 //! Messages that came back from a node that does not own their target, until they are sent on.
 //!
-//! Invariant: what came back first for a target is sent on first. A message is sent on a bounded
-//! number of times, with growing pauses, since views need a moment to agree.
+//! Invariant: of what has come back for a target the message that was sent first is sent on first. It came
+//! back as often as those behind it at least, wherever they went; so of two that is first which came back
+//! more often, or else sooner. A message is sent on a bounded number of times, with growing pauses, since
+//! views need a moment to agree.
 //! Knows no session and no clock: callers say what became of each try.
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     time::{Duration, Instant},
 };
 
@@ -35,13 +37,16 @@ pub(crate) fn pause(bounces: u32) -> Duration {
 
 #[derive(Debug)]
 pub(crate) struct Redirects {
-    queue: VecDeque<Redirect>,
+    queues: Queues,
     /// How many wait, and how many bytes they have: those that are being tried included.
     count: usize,
     bytes: usize,
     limit: usize,
     is_closed: bool,
 }
+
+/// What waits, by target, in order; none is empty.
+pub(crate) type Queues = BTreeMap<u64, VecDeque<Redirect>>;
 
 /// A message that came back.
 #[derive(Clone, Debug)]
@@ -50,6 +55,8 @@ pub(crate) struct Redirect {
     pub(crate) target: u64,
     /// The payload, with the next bounce counted.
     pub(crate) payload: Bytes,
+    /// How often it has come back.
+    bounces: u32,
     not_before: Instant,
     give_up_at: Instant,
 }
@@ -83,7 +90,7 @@ pub(crate) enum GiveUp {
 
 impl Redirects {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { queue: VecDeque::new(), count: 0, bytes: 0, limit, is_closed: false }
+        Self { queues: Queues::new(), count: 0, bytes: 0, limit, is_closed: false }
     }
 
     /// A message came back.
@@ -103,28 +110,30 @@ impl Redirects {
         self.count += 1;
         self.bytes += payload.len();
         let (not_before, give_up_at) = (now + pause(bounces), now + PATIENCE);
-        self.queue.push_back(Redirect { target, payload, not_before, give_up_at });
+        insert(&mut self.queues, Redirect { target, payload, bounces, not_before, give_up_at });
         Ok(())
     }
 
     /// Takes out all that waits, to be tried by [`try_all`]; then [`put_back`](Self::put_back) is to follow.
-    pub(crate) fn take(&mut self) -> VecDeque<Redirect> {
-        std::mem::take(&mut self.queue)
+    pub(crate) fn take(&mut self) -> Queues {
+        std::mem::take(&mut self.queues)
     }
 
-    /// Puts back what is left, ahead of what has come since.
-    pub(crate) fn put_back(&mut self, Tried { mut left, gone, bytes, .. }: Tried) {
+    /// Puts back what is left, in order with what has come since.
+    pub(crate) fn put_back(&mut self, Tried { left, gone, bytes, .. }: Tried) {
         self.count -= gone;
         self.bytes -= bytes;
-        left.append(&mut self.queue);
-        self.queue = left;
+        let since = std::mem::replace(&mut self.queues, left);
+        for redirect in since.into_values().flatten() {
+            insert(&mut self.queues, redirect);
+        }
     }
 
     /// Takes no more; gives what waits, to be given up.
     pub(crate) fn close(&mut self) -> impl Iterator<Item = Redirect> {
         self.is_closed = true;
         (self.count, self.bytes) = (0, 0);
-        std::mem::take(&mut self.queue).into_iter()
+        std::mem::take(&mut self.queues).into_values().flatten()
     }
 
     /// How many wait.
@@ -136,7 +145,7 @@ impl Redirects {
 /// What became of those that were tried.
 #[derive(Debug)]
 pub(crate) struct Tried {
-    left: VecDeque<Redirect>,
+    left: Queues,
     /// How many are gone, and how many bytes they had.
     gone: usize,
     bytes: usize,
@@ -144,25 +153,33 @@ pub(crate) struct Tried {
     pub(crate) next: Option<Instant>,
 }
 
-/// Tries to send on what is due, in order, without holding the queue: an attempt may run any code.
+/// Puts a message where it belongs: it was sent before those that have come back less often.
+fn insert(queues: &mut Queues, redirect: Redirect) {
+    let queue = queues.entry(redirect.target).or_default();
+    let later = queue.iter().rev().take_while(|other| other.bounces < redirect.bounces).count();
+    queue.insert(queue.len() - later, redirect);
+}
+
+/// Tries to send on what is due, in order, without holding the queues: an attempt may run any code.
 pub(crate) fn try_all(
-    queue: VecDeque<Redirect>,
+    queues: Queues,
     now: Instant,
     mut attempt: impl FnMut(&Redirect) -> Attempt,
 ) -> Tried {
-    let mut held: BTreeSet<u64> = BTreeSet::new();
-    let mut tried = Tried { left: VecDeque::new(), gone: 0, bytes: 0, next: None };
-    for redirect in queue {
-        let due = redirect.not_before <= now;
-        if due && !held.contains(&redirect.target) && attempt(&redirect) == Attempt::Done {
+    let mut tried = Tried { left: Queues::new(), gone: 0, bytes: 0, next: None };
+    for (target, mut queue) in queues {
+        while let Some(first) = queue.front() {
+            let is_due = first.not_before <= now;
+            if !is_due || attempt(first) == Attempt::NotNow {
+                let again = if is_due { now + RETRY } else { first.not_before };
+                tried.next = Some(tried.next.map_or(again, |next| next.min(again)));
+                tried.left.insert(target, queue);
+                break;
+            }
             tried.gone += 1;
-            tried.bytes += redirect.payload.len();
-            continue;
+            tried.bytes += first.payload.len();
+            queue.pop_front();
         }
-        let again = if due { now + RETRY } else { redirect.not_before };
-        tried.next = Some(tried.next.map_or(again, |next| next.min(again)));
-        held.insert(redirect.target);
-        tried.left.push_back(redirect);
     }
     tried
 }
@@ -247,6 +264,28 @@ mod tests {
         assert_eq!(bodies(&mut redirects, later, &[1]), [2, 4], "3 stays behind 1");
         assert_eq!(bodies(&mut redirects, later, &[]), [1, 3]);
         assert_eq!(redirects.len(), 0);
+    }
+
+    #[test]
+    fn what_comes_back_again_is_ahead_of_what_was_sent_behind_it() {
+        let mut redirects = Redirects::new(8);
+        let now = start();
+        for body in [1, 2] {
+            redirects.push(now, 7, &tell(body)).expect("room");
+        }
+        let later = now + Duration::from_millis(1);
+        redirects.push(later, 7, &tell(3)).expect("room");
+        let mut sent = Vec::new();
+        poll(&mut redirects, now + pause(1), |redirect| {
+            sent.push(redirect.payload.clone());
+            Attempt::Done
+        });
+        assert_eq!(sent.len(), 2, "the third is not due");
+        for payload in &sent {
+            redirects.push(later, 7, payload).expect("room");
+        }
+        assert_eq!(bodies(&mut redirects, later + pause(2), &[]), [1, 2, 3]);
+        assert_eq!((redirects.len(), redirects.bytes), (0, 0));
     }
 
     #[test]

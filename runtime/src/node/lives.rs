@@ -103,6 +103,7 @@ impl Lives {
     }
 
     /// Whether the node has ended; one that is between two lives has not.
+    #[cfg(feature = "testkit")]
     pub(crate) fn has_ended(&self) -> bool {
         self.status.borrow().end.is_some()
     }
