@@ -3,6 +3,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "a test plays the world outside of the seams")]
 
+pub mod processes;
 pub mod simulation;
 
 use std::{

@@ -7,99 +7,41 @@
 
 use std::{
     env,
-    io::{BufRead as _, BufReader, Read as _},
     net::SocketAddr,
     num::NonZeroUsize,
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    sync::atomic::{AtomicU64, Ordering},
+    process::Command,
     time::{Duration, Instant},
 };
 
 use actix_cluster::{NodeId, ShutdownPhases, UnknownReason, prelude::*};
-use serde::{Deserialize, Serialize};
-use tokio::sync::mpsc;
+use actix_cluster_tests::processes::{
+    PATIENCE, Process, Scratch, command, orders,
+    place::{Block, Ping, Place, Where},
+    role, run, say_lives,
+};
 
-#[derive(Message, RemoteMessage, Serialize, Deserialize, Clone, Copy)]
-#[rtype(result = "Where")]
-#[remote(name = "test.Ping", version = 1)]
-struct Ping;
-
-/// Blocks the arbiter's thread, as no handler should.
-#[derive(Message, RemoteMessage, Serialize, Deserialize)]
-#[rtype(result = "()")]
-#[remote(name = "test.Block", version = 1)]
-struct Block {
-    millis: u64,
-}
-
-#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
-struct Where {
-    node: String,
-    pings: u64,
-}
-
-#[derive(RemoteActor)]
-#[remote(name = "test.Place", handles(Ping, Block), placement = Eventual, state = volatile)]
-struct Place {
-    pings: u64,
-}
-
-impl Actor for Place {
-    type Context = ClusterContext<Self>;
-}
-
-impl Handler<Ping> for Place {
-    type Result = MessageResult<Ping>;
-    fn handle(&mut self, _: Ping, ctx: &mut Self::Context) -> MessageResult<Ping> {
-        self.pings += 1;
-        MessageResult(Where { node: ctx.node().id().to_string(), pings: self.pings })
-    }
-}
-
-impl Handler<Block> for Place {
-    type Result = ();
-    fn handle(&mut self, Block { millis }: Block, _: &mut Self::Context) {
-        std::thread::sleep(Duration::from_millis(millis));
-    }
-}
-
-/// How long anything may take before a test gives up.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-const ROLE: &str = "ACTIX_CLUSTER_TEST_NODE";
 const DIRECTORY: &str = "ACTIX_CLUSTER_TEST_DIRECTORY";
 const SEED: &str = "ACTIX_CLUSTER_TEST_SEED";
 
 /// The node that other tests of this file start as a process.
 #[test]
 fn a_node_process() {
-    let Ok(name) = env::var(ROLE) else { return };
+    let Some(name) = role() else { return };
     let seed: SocketAddr = env::var(SEED).expect("a seed").parse().expect("an address");
     let directory = env::var(DIRECTORY).expect("a directory");
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter("info").init();
-    // The end of the one that started it is the end of this process.
-    std::thread::spawn(|| {
-        let _ = std::io::stdin().read(&mut [0]);
-        std::process::exit(3);
-    });
+    let _orders = orders();
     run(async {
         let config =
             ClusterConfig::dev_in("processes", directory).expect("an authority").seed(seed);
         let node = start(&name, config).await;
-        let mut id = node.id();
         let signalled = node.clone();
         let shutdown = tokio::spawn(async move {
             signalled.shutdown_on_signal(ShutdownPhases::default(), async {}).await
         });
         // Signals are waited for from the first poll on.
         tokio::task::yield_now().await;
-        println!("joined {id}");
-        while let Some(next) = node.id_after(&id).await {
-            id = next;
-            println!("again {id}");
-        }
-        println!("ended {}", node.ended().await);
+        say_lives(&node).await;
         let report = shutdown.await.expect("it ends").expect("there are signals");
         println!("handed over: {}", report.hand_over.is_complete);
     });
@@ -107,87 +49,16 @@ fn a_node_process() {
 
 async fn start(name: &str, config: ClusterConfig) -> Node {
     let two = NonZeroUsize::new(2).expect("not zero");
-    let builder = Node::builder().name(name).arbiters(two).entity(|_| Place { pings: 0 });
+    let builder = Node::builder().name(name).arbiters(two).entity(|_| Place::default());
     builder.cluster(config).start().await.expect("it joins")
 }
 
-fn run(life: impl Future<Output = ()>) {
-    let mut runtime = tokio::runtime::Builder::new_current_thread();
-    runtime.enable_all().build().expect("a runtime").block_on(life);
-}
-
-/// A directory that is removed at the end of a test.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new() -> Self {
-        static COUNT: AtomicU64 = AtomicU64::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        Self(env::temp_dir().join(format!("actix-cluster-{}-{number}", std::process::id())))
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-/// A node in a process of its own.
-struct Process {
-    child: Child,
-    lines: mpsc::Receiver<String>,
-    id: String,
-}
-
-impl Process {
-    /// Starts a node, and waits until it has joined.
-    async fn start(name: &str, directory: &Path, seed: SocketAddr) -> Self {
-        let mut child = Command::new(env::current_exe().expect("this binary"))
-            .args(["--exact", "a_node_process", "--nocapture"])
-            .env(ROLE, name)
-            .env(DIRECTORY, directory)
-            .env(SEED, seed.to_string())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("it starts");
-        let stdout = BufReader::new(child.stdout.take().expect("it was piped"));
-        let (line, lines) = mpsc::channel(64);
-        // It ends with the child's output.
-        std::thread::spawn(move || {
-            stdout.lines().map_while(Result::ok).try_for_each(|read| line.blocking_send(read))
-        });
-        let mut process = Self { child, lines, id: String::new() };
-        process.id = process.wait_for("joined ").await;
-        process
-    }
-
-    /// What follows `mark` in the first line that has it.
-    async fn wait_for(&mut self, mark: &str) -> String {
-        let found = async {
-            loop {
-                let line = self.lines.recv().await.expect("the process has not ended");
-                if let Some(at) = line.find(mark) {
-                    return line[at + mark.len()..].trim().to_owned();
-                }
-            }
-        };
-        tokio::time::timeout(PATIENCE, found).await.expect(mark)
-    }
-
-    fn signal(&self, signal: &str) {
-        let id = self.child.id().to_string();
-        let sent = Command::new("kill").args([signal, &id]).status().expect("kill runs");
-        assert!(sent.success());
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// What starts the node `name` in a process of its own.
+fn process(name: &str, scratch: &Scratch, founder: &Node) -> Command {
+    let mut command = command(&[], "a_node_process", name);
+    let seed = founder.addr().expect("a cluster").to_string();
+    command.env(DIRECTORY, &scratch.0).env(SEED, seed);
+    command
 }
 
 /// Keys that `owner` has, as `node` sees it.
@@ -213,9 +84,8 @@ async fn sees(node: &Node, members: usize) {
 async fn cluster(scratch: &Scratch) -> (Node, Process, Process) {
     let config = ClusterConfig::dev_in("processes", &scratch.0).expect("an authority");
     let founder = start("founder", config).await;
-    let seed = founder.addr().expect("a cluster");
-    let one = Process::start("one", &scratch.0, seed).await;
-    let two = Process::start("two", &scratch.0, seed).await;
+    let one = Process::start(process("one", scratch, &founder)).await;
+    let two = Process::start(process("two", scratch, &founder)).await;
     sees(&founder, 3).await;
     (founder, one, two)
 }
@@ -251,7 +121,7 @@ fn a_killed_processs_entities_answer_elsewhere() {
             assert_eq!(at.pings, 1, "a fresh activation");
         }
         drop(two);
-        let again = Process::start("two", &scratch.0, founder.addr().expect("a cluster")).await;
+        let again = Process::start(process("two", &scratch, &founder)).await;
         assert_eq!(again.id, "two/2");
         drop(one);
         founder.shutdown().await;
