@@ -1,4 +1,5 @@
-//! Real processes on loopback: SIGKILL, SIGSTOP, and a handler that blocks its thread.
+//! Real processes on loopback: SIGKILL, SIGSTOP, a restart at the same address, and a handler that blocks its
+//! thread.
 //!
 //! The test binary runs itself as the nodes: [`a_node_process`] does nothing unless it is told to
 //! be one.
@@ -22,18 +23,24 @@ use actix_cluster_tests::processes::{
 
 const DIRECTORY: &str = "ACTIX_CLUSTER_TEST_DIRECTORY";
 const SEED: &str = "ACTIX_CLUSTER_TEST_SEED";
+const BIND: &str = "ACTIX_CLUSTER_TEST_BIND";
 
 /// The node that other tests of this file start as a process.
 #[test]
 fn a_node_process() {
     let Some(name) = role() else { return };
-    let seed: SocketAddr = env::var(SEED).expect("a seed").parse().expect("an address");
+    let addr = |variable| -> Option<SocketAddr> {
+        env::var(variable).ok().map(|text| text.parse().expect("an address"))
+    };
     let directory = env::var(DIRECTORY).expect("a directory");
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter("info").init();
     let _orders = orders();
     run(async {
-        let config =
-            ClusterConfig::dev_in("processes", directory).expect("an authority").seed(seed);
+        let mut config = ClusterConfig::dev_in("processes", directory).expect("an authority");
+        config = config.seed(addr(SEED).expect("a seed"));
+        if let Some(bind) = addr(BIND) {
+            config = config.bind(bind);
+        }
         let node = start(&name, config).await;
         let signalled = node.clone();
         let shutdown = tokio::spawn(async move {
@@ -124,6 +131,37 @@ fn a_killed_processs_entities_answer_elsewhere() {
         let again = Process::start(process("two", &scratch, &founder)).await;
         assert_eq!(again.id, "two/2");
         drop(one);
+        founder.shutdown().await;
+    });
+}
+
+#[test]
+fn a_killed_process_that_is_restarted_at_once_at_its_address_is_a_fresh_member_there() {
+    let scratch = Scratch::new();
+    run(async {
+        let (founder, _one, mut two) = cluster(&scratch).await;
+        for again in ["two/2", "two/3"] {
+            let keys = keys_of(&founder, &two.id, 20);
+            for key in &keys {
+                founder.entity::<Place>(key).ask(Ping).await.expect("it answers");
+            }
+            let addr = two.addr.clone();
+            two.signal("-KILL");
+            two.child.wait().expect("it ends");
+            // Nobody has noticed yet.
+            let mut restarted = process("two", &scratch, &founder);
+            restarted.env(BIND, &addr);
+            two = Process::start(restarted).await;
+            assert_eq!((two.id.as_str(), &two.addr), (again, &addr));
+            sees(&founder, 3).await;
+            let view = founder.view().expect("a cluster");
+            let member = view.find("two").expect("it is a member");
+            assert_eq!((member.id.to_string(), member.addr.to_string()), (again.into(), addr));
+            for key in &keys_of(&founder, &two.id, 20) {
+                let at = founder.entity::<Place>(key).ask(Ping).await.expect("it answers");
+                assert_eq!(at, Where { node: two.id.clone(), pings: 1 }, "nothing is left");
+            }
+        }
         founder.shutdown().await;
     });
 }
