@@ -33,6 +33,9 @@ use crate::{Shared, pause};
 /// How long a node tries to join.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// After how many milliseconds a peer is known to be gone that was no member.
+const GONE_AFTER: u64 = 35_000;
+
 /// How long the storm takes, in virtual time.
 const STORM: Duration = Duration::from_secs(16);
 
@@ -128,6 +131,10 @@ async fn act(stage: &Rc<Stage>) {
     workload.stop().await;
     // What waits in mailboxes is handled, and who was watched has ended.
     pause(5_000).await;
+    if !invariants::open_watches(stage, &workload).is_empty() {
+        // Of nodes that were gone before they were members.
+        pause(GONE_AFTER).await;
+    }
     sampling.abort();
     counting.abort();
     tally::count_once(stage).await;

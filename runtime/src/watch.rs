@@ -71,7 +71,7 @@ use self::{
 use crate::actor::ClusterContext;
 use crate::{
     actor::{ExitReason, mailbox::Mailbox},
-    cluster::routing::{Progress, Route},
+    cluster::routing::Route,
     node::NodeCore,
     remote_actor::RemoteActor,
 };
@@ -227,7 +227,7 @@ fn seek(core: &Arc<NodeCore>, number: Number, watched: &Watched) {
 fn find_here(core: &Arc<NodeCore>, number: Number, watched: &Watched) -> Result<(), Route> {
     let route = match &watched.place {
         WatchedPlace::Actor { node, .. } => core.route_to_node(node),
-        WatchedPlace::Entity(key) => core.route_to_entity(key, Progress::Waiting(None)),
+        WatchedPlace::Entity(key) => core.route_to_entity(key, None),
     };
     if !matches!(route, Route::Here) {
         return Err(route);

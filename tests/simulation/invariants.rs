@@ -11,6 +11,7 @@ use std::{fmt, rc::Rc};
 pub(crate) use self::{
     activations::watch as watch_activations,
     healing::{all_keys_answer, heals},
+    watches::open as open_watches,
 };
 use super::{Stage, workload::Workload};
 

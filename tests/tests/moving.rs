@@ -284,60 +284,6 @@ fn nothing_is_lost_or_overtaken_while_nodes_drain_and_leave() {
     }
 }
 
-/// Begins to tell a book something; ends once that is taken.
-async fn tell(book: &ActorRef<Book>, number: u32, under_way: &mut JoinSet<()>) {
-    let numbered = Numbered { sender: 0, number };
-    let mut told = Box::pin(book.tell(numbered).within(Duration::from_secs(30)));
-    // The first poll takes its place in the order.
-    let first = poll_fn(|task| Poll::Ready(Pin::new(&mut told).poll(task))).await;
-    match first {
-        Poll::Ready(told) => told.expect("it is taken"),
-        Poll::Pending => {
-            under_way.spawn_local(async move { told.await.expect("it is taken") });
-        }
-    }
-}
-
-#[test]
-fn who_waits_for_room_is_not_overtaken_when_the_way_changes() {
-    const BURST: u32 = 5_000;
-    simulate(async {
-        let (world, log) = (World::new(41), Log::default());
-        let (nodes, outsider) = five_and_an_outsider(&world, &log).await;
-        let book = outsider.node.entity::<Book>("key-0");
-        let owner = book.ask(Work(0)).await.expect("an answer");
-        let owner = nodes.iter().find(|node| *node.node.id().name == owner).expect("one of them");
-        let working = tokio::task::spawn_local(book.ask(Work(1_000)).into_future());
-        pause(5).await;
-        let mut under_way = JoinSet::new();
-        for number in 0..BURST {
-            tell(&book, number, &mut under_way).await;
-        }
-        assert!(under_way.len() > 100, "many wait for room");
-        let owner = owner.node.clone();
-        let draining = tokio::task::spawn_local(async move { owner.drain().await });
-        let mut count = BURST;
-        while !draining.is_finished() || count < BURST + 1_500 {
-            pause(1).await;
-            tell(&book, count, &mut under_way).await;
-            count += 1;
-        }
-        while let Some(told) = under_way.join_next().await {
-            told.expect("it ends");
-        }
-        working.await.expect("it ends").expect("an answer");
-        let handled = |log: &Log| {
-            let log = log.lock().expect("not poisoned");
-            log.handled.values().next().map_or(0, Vec::len)
-        };
-        until("all are handled", || handled(&log) >= count as usize).await;
-        let written = log.lock().expect("not poisoned");
-        for (of, numbers) in &written.handled {
-            in_sequence(of, numbers, count);
-        }
-    });
-}
-
 /// Five nodes that have books, and one that sends to them.
 async fn five_and_an_outsider(world: &World, log: &Log) -> (Vec<SimulatedNode>, SimulatedNode) {
     let mut nodes = Vec::new();

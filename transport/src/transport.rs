@@ -335,13 +335,16 @@ impl Transport {
         })
     }
 
-    /// The peers whose sessions a connection carries right now, and where they are.
+    /// The peers whose sessions a connection carries right now, and where they are: where they are dialled,
+    /// or else where their connection comes from.
     pub fn linked(&self) -> Vec<(PeerId, SocketAddr)> {
         let peers = self.0.peers.borrow();
         let linked = peers.values().filter_map(|entry| {
-            let addr = entry.peer.link()?.connection.remote_address();
-            let addr = SocketAddr::new(addr.ip().to_canonical(), addr.port());
-            Some((entry.peer.session()?.peer().clone(), addr))
+            let remote = entry.peer.link()?.connection.remote_address();
+            let remote = SocketAddr::new(remote.ip().to_canonical(), remote.port());
+            let peer = entry.peer.session()?.peer().clone();
+            let dialled = entry.peer.wanted().filter(|(wanted, _)| *wanted == peer.incarnation);
+            Some((peer, dialled.map_or(remote, |(_, addr)| addr)))
         });
         linked.collect()
     }

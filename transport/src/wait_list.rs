@@ -8,7 +8,7 @@ use std::{collections::VecDeque, task::Waker};
 
 /// A place in a [`WaitList`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Ticket(i64);
+pub struct Ticket(u64);
 
 /// How many may wait for one target; one more is refused at once.
 pub const WAITERS_LIMIT: usize = 16_384;
@@ -16,9 +16,7 @@ pub const WAITERS_LIMIT: usize = 16_384;
 /// Senders that wait for one target, in order of arrival.
 #[derive(Debug, Default)]
 pub struct WaitList {
-    next: i64,
-    /// The last place that was given ahead of all others.
-    ahead: i64,
+    next: u64,
     line: VecDeque<(Ticket, Waker)>,
 }
 
@@ -41,17 +39,6 @@ impl WaitList {
         let ticket = Ticket(self.next);
         self.next += 1;
         self.line.push_back((ticket, waker.clone()));
-        Some(ticket)
-    }
-
-    /// Joins ahead of the line; `None` when it is full.
-    pub fn join_ahead(&mut self, waker: &Waker) -> Option<Ticket> {
-        if self.line.len() >= WAITERS_LIMIT {
-            return None;
-        }
-        self.ahead -= 1;
-        let ticket = Ticket(self.ahead);
-        self.line.push_front((ticket, waker.clone()));
         Some(ticket)
     }
 
@@ -108,25 +95,11 @@ mod tests {
     }
 
     #[test]
-    fn who_joins_ahead_is_first() {
-        let mut line = WaitList::default();
-        let a = line.join(Waker::noop()).expect("room");
-        let [b, c] = std::array::from_fn(|_| line.join_ahead(Waker::noop()).expect("room"));
-        let d = line.join(Waker::noop()).expect("room");
-        for first in [c, b, a, d] {
-            assert!(line.is_first(first) && line.renew(first, Waker::noop()));
-            line.leave(first);
-        }
-        assert!(line.is_empty());
-    }
-
-    #[test]
     fn the_line_is_bounded() {
         let mut line = WaitList::default();
         for _ in 0..WAITERS_LIMIT {
             assert!(line.join(Waker::noop()).is_some());
         }
         assert!(line.join(Waker::noop()).is_none());
-        assert!(line.join_ahead(Waker::noop()).is_none());
     }
 }

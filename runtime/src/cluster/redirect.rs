@@ -156,8 +156,8 @@ pub(crate) struct Tried {
 /// Puts a message where it belongs: it was sent before those that have come back less often.
 fn insert(queues: &mut Queues, redirect: Redirect) {
     let queue = queues.entry(redirect.target).or_default();
-    let later = queue.iter().rev().take_while(|other| other.bounces < redirect.bounces).count();
-    queue.insert(queue.len() - later, redirect);
+    let place = queue.partition_point(|other| other.bounces >= redirect.bounces);
+    queue.insert(place, redirect);
 }
 
 /// Tries to send on what is due, in order, without holding the queues: an attempt may run any code.

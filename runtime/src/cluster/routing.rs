@@ -125,15 +125,6 @@ pub(crate) enum Route {
     Nowhere(RejectReason),
 }
 
-/// How far a sender to an entity is.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Progress {
-    /// It has no route yet, and this place in the line for the shard, if any.
-    Waiting(Option<Ticket>),
-    /// It has set out by a route, and waits for room.
-    UnderWay,
-}
-
 pub(crate) struct Routing {
     local: NodeId,
     peers: ArcSwap<BTreeMap<Arc<str>, Arc<Peer>>>,
@@ -145,8 +136,6 @@ pub(crate) struct Routing {
     lines: Lines,
     /// For each shard, how much has to be sent on before senders have their turn.
     held: Box<[AtomicU32]>,
-    /// For each shard, how many senders have set out by a route and wait for room on it.
-    under_way: Box<[AtomicU32]>,
     /// Of how many shards nothing is taken from some peer, over all peers.
     refusals: Arc<AtomicUsize>,
     /// Whether nothing is sent to other nodes any more.
@@ -164,7 +153,6 @@ impl Routing {
             sites: Mutex::default(),
             lines: Lines::default(),
             held: (0..SHARDS).map(|_| AtomicU32::new(0)).collect(),
-            under_way: (0..SHARDS).map(|_| AtomicU32::new(0)).collect(),
             refusals: Arc::default(),
             has_stopped: AtomicBool::new(false),
         }
@@ -231,40 +219,14 @@ impl Routing {
         self.generation.load(Ordering::Acquire)
     }
 
-    /// The route to an entity, for whoever sends something new. What comes after a sender that has set out
-    /// waits behind it, lest it find a shorter way.
-    pub(crate) fn to_entity(&self, key: &EntityKey, progress: Progress) -> Route {
-        let shard = key.shard();
-        let is_held = self.held_in(shard).load(Ordering::Acquire) > 0;
-        let is_behind = || match progress {
-            Progress::UnderWay => false,
-            Progress::Waiting(ticket) => self.is_busy(shard) || self.lines.is_behind(shard, ticket),
-        };
-        if is_held || is_behind() {
+    /// The route to an entity, for whoever sends something new, and has this place in the line for its shard
+    /// if any.
+    pub(crate) fn to_entity(&self, key: &EntityKey, ticket: Option<Ticket>) -> Route {
+        let is_held = self.held_in(key.shard()).load(Ordering::Acquire) > 0;
+        if is_held || self.lines.is_behind(key.shard(), ticket) {
             return Route::Later;
         }
-        self.to_shard(key.actor_type(), shard)
-    }
-
-    /// A sender waits for room on its way to a shard: it has set out.
-    pub(crate) fn set_out(&self, shard: Shard) {
-        self.under_way_to(shard).fetch_add(1, Ordering::AcqRel);
-    }
-
-    /// It has arrived, or given up.
-    pub(crate) fn arrive(&self, shard: Shard) {
-        if self.under_way_to(shard).fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.lines.wake_first(shard);
-        }
-    }
-
-    /// Whether a sender waits for room on its way to a shard.
-    pub(crate) fn is_busy(&self, shard: Shard) -> bool {
-        self.under_way_to(shard).load(Ordering::Acquire) > 0
-    }
-
-    fn under_way_to(&self, shard: Shard) -> &AtomicU32 {
-        &self.under_way[usize::from(shard.0)]
+        self.to_shard(key.actor_type(), key.shard())
     }
 
     /// The route to the entities of a type in a shard.
@@ -358,8 +320,6 @@ impl Routing {
         self.generation.fetch_add(1, Ordering::AcqRel);
         drop(sites);
         self.wake_waiters();
-        // Whoever waits for room on a way may have another one now.
-        self.peers.load().values().for_each(|peer| peer.session.wake_senders());
     }
 
     fn sites(&self) -> MutexGuard<'_, BTreeMap<WireId, Site>> {
@@ -389,16 +349,15 @@ impl Routing {
         self.lines.wake_all();
     }
 
-    /// Waits for the next change, in line for a shard or for any node, in the place of a ticket as long as
-    /// that stands; ahead of the line, if it has set out before. `None` when too many wait.
+    /// Waits for the next change, in line for a shard or for any node, in the place of `ticket` as long as
+    /// that stands. `None` when too many wait.
     pub(crate) fn wait(
         &self,
         shard: Option<Shard>,
         ticket: Option<Ticket>,
-        is_ahead: bool,
         waker: &Waker,
     ) -> Option<Ticket> {
-        self.lines.wait(shard, ticket, is_ahead, waker)
+        self.lines.wait(shard, ticket, waker)
     }
 
     /// Has whoever waits for a route look again.

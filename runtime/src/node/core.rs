@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix_cluster_transport::{Class, Clock, Random};
+use actix_cluster_transport::{Class, Clock, Random, wait_list::Ticket};
 
 use tokio::sync::{oneshot, watch};
 
@@ -39,7 +39,7 @@ use crate::{
         Cluster, Phase, cancel, delegation,
         pending::{Answer, Correlation},
         placement::Shard,
-        routing::{Peer, Progress, Route},
+        routing::{Peer, Route},
         wire::Head,
     },
     fixed_map::FixedMap,
@@ -284,10 +284,9 @@ impl NodeCore {
         }
     }
 
-    /// The route to an entity, for a sender that is so far.
-    pub(crate) fn route_to_entity(&self, key: &EntityKey, progress: Progress) -> Route {
-        let routing = self.cluster.as_ref().map(|cluster| &cluster.routing);
-        routing.map_or(Route::Here, |routing| routing.to_entity(key, progress))
+    /// The route to an entity, for whoever has this place in the line for it, if any.
+    pub(crate) fn route_to_entity(&self, key: &EntityKey, ticket: Option<Ticket>) -> Route {
+        self.cluster.as_ref().map_or(Route::Here, |cluster| cluster.routing.to_entity(key, ticket))
     }
 
     /// Whether an entity belongs on this node now.

@@ -22,7 +22,7 @@ use crate::{
     call::chain::Link,
     cluster::{
         placement::Shard,
-        routing::{Peer, Progress, Route, Routing},
+        routing::{Peer, Route},
         wire::Address,
     },
     message::{CodecError, RemoteMessage, WireId},
@@ -122,8 +122,8 @@ impl<A: RemoteActor> Place<A> {
         }
     }
 
-    /// Where the target is for a sender that is so far.
-    pub(super) fn destination(&self, progress: Progress) -> Destination<A> {
+    /// Where the target is for a sender with this place in the line for a route, if any.
+    pub(super) fn destination(&self, ticket: Option<Ticket>) -> Destination<A> {
         match self {
             Self::Local(mailbox) => Destination::Here(Arc::clone(mailbox)),
             Self::Away { core, node, id } => match core.route_to_node(node) {
@@ -134,7 +134,7 @@ impl<A: RemoteActor> Place<A> {
             },
             Self::Entity(entity) => {
                 let generation = entity.core.cluster().map(|cluster| cluster.routing.generation());
-                match entity.core.route_to_entity(&entity.key, progress) {
+                match entity.core.route_to_entity(&entity.key, ticket) {
                     Route::Here => entity
                         .core
                         .entity_here::<A>(&entity.key, None)
@@ -154,21 +154,6 @@ impl<A: RemoteActor> Place<A> {
         {
             entity.core.sent_late(&entity.key, peer);
         }
-    }
-
-    /// Why a sender has no way to go now: somebody waits for room on it, or nobody knows it.
-    fn obstacle(&self) -> RejectReason {
-        let busy = |(routing, shard): (&Routing, Shard)| routing.is_busy(shard);
-        match self.routed().is_some_and(busy) {
-            true => RejectReason::Full,
-            false => RejectReason::Unreachable,
-        }
-    }
-
-    /// The routes to the target, and its shard, if it is an entity of a cluster.
-    fn routed(&self) -> Option<(&Routing, Shard)> {
-        let shard = self.shard()?;
-        Some((&self.core().cluster()?.routing, shard))
     }
 
     /// Whether it is an entity.
@@ -227,8 +212,6 @@ impl<A: RemoteActor> Destination<A> {
 /// Where a sender waits, and until when.
 pub(crate) struct Wait<A: RemoteActor> {
     line: Line<A>,
-    /// Whether it has set out to an entity: what comes after it waits behind it.
-    is_under_way: bool,
     sleep: Option<Sleep>,
     /// How often the target was gone when its line was reached.
     gone: u32,
@@ -245,7 +228,7 @@ enum Line<A: RemoteActor> {
 
 impl<A: RemoteActor> Default for Wait<A> {
     fn default() -> Self {
-        Self { line: Line::None, is_under_way: false, sleep: None, gone: 0, ended: None }
+        Self { line: Line::None, sleep: None, gone: 0, ended: None }
     }
 }
 
@@ -314,7 +297,7 @@ impl<A: RemoteActor> Wait<A> {
         task: &mut Context<'_>,
     ) -> Poll<Result<(), RejectReason>> {
         loop {
-            let done = match place.destination(self.progress()) {
+            let done = match place.destination(self.routes_ticket()) {
                 Destination::Nowhere(reason) => Some(Err(reason)),
                 Destination::Here(mailbox) => self.poll_mailbox(place, mailbox, msg, task),
                 // It keeps its place: who left it would only let the next one find the same.
@@ -344,34 +327,13 @@ impl<A: RemoteActor> Wait<A> {
                 None => break,
             }
         }
-        self.set_out(place);
         let core = place.core();
         let sleep = self.sleep.get_or_insert_with(|| core.clock().sleep(patience()));
         std::task::ready!(sleep.as_mut().poll(task));
         let was_routing = matches!(self.line, Line::Routes(_));
-        let reason = if was_routing { place.obstacle() } else { RejectReason::Full };
         self.leave(place);
+        let reason = if was_routing { RejectReason::Unreachable } else { RejectReason::Full };
         Poll::Ready(Err(reason))
-    }
-
-    /// It waits for room on its way by now, if it does: then nothing that is sent later may overtake it.
-    fn set_out(&mut self, place: &Place<A>) {
-        let waits_for_room = matches!(self.line, Line::Mailbox(..) | Line::Session(..));
-        if waits_for_room
-            && !self.is_under_way
-            && let Some((routing, shard)) = place.routed()
-        {
-            routing.set_out(shard);
-            self.is_under_way = true;
-        }
-    }
-
-    /// How far it is.
-    fn progress(&self) -> Progress {
-        match self.is_under_way {
-            true => Progress::UnderWay,
-            false => Progress::Waiting(self.routes_ticket()),
-        }
     }
 
     fn poll_mailbox(
@@ -384,7 +346,7 @@ impl<A: RemoteActor> Wait<A> {
         let ticket = match &self.line {
             Line::Mailbox(line, ticket) if Arc::ptr_eq(line, &mailbox) => Some(*ticket),
             _ => {
-                self.leave_line(place);
+                self.leave(place);
                 None
             }
         };
@@ -421,7 +383,7 @@ impl<A: RemoteActor> Wait<A> {
         let mut ticket = match &self.line {
             Line::Session(line, _, ticket) if *line == peer.session => Some(*ticket),
             _ => {
-                self.leave_line(place);
+                self.leave(place);
                 None
             }
         };
@@ -465,16 +427,14 @@ impl<A: RemoteActor> Wait<A> {
     ) -> Option<Result<(), RejectReason>> {
         let ticket = self.routes_ticket();
         if ticket.is_none() {
-            self.leave_line(place);
+            self.leave(place);
         }
-        let is_ahead = self.is_under_way;
         let routing = place.core().cluster().map(|cluster| &cluster.routing);
-        let waiting =
-            routing.and_then(|routing| routing.wait(place.shard(), ticket, is_ahead, task.waker()));
+        let waiting = routing.and_then(|routing| routing.wait(place.shard(), ticket, task.waker()));
         let Some(ticket) = waiting else { return Some(Err(RejectReason::Unreachable)) };
         self.line = Line::Routes(ticket);
         // They may have changed between the look and the wait: then nobody is left to wake us.
-        match place.destination(self.progress()) {
+        match place.destination(Some(ticket)) {
             Destination::Later => None,
             Destination::There(peer, _) if self.ended.as_ref() == Some(&peer.session) => None,
             _ => {
@@ -492,22 +452,11 @@ impl<A: RemoteActor> Wait<A> {
         }
     }
 
-    /// Gives up, or has arrived.
+    /// Leaves whatever line it stands in.
     #[inline]
     pub(crate) fn leave(&mut self, place: &Place<A>) {
         if !matches!(self.line, Line::None) {
             self.leave_line(place);
-        }
-        if self.is_under_way {
-            self.arrive(place);
-        }
-    }
-
-    #[cold]
-    fn arrive(&mut self, place: &Place<A>) {
-        self.is_under_way = false;
-        if let Some((routing, shard)) = place.routed() {
-            routing.arrive(shard);
         }
     }
 
@@ -532,9 +481,9 @@ pub(crate) fn send_now<A: RemoteActor, M: RemoteMessage>(
 ) -> Result<(), RejectReason> {
     let mut gone = 0;
     loop {
-        let sent = match place.destination(Progress::Waiting(None)) {
+        let sent = match place.destination(None) {
             Destination::Nowhere(reason) => Err(reason),
-            Destination::Later => Err(place.obstacle()),
+            Destination::Later => Err(RejectReason::Unreachable),
             Destination::Here(mailbox) => match mailbox.try_reserve() {
                 Ok(slot) => {
                     msg.fill(&mailbox, slot);

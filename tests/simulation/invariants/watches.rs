@@ -4,9 +4,10 @@ use std::rc::Rc;
 
 use super::super::{Stage, workload::Workload};
 
-pub(crate) fn check(stage: &Rc<Stage>, workload: &Workload) {
-    let mut record = stage.record();
-    let mut wrong = Vec::new();
+/// The watches that have no end yet, in words, of watchers that live.
+pub(crate) fn open(stage: &Rc<Stage>, workload: &Workload) -> Vec<String> {
+    let record = stage.record();
+    let mut open = Vec::new();
     for (watcher, process, id) in workload.watchers.borrow().iter() {
         let has_same_life = || workload.processes.borrow()[*process].node.id() == *id;
         if !workload.runs(*process) || !has_same_life() {
@@ -15,11 +16,16 @@ pub(crate) fn check(stage: &Rc<Stage>, workload: &Workload) {
         }
         let of_watcher = record.watches.range((*watcher, String::new())..);
         let of_watcher = of_watcher.take_while(|((of, _), _)| of == watcher);
-        let open: Vec<&String> =
+        let endless: Vec<&String> =
             of_watcher.filter(|(_, ends)| **ends == 0).map(|((_, watch), _)| watch).collect();
-        if !open.is_empty() {
-            wrong.push(format!("{open:?} of the watcher on {id} have no end"));
+        if !endless.is_empty() {
+            open.push(format!("{endless:?} of the watcher on {id} have no end"));
         }
     }
-    wrong.into_iter().for_each(|text| record.violated("watches end once", text));
+    open
+}
+
+pub(crate) fn check(stage: &Rc<Stage>, workload: &Workload) {
+    let wrong = open(stage, workload);
+    wrong.into_iter().for_each(|text| stage.violated("watches end once", text));
 }

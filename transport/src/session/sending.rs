@@ -222,16 +222,6 @@ impl Session {
         }
     }
 
-    /// Has whoever is first in a target's line look again, as they do when there is room: their ways may
-    /// lead elsewhere by now.
-    pub fn wake_senders(&self) {
-        let mut wake = Vec::new();
-        for out in &self.0.outgoing {
-            lock(&out.lane).wake_all(&mut wake);
-        }
-        wake.into_iter().for_each(std::task::Waker::wake);
-    }
-
     /// Gives up a place in a target's line.
     pub fn leave(&self, target: u64, ticket: Ticket) {
         let next = lock(&self.out(target).lane).leave(target, ticket);

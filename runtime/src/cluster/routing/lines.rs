@@ -36,22 +36,17 @@ impl Default for Lines {
 }
 
 impl Lines {
-    /// Waits for a shard, or for a node, in the place of `ticket` as long as that stands, or else at the end,
-    /// or ahead of all others. `None` when too many wait.
+    /// Waits for a shard, or for a node, in the place of `ticket` as long as that stands. `None` when too
+    /// many wait.
     pub(super) fn wait(
         &self,
         shard: Option<Shard>,
         ticket: Option<Ticket>,
-        is_ahead: bool,
         waker: &Waker,
     ) -> Option<Ticket> {
         let keep = |line: &mut WaitList| {
             let kept = ticket.filter(|ticket| line.renew(*ticket, waker));
-            let join = |line: &mut WaitList| match is_ahead {
-                true => line.join_ahead(waker),
-                false => line.join(waker),
-            };
-            kept.or_else(|| join(line))
+            kept.or_else(|| line.join(waker))
         };
         let Some(shard) = shard else { return keep(&mut lock(&self.nodes)) };
         let mut shards = lock(&self.shards);
@@ -144,14 +139,13 @@ mod tests {
         let wakers = bells.each_ref().map(|bell| Waker::from(Arc::clone(bell)));
         let shard = Shard(7);
         assert!(!lines.is_behind(shard, None));
-        let [first, second, _] = wakers
-            .each_ref()
-            .map(|waker| lines.wait(Some(shard), None, false, waker).expect("room"));
+        let [first, second, _] =
+            wakers.each_ref().map(|waker| lines.wait(Some(shard), None, waker).expect("room"));
         assert!(!lines.is_behind(shard, Some(first)) && lines.is_behind(shard, Some(second)));
         assert!(lines.is_behind(shard, None), "who has not waited goes last");
         assert!(!lines.is_behind(Shard(8), None));
         assert_eq!(
-            lines.wait(Some(shard), Some(first), false, &wakers[0]),
+            lines.wait(Some(shard), Some(first), &wakers[0]),
             Some(first),
             "it keeps its place"
         );
@@ -170,8 +164,8 @@ mod tests {
         let lines = Lines::default();
         let bell = Arc::<Bell>::default();
         let waker = Waker::from(Arc::clone(&bell));
-        let ticket = lines.wait(None, None, false, &waker).expect("room");
-        lines.wait(None, None, false, &waker).expect("room");
+        let ticket = lines.wait(None, None, &waker).expect("room");
+        lines.wait(None, None, &waker).expect("room");
         lines.leave(None, ticket);
         lines.wake_all();
         assert_eq!(bell.rung(), 1);

@@ -10,9 +10,12 @@ use actix_cluster_transport::{PeerId, Session};
 use super::Shell;
 use crate::cluster::{Phase, membership::Membership as _, node_id, wire::packet};
 
-/// For how long a peer that is no member may have no link before its session ends: longer than it takes to
-/// join again, and to know a member down.
-const LOST_PATIENCE: Duration = Duration::from_secs(10);
+/// For how long a peer that is no member may have no link before its session ends: as long as a node tries to
+/// join unless it is told otherwise. If it lives, it has to begin anew after that.
+const LOST_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How late a look may be: one that is later says that this node stood still, and others had no chance.
+const LATE: Duration = Duration::from_secs(1);
 
 impl Shell {
     /// There is a link with a peer. One that comes while this node leaves has not heard so.
@@ -33,7 +36,8 @@ impl Shell {
     /// Ends the sessions of peers that have had no link for too long, and whose end nobody else notices.
     /// Returns when there will be more.
     ///
-    /// A node that knows no member yet waits for those that it wants to join.
+    /// A node that knows no member yet waits for those that it wants to join; one that stood still begins to
+    /// wait anew.
     pub(super) fn forget_lost(&self, now: Instant) -> Option<Instant> {
         if self.lost.borrow().is_empty() {
             return None;
@@ -45,7 +49,8 @@ impl Shell {
                 return true;
             }
             let is_member = view.contains(&node_id(peer));
-            if !is_member && view.members.len() == 1 {
+            let has_no_say = view.members.len() == 1 || now > *until + LATE;
+            if !is_member && has_no_say {
                 *until = now + LOST_PATIENCE;
                 return true;
             }
