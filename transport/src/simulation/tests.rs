@@ -34,6 +34,8 @@ fn a_megabyte_crosses() {
     });
     assert!(run.stats.delivered > 100, "{:?}", run.stats);
     assert_eq!((run.stats.lost, run.stats.cut, run.stats.overflowed), (0, 0, 0));
+    let megabytes = run.stats.sent_bytes as f64 / MEGABYTE as f64;
+    assert!((1.0..1.3).contains(&megabytes), "{:?}", run.stats);
     assert!(run.took < Duration::from_secs(1), "{:?}", run.took);
 }
 

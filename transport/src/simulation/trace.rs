@@ -38,7 +38,7 @@ pub struct Trace {
 }
 
 /// Packets by what became of them. Once nothing is on its way or unread, `sent` plus `duplicated`
-/// is the sum of all the others.
+/// is the sum of all the other packets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
@@ -62,6 +62,8 @@ pub struct Stats {
     pub congested: u64,
     /// For an address that a socket had before it was rebound.
     pub unmapped: u64,
+    /// The bytes in all that were sent, without the headers of UDP and IP.
+    pub sent_bytes: u64,
 }
 
 /// What becomes of a packet, as far as is known.
@@ -119,6 +121,7 @@ impl Recorder {
     pub(super) fn sent(&mut self, now: Instant, packet: &Packet, fate: Fate) {
         self.trace.packets += 1;
         self.stats.sent += 1;
+        self.stats.sent_bytes += packet.contents.len() as u64;
         self.packet(Kind::Sent, now, packet, fate);
     }
 
