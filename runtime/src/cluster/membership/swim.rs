@@ -92,6 +92,8 @@ pub(crate) struct Swim {
     /// The highest counter under which this node heard that it is suspect.
     suspected: Option<u16>,
     view: Arc<View>,
+    /// Whether what the view is made of has changed: making it takes time by the members.
+    is_view_stale: bool,
     /// What this node says of itself.
     profile: Arc<Profile>,
     profiles: Profiles,
@@ -126,6 +128,7 @@ impl Swim {
             health: Health::default(),
             suspected: None,
             view: Arc::new(View { version, members: vec![member(&me, &profile)] }),
+            is_view_stale: false,
             profile,
             profiles: Profiles::default(),
             names: Names::default(),
@@ -248,8 +251,9 @@ impl Swim {
         if self.phase == Phase::Running {
             if effects.set_changed {
                 self.follow(now, teller);
+                self.is_view_stale = true;
             }
-            if self.publish(now) {
+            if std::mem::take(&mut self.is_view_stale) && self.publish(now) {
                 // The end of a member is worth a packet at once. An error is of a packet that was
                 // lost.
                 let _ = self.foca.gossip(&mut effects);
@@ -409,7 +413,7 @@ impl Membership for Swim {
             }
             Some(Note::Profiles { of }) => {
                 for (of, profile) in of {
-                    self.profiles.take(&of.into(), profile);
+                    self.is_view_stale |= self.profiles.take(&of.into(), profile);
                 }
             }
             None => self.refused += 1,
@@ -484,6 +488,7 @@ impl Membership for Swim {
     fn set_profile(&mut self, now: Instant, profile: Profile) {
         let version = self.profile.version + 1;
         self.profile = Arc::new(Profile { version, ..profile });
+        self.is_view_stale = true;
         let alive: Vec<_> = self.foca.iter_members().map(|known| known.id().clone()).collect();
         if self.phase == Phase::Running {
             for to in alive {

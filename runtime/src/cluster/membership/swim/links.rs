@@ -216,7 +216,9 @@ impl Links {
                 asks += usize::from(link.ask(now, factor, &mut errands));
             }
         }
-        for name in self.links.keys().cloned().collect::<Vec<_>>() {
+        let stands = |(_, link): &(&Arc<str>, &Link)| link.refusal_stands(now, quiet);
+        let refused = self.links.iter().filter(stands).map(|(name, _)| Arc::clone(name));
+        for name in refused.collect::<Vec<_>>() {
             self.judge(now, &name, quiet, &mut errands);
         }
         self.add_helpers(&mut errands);
