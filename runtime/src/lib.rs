@@ -63,6 +63,9 @@ pub mod supervisor;
 pub mod testkit;
 pub mod watch;
 
+#[cfg(any(test, feature = "benching"))]
+#[doc(hidden)]
+pub mod benching;
 mod fixed_map;
 
 /// Compiles and runs the programs of the chapters.

@@ -137,6 +137,19 @@ impl Swim {
         self.run(|foca, effects| foca.apply_many(std::iter::once(down), false, effects));
     }
 
+    /// Has this node see members as if all of them had joined long ago: nobody has more to say of it.
+    #[cfg(any(test, feature = "benching"))]
+    pub(crate) fn acquaint(&mut self, now: Instant, members: &[Member]) {
+        let identity = |member: &Member| Identity::from(&member.contact());
+        let others = members.iter().map(|member| foca::Member::alive(identity(member)));
+        self.run(|foca, effects| foca.apply_many(others, false, effects));
+        self.profiles.follow(now, members.iter().map(|member| member.id.clone()), None);
+        for Member { id, profile, .. } in members {
+            self.is_view_stale |= self.profiles.take(id, Profile::clone(profile));
+        }
+        self.settle(now);
+    }
+
     /// Has foca believe this of a member that it believes to be better off.
     fn declare(&mut self, id: &NodeId, state: State) {
         let Some(known) = self.known(id).filter(|known| match state {
