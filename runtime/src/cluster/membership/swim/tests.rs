@@ -177,6 +177,29 @@ fn who_hears_of_a_later_run_of_itself_ends_without_a_word() {
 }
 
 #[test]
+fn a_member_whose_run_is_over_for_this_node_is_down_here_for_good_and_nobody_is_told() {
+    let (me, now) = (identity("me", 1, "10.0.0.1:1"), Clock::default().now());
+    let mut swim = swim(&me);
+    let [gone, peer] = [identity("gone", 1, "10.0.0.9:1"), identity("peer", 1, "10.0.0.1:2")];
+    let members = [&gone, &peer].map(|other| member(other, &Arc::new(weighing(1))));
+    swim.acquaint(now, &members);
+    while swim.poll_event().is_some() {}
+    swim.handle_over(now, &gone.node());
+    let event = swim.poll_event();
+    assert!(matches!(&event, Some(MembershipEvent::Down(of)) if of.id == gone.node()), "{event:?}");
+    let tells = |packet: Packet| match packet {
+        Packet::Gossip(packet) => {
+            let heard = Heard::read(&packet).expect("its own");
+            heard.updates.iter().any(|update| *update.id() == gone)
+        }
+        Packet::Note(_) => false,
+    };
+    assert!(!std::iter::from_fn(|| swim.poll_packet()).any(|(_, packet)| tells(packet)));
+    swim.handle_packet(now, &packet(&[foca::Member::new(gone.clone(), 9, State::Alive)]));
+    assert!(!swim.view().contains(&gone.node()), "whoever says that it lives");
+}
+
+#[test]
 fn what_is_remembered_of_those_down_is_bounded() {
     let now = Clock::default().now();
     let mut swim = swim(&identity("me", 1, "10.0.0.1:1"));
