@@ -227,7 +227,7 @@ fn seek(core: &Arc<NodeCore>, number: Number, watched: &Watched) {
 fn find_here(core: &Arc<NodeCore>, number: Number, watched: &Watched) -> Result<(), Route> {
     let route = match &watched.place {
         WatchedPlace::Actor { node, .. } => core.route_to_node(node),
-        WatchedPlace::Entity(key) => core.route_to_entity(key, None),
+        WatchedPlace::Entity(key) => core.route_to_entity(key),
     };
     if !matches!(route, Route::Here) {
         return Err(route);

@@ -166,9 +166,7 @@ async fn send(node: Node, sender: u32, keys: u32, stop: Rc<Cell<bool>>) -> u32 {
             let numbered = Numbered { sender, number };
             if (number + key) % 3 == 0 {
                 let mut ask = Box::pin(book.ask(numbered).within(Duration::from_secs(30)));
-                // The first poll takes its place in the order.
-                let first = poll_fn(|task| Poll::Ready(Pin::new(&mut ask).poll(task))).await;
-                match first {
+                match begun(&mut ask).await {
                     Poll::Ready(answer) => assert_eq!(answer.expect("an answer"), number),
                     Poll::Pending => {
                         asks.spawn_local(async move { ask.await.expect("an answer") });
@@ -186,6 +184,11 @@ async fn send(node: Node, sender: u32, keys: u32, stop: Rc<Cell<bool>>) -> u32 {
         answer.expect("it ends");
     }
     number
+}
+
+/// What comes of the first poll, at which a message takes its place in the order.
+async fn begun<F: Future + Unpin>(sending: &mut F) -> Poll<F::Output> {
+    poll_fn(|task| Poll::Ready(Pin::new(&mut *sending).poll(task))).await
 }
 
 /// All have come, and in the order sent.
@@ -281,6 +284,70 @@ fn nothing_is_lost_or_overtaken_while_nodes_drain_and_leave() {
             nodes.remove(2).node.shutdown().await;
             nodes
         });
+    }
+}
+
+/// Tells a book numbers, of which nobody awaits one before the next is told, until its room is used up and
+/// it moves and for some time on.
+fn in_order_without_room(seed: u64, is_on_its_node: bool) {
+    simulate(async move {
+        let (world, log) = (World::new(seed), Log::default());
+        let nodes = [world.start(1, host(&log)).await, world.start(2, host(&log)).await];
+        let outsider = world.config_of(9).weight(0);
+        let outsider = world.start(9, |builder| builder.cluster(outsider)).await;
+        for node in nodes.iter().chain([&outsider]) {
+            node.knows(3).await;
+        }
+        let has_it =
+            |node: &&SimulatedNode| node.node.owner_of::<Book>("key") == Some(node.node.id());
+        let owner = nodes.iter().find(has_it).expect("somebody has it");
+        let from = if is_on_its_node { owner } else { &outsider };
+        let book = from.node.entity::<Book>("key");
+        let work = tokio::task::spawn_local(book.ask(Work(800)));
+        pause(20).await;
+        let mut waiting = JoinSet::new();
+        let mut count = 0;
+        let mut tell = async || {
+            let numbered = Numbered { sender: 0, number: count };
+            count += 1;
+            let mut told = Box::pin(book.tell(numbered).within(Duration::from_secs(30)));
+            match begun(&mut told).await {
+                Poll::Ready(told) => told.expect("it is taken"),
+                Poll::Pending => drop(waiting.spawn_local(told)),
+            }
+        };
+        for _ in 0..6_000 {
+            tell().await;
+        }
+        let leaving = owner.node.clone();
+        let drained = tokio::task::spawn_local(async move { leaving.drain().await });
+        for _ in 0..1_500 {
+            tell().await;
+            pause(1).await;
+        }
+        let waited = waiting.len();
+        assert!(waited > 1_000, "{waited} have waited for room");
+        while let Some(told) = waiting.join_next().await {
+            told.expect("it ends").expect("it is taken");
+        }
+        drained.await.expect("it ends");
+        work.await.expect("it ends").expect("an answer");
+        let handled = || {
+            let written = log.lock().expect("not poisoned");
+            written.handled.get(&(0, "key".to_owned())).cloned().unwrap_or_default()
+        };
+        until("all are handled", || handled().len() >= count as usize).await;
+        in_sequence(&(0, "key".to_owned()), &handled(), count);
+        let now = from.node.owner_of::<Book>("key");
+        assert!(now != Some(owner.node.id()), "it has moved");
+    });
+}
+
+#[test]
+fn who_waits_for_room_is_not_overtaken_when_the_way_changes() {
+    for seed in 61..=62 {
+        in_order_without_room(seed, false);
+        in_order_without_room(seed, true);
     }
 }
 

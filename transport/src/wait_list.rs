@@ -50,15 +50,15 @@ impl WaitList {
     /// Renews the waker of a waiter that was polled again. Returns whether it is in the line still.
     pub fn renew(&mut self, ticket: Ticket, waker: &Waker) -> bool {
         let position = self.position(ticket);
-        if let Ok(at) = position {
+        if let Some(at) = position {
             self.line[at].1.clone_from(waker);
         }
-        position.is_ok()
+        position.is_some()
     }
 
     /// Leaves the line, served or given up.
     pub fn leave(&mut self, ticket: Ticket) {
-        if let Ok(at) = self.position(ticket) {
+        if let Some(at) = self.position(ticket) {
             self.line.remove(at);
         }
     }
@@ -68,13 +68,19 @@ impl WaitList {
         self.line.front().map(|(_, waker)| waker.clone())
     }
 
+    /// The waker of whoever has so many before it.
+    pub fn at(&self, position: usize) -> Option<Waker> {
+        self.line.get(position).map(|(_, waker)| waker.clone())
+    }
+
     /// Empties the line: everybody is to look again.
     pub fn drain(&mut self) -> Vec<Waker> {
         self.line.drain(..).map(|(_, waker)| waker).collect()
     }
 
-    fn position(&self, ticket: Ticket) -> Result<usize, usize> {
-        self.line.binary_search_by_key(&ticket, |(ticket, _)| *ticket)
+    /// How many are before this one, if it is in the line.
+    pub fn position(&self, ticket: Ticket) -> Option<usize> {
+        self.line.binary_search_by_key(&ticket, |(ticket, _)| *ticket).ok()
     }
 }
 
@@ -88,6 +94,8 @@ mod tests {
         let [a, b, c] = std::array::from_fn(|_| line.join(Waker::noop()).expect("room"));
         assert!(line.is_first(a) && !line.is_first(b));
         line.leave(b);
+        assert_eq!([a, b, c].map(|ticket| line.position(ticket)), [Some(0), None, Some(1)]);
+        assert!(line.at(1).is_some() && line.at(2).is_none());
         line.leave(a);
         assert!(line.is_first(c));
         line.leave(c);

@@ -25,6 +25,7 @@ use std::{
     collections::BTreeSet,
     fmt,
     hash::{Hash, Hasher},
+    ops::RangeInclusive,
 };
 
 use hashring::HashRing;
@@ -50,6 +51,13 @@ impl Shard {
     /// The shard of a key with this hash.
     pub(crate) fn of(hash: u64) -> Self {
         Self((hash >> (u64::BITS - SHARDS.trailing_zeros())) as u16)
+    }
+
+    /// The hashes of the keys in it.
+    pub(crate) fn hashes(self) -> RangeInclusive<u64> {
+        let width = u64::BITS - SHARDS.trailing_zeros();
+        let first = u64::from(self.0) << width;
+        first..=first | ((1 << width) - 1)
     }
 
     /// All shards, in order.

@@ -1,8 +1,9 @@
 //! Where a message goes: the sessions with other nodes, and who has which shard, as they are now.
 //!
-//! Invariant: tables and view belong together and are swapped as one. Whoever waits for a route is
-//! woken at each change, and looks again. A sender of this node sends nothing to a shard while something
-//! that was sent there before is on its way back or waits to be sent on.
+//! Invariant: tables and view belong together and are swapped as one. Whoever waits is woken once
+//! there may be a way, and looks again. A sender of this node sends nothing to a shard while something
+//! that was sent there before is on its way back or waits to be sent on, and nothing to an entity before
+//! those that wait on their way to it.
 //! Knows no message and no actor. Written by the cluster's thread, and by whoever first speaks of a
 //! type that states where its entities may be; read by every sender.
 
@@ -16,17 +17,16 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
-    task::Waker,
 };
 
 use actix_cluster_transport::{
     Session,
     sabotage::{self, Bug},
-    wait_list::Ticket,
 };
 use arc_swap::ArcSwap;
 
-use self::{lines::Lines, returned::Returned};
+pub(crate) use self::lines::{Aim, Lines, Spot, Standing};
+use self::returned::Returned;
 use super::{
     handoff::{COMMON, Routed, TableId},
     membership::{Profile, View},
@@ -219,11 +219,9 @@ impl Routing {
         self.generation.load(Ordering::Acquire)
     }
 
-    /// The route to an entity, for whoever sends something new, and has this place in the line for its shard
-    /// if any.
-    pub(crate) fn to_entity(&self, key: &EntityKey, ticket: Option<Ticket>) -> Route {
-        let is_held = self.held_in(key.shard()).load(Ordering::Acquire) > 0;
-        if is_held || self.lines.is_behind(key.shard(), ticket) {
+    /// The route to an entity, for whoever sends something new and has nobody [before](Lines::standing) it.
+    pub(crate) fn to_entity(&self, key: &EntityKey) -> Route {
+        if self.held_in(key.shard()).load(Ordering::Acquire) > 0 {
             return Route::Later;
         }
         self.to_shard(key.actor_type(), key.shard())
@@ -258,7 +256,7 @@ impl Routing {
     /// It has been, or never will be.
     pub(super) fn release(&self, shard: Shard) {
         if self.held_in(shard).fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.lines.wake_first(shard);
+            self.lines.wake_shard(shard);
         }
     }
 
@@ -319,7 +317,7 @@ impl Routing {
         self.routes.store(Arc::new(routes));
         self.generation.fetch_add(1, Ordering::AcqRel);
         drop(sites);
-        self.wake_waiters();
+        self.tell_of_change();
     }
 
     fn sites(&self) -> MutexGuard<'_, BTreeMap<WireId, Site>> {
@@ -332,7 +330,7 @@ impl Routing {
         let mut peers = BTreeMap::clone(&self.peers.load());
         peers.insert(Arc::clone(&peer.id.name), Arc::new(peer));
         self.peers.store(Arc::new(peers));
-        self.lines.wake_all();
+        self.tell_of_change();
     }
 
     /// A session has ended.
@@ -340,34 +338,31 @@ impl Routing {
         let mut peers = BTreeMap::clone(&self.peers.load());
         peers.retain(|_, peer| peer.session != *session);
         self.peers.store(Arc::new(peers));
-        self.lines.wake_all();
+        self.tell_of_change();
     }
 
     /// Nothing is sent to other nodes any more; what was sent may still be settled, or come back.
     pub(crate) fn stop_sending(&self) {
         self.has_stopped.store(true, Ordering::Release);
-        self.lines.wake_all();
+        self.tell_of_change();
     }
 
-    /// Waits for the next change, in line for a shard or for any node, in the place of `ticket` as long as
-    /// that stands. `None` when too many wait.
-    pub(crate) fn wait(
-        &self,
-        shard: Option<Shard>,
-        ticket: Option<Ticket>,
-        waker: &Waker,
-    ) -> Option<Ticket> {
-        self.lines.wait(shard, ticket, waker)
+    /// Those that wait on their way.
+    pub(crate) fn lines(&self) -> &Lines {
+        &self.lines
     }
 
-    /// Has whoever waits for a route look again.
+    /// Has whoever waits look again.
     pub(super) fn wake_waiters(&self) {
         self.lines.wake_all();
     }
 
-    /// Gives up waiting.
-    pub(crate) fn leave(&self, shard: Option<Shard>, ticket: Ticket) {
-        self.lines.leave(shard, ticket);
+    /// Has whoever waits look again for whom there may be a way now.
+    fn tell_of_change(&self) {
+        self.lines.wake_nodes();
+        self.lines.wake(|Aim { actor_type, target }| {
+            !matches!(self.to_shard(actor_type, Shard::of(target)), Route::Later)
+        });
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix_cluster_transport::{Class, Clock, Random, wait_list::Ticket};
+use actix_cluster_transport::{Class, Clock, Random};
 
 use tokio::sync::{oneshot, watch};
 
@@ -284,9 +284,9 @@ impl NodeCore {
         }
     }
 
-    /// The route to an entity, for whoever has this place in the line for it, if any.
-    pub(crate) fn route_to_entity(&self, key: &EntityKey, ticket: Option<Ticket>) -> Route {
-        self.cluster.as_ref().map_or(Route::Here, |cluster| cluster.routing.to_entity(key, ticket))
+    /// The route to an entity, for whoever has nobody before it on the way there.
+    pub(crate) fn route_to_entity(&self, key: &EntityKey) -> Route {
+        self.cluster.as_ref().map_or(Route::Here, |cluster| cluster.routing.to_entity(key))
     }
 
     /// Whether an entity belongs on this node now.

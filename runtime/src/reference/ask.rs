@@ -257,6 +257,7 @@ impl<A: RemoteActor, M: RemoteMessage> Ask<A, M> {
             }
         };
         if let Some(chain) = current::cycle(core, &travels, || self.target.place.link()) {
+            self.wait.leave(&self.target.place);
             return Poll::Ready(Some(Err(AskError::Cycle { chain, message: msg })));
         }
         let (to, _) = self.target.place.address();

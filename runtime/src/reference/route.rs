@@ -1,7 +1,8 @@
 //! A sender's way to its target, and its place in whatever line there is on it.
 //!
-//! Invariant: a sender stands in at most one line at a time, and leaves it when its way changes or
-//! it is dropped.
+//! Invariant: a sender stands in at most one line for room at a time, and leaves it when its way changes
+//! or it is dropped. On its way to an entity it is in the line to that too, from the moment at which it
+//! first waits until its message is gone: that line decides who goes first when the way changes.
 
 use std::{
     cell::Cell,
@@ -21,8 +22,7 @@ use crate::{
     },
     call::chain::Link,
     cluster::{
-        placement::Shard,
-        routing::{Peer, Route},
+        routing::{Aim, Peer, Route, Routing, Spot, Standing},
         wire::Address,
     },
     message::{CodecError, RemoteMessage, WireId},
@@ -33,15 +33,17 @@ use crate::{
 /// Where the target is, as far as this node knows.
 pub(super) enum Destination<A: RemoteActor> {
     Here(Arc<Mailbox<A>>),
-    There(Arc<Peer>, Sighting),
+    There(Arc<Peer>),
+    /// Known, and others are to go there before.
+    Behind,
     /// Not known now; known soon, perhaps.
     Later,
     Nowhere(RejectReason),
 }
 
 /// When a route to an entity was looked up, by the generation of the routes; an actor's never changes.
-#[derive(Clone, Copy)]
-pub(super) struct Sighting(Option<u64>);
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Sighting(Option<u64>);
 
 impl<A: RemoteActor> Place<A> {
     pub(crate) fn core(&self) -> &Arc<NodeCore> {
@@ -106,12 +108,15 @@ impl<A: RemoteActor> Place<A> {
         }
     }
 
-    /// The shard of the target, if it is an entity.
-    fn shard(&self) -> Option<Shard> {
-        match self {
-            Self::Entity(entity) => Some(entity.key.shard()),
-            Self::Local(_) | Self::Away { .. } => None,
-        }
+    fn routing(&self) -> Option<&Routing> {
+        self.core().cluster().map(|cluster| &cluster.routing)
+    }
+
+    /// The line of senders to the target, if it is an entity that may be on other nodes.
+    fn line(&self) -> Option<(&Routing, Aim)> {
+        let Self::Entity(entity) = self else { return None };
+        let aim = Aim { actor_type: entity.key.actor_type(), target: entity.key.hash() };
+        Some((self.routing()?, aim))
     }
 
     /// The mailbox of an actor that lives and dies on this node.
@@ -122,35 +127,49 @@ impl<A: RemoteActor> Place<A> {
         }
     }
 
-    /// Where the target is for a sender with this place in the line for a route, if any.
-    pub(super) fn destination(&self, ticket: Option<Ticket>) -> Destination<A> {
+    /// When the routes are looked at, by whoever asks later whether they have changed since.
+    fn sighting(&self) -> Sighting {
+        Sighting(self.line().map(|(routing, _)| routing.generation()))
+    }
+
+    /// Where the target is.
+    pub(super) fn destination(&self) -> Destination<A> {
         match self {
             Self::Local(mailbox) => Destination::Here(Arc::clone(mailbox)),
             Self::Away { core, node, id } => match core.route_to_node(node) {
                 Route::Here => core
                     .find::<A>(node, *id)
                     .map_or(Destination::Nowhere(RejectReason::NoSuchActor), Destination::Here),
-                route => Destination::elsewhere(route, Sighting(None)),
+                route => route.into(),
             },
-            Self::Entity(entity) => {
-                let generation = entity.core.cluster().map(|cluster| cluster.routing.generation());
-                match entity.core.route_to_entity(&entity.key, ticket) {
-                    Route::Here => entity
-                        .core
-                        .entity_here::<A>(&entity.key, None)
-                        .map_or_else(Destination::Nowhere, Destination::Here),
-                    route => Destination::elsewhere(route, Sighting(generation)),
-                }
+            Self::Entity(entity) => match entity.core.route_to_entity(&entity.key) {
+                Route::Here => entity
+                    .core
+                    .entity_here::<A>(&entity.key, None)
+                    .map_or_else(Destination::Nowhere, Destination::Here),
+                route => route.into(),
+            },
+        }
+    }
+
+    /// What a sender with this place in the line to the target, if any, may do there.
+    fn standing(&self, destination: &Destination<A>, rank: Option<Ticket>) -> Standing {
+        let Some((routing, aim)) = self.line() else { return Standing::MayGo };
+        let lines = routing.lines();
+        match destination {
+            Destination::Here(mailbox) => lines.standing(aim, rank, || Spot::Here(mailbox.id())),
+            Destination::There(peer) => {
+                lines.standing(aim, rank, || Spot::There(peer.session.clone()))
             }
+            _ => Standing::MayGo,
         }
     }
 
     /// A message was sent to a peer by a route that was looked up then. Has what comes after it wait if
     /// that has changed meanwhile.
     fn sent(&self, peer: &Arc<Peer>, sighting: Sighting) {
-        if let (Self::Entity(entity), Sighting(Some(seen))) = (self, sighting)
-            && let Some(cluster) = entity.core.cluster()
-            && cluster.routing.generation() != seen
+        if let Self::Entity(entity) = self
+            && sighting != self.sighting()
         {
             entity.core.sent_late(&entity.key, peer);
         }
@@ -199,10 +218,11 @@ pub(crate) fn target_id(hash: u64) -> ActorId {
     ActorId(hash.rotate_right(32).wrapping_mul(GATHER))
 }
 
-impl<A: RemoteActor> Destination<A> {
-    fn elsewhere(route: Route, sighting: Sighting) -> Self {
+impl<A: RemoteActor> From<Route> for Destination<A> {
+    /// A target that is on this node has yet to be found there.
+    fn from(route: Route) -> Self {
         match route {
-            Route::There(peer) => Self::There(peer, sighting),
+            Route::There(peer) => Self::There(peer),
             Route::Nowhere(reason) => Self::Nowhere(reason),
             Route::Here | Route::Later => Self::Later,
         }
@@ -212,6 +232,8 @@ impl<A: RemoteActor> Destination<A> {
 /// Where a sender waits, and until when.
 pub(crate) struct Wait<A: RemoteActor> {
     line: Line<A>,
+    /// Its place in the line to an entity, once it has waited on its way there.
+    rank: Option<Ticket>,
     sleep: Option<Sleep>,
     /// How often the target was gone when its line was reached.
     gone: u32,
@@ -223,12 +245,13 @@ enum Line<A: RemoteActor> {
     None,
     Mailbox(Arc<Mailbox<A>>, Ticket),
     Session(Session, u64, Ticket),
-    Routes(Ticket),
+    /// Of those that wait for a node.
+    Nodes(Ticket),
 }
 
 impl<A: RemoteActor> Default for Wait<A> {
     fn default() -> Self {
-        Self { line: Line::None, sleep: None, gone: 0, ended: None }
+        Self { line: Line::None, rank: None, sleep: None, gone: 0, ended: None }
     }
 }
 
@@ -296,17 +319,22 @@ impl<A: RemoteActor> Wait<A> {
         msg: &mut impl Outgoing<A>,
         task: &mut Context<'_>,
     ) -> Poll<Result<(), RejectReason>> {
-        loop {
-            let done = match place.destination(self.routes_ticket()) {
+        let waits_for_room = loop {
+            let sighting = place.sighting();
+            let destination = self.look(place);
+            let is_behind = matches!(destination, Destination::Behind);
+            let done = match destination {
                 Destination::Nowhere(reason) => Some(Err(reason)),
-                Destination::Here(mailbox) => self.poll_mailbox(place, mailbox, msg, task),
-                // It keeps its place: who left it would only let the next one find the same.
-                Destination::There(peer, _) if self.ended.as_ref() == Some(&peer.session) => {
-                    self.poll_routes(place, task)
+                Destination::Here(mailbox) => {
+                    self.poll_mailbox(place, mailbox, sighting, msg, task)
                 }
-                Destination::There(peer, sighting) => match peer.understood.version_for::<M>() {
+                Destination::There(peer) if self.has_ended(&peer) => {
+                    self.poll_routes(place, RejectReason::Unreachable, task)
+                }
+                Destination::There(peer) => match peer.understood.version_for::<M>() {
                     Ok(version) => {
-                        self.poll_session(place, &peer, version, msg, task).inspect(|sent| {
+                        let known = (&*peer, version, sighting);
+                        self.poll_session(place, known, msg, task).inspect(|sent| {
                             if sent.is_ok() {
                                 place.sent(&peer, sighting);
                             }
@@ -314,7 +342,8 @@ impl<A: RemoteActor> Wait<A> {
                     }
                     Err(_) => Some(Err(RejectReason::Mismatch)),
                 },
-                Destination::Later => self.poll_routes(place, task),
+                Destination::Behind => self.poll_routes(place, RejectReason::Full, task),
+                Destination::Later => self.poll_routes(place, RejectReason::Unreachable, task),
             };
             match done {
                 Some(Err(reason)) if place.outlives(reason) && self.gone < GONE_LIMIT => {
@@ -324,29 +353,54 @@ impl<A: RemoteActor> Wait<A> {
                     self.leave(place);
                     return Poll::Ready(done);
                 }
-                None => break,
+                None => {
+                    if sighting != place.sighting() {
+                        // Whoever told of the change did not know of this sender, perhaps.
+                        task.waker().wake_by_ref();
+                    }
+                    break is_behind || matches!(self.line, Line::Mailbox(..) | Line::Session(..));
+                }
             }
-        }
+        };
         let core = place.core();
         let sleep = self.sleep.get_or_insert_with(|| core.clock().sleep(patience()));
         std::task::ready!(sleep.as_mut().poll(task));
-        let was_routing = matches!(self.line, Line::Routes(_));
         self.leave(place);
-        let reason = if was_routing { RejectReason::Unreachable } else { RejectReason::Full };
+        let reason = if waits_for_room { RejectReason::Full } else { RejectReason::Unreachable };
         Poll::Ready(Err(reason))
+    }
+
+    /// Where the target is, and whether this one may go there.
+    fn look(&mut self, place: &Place<A>) -> Destination<A> {
+        let destination = place.destination();
+        match (place.standing(&destination, self.rank), &self.line) {
+            (Standing::Behind, _) => return Destination::Behind,
+            (Standing::MayGo, Line::Mailbox(..) | Line::Session(..))
+                if matches!(destination, Destination::Here(_) | Destination::There(_)) =>
+            {
+                // What place it has is at another spot, or from before those ahead of it went over.
+                if let (Some(rank), Some((routing, aim))) = (self.rank, place.line()) {
+                    routing.lines().step_back(aim, rank);
+                    self.leave_line(place);
+                }
+            }
+            _ => {}
+        }
+        destination
     }
 
     fn poll_mailbox(
         &mut self,
         place: &Place<A>,
         mailbox: Arc<Mailbox<A>>,
+        sighting: Sighting,
         msg: &mut impl Outgoing<A>,
         task: &Context<'_>,
     ) -> Option<Result<(), RejectReason>> {
         let ticket = match &self.line {
             Line::Mailbox(line, ticket) if Arc::ptr_eq(line, &mailbox) => Some(*ticket),
             _ => {
-                self.leave(place);
+                self.leave_line(place);
                 None
             }
         };
@@ -365,8 +419,9 @@ impl<A: RemoteActor> Wait<A> {
             }
             Refusal::Full(None) => Some(Err(RejectReason::Full)),
             Refusal::Full(Some(ticket)) => {
+                let spot = Spot::Here(mailbox.id());
                 self.line = Line::Mailbox(mailbox, ticket);
-                None
+                self.stand(place, spot, sighting, task)
             }
         }
     }
@@ -374,8 +429,7 @@ impl<A: RemoteActor> Wait<A> {
     fn poll_session(
         &mut self,
         place: &Place<A>,
-        peer: &Peer,
-        version: WireId,
+        (peer, version, sighting): (&Peer, WireId, Sighting),
         msg: &mut impl Outgoing<A>,
         task: &Context<'_>,
     ) -> Option<Result<(), RejectReason>> {
@@ -383,7 +437,7 @@ impl<A: RemoteActor> Wait<A> {
         let mut ticket = match &self.line {
             Line::Session(line, _, ticket) if *line == peer.session => Some(*ticket),
             _ => {
-                self.leave(place);
+                self.leave_line(place);
                 None
             }
         };
@@ -402,14 +456,16 @@ impl<A: RemoteActor> Wait<A> {
         msg.encoded(matches!(sent, Ok(Poll::Ready(Ok(())))));
         match sent {
             Ok(Poll::Ready(Ok(()))) => Some(Ok(())),
-            Ok(Poll::Pending) => None,
+            Ok(Poll::Pending) => {
+                self.stand(place, Spot::There(peer.session.clone()), sighting, task)
+            }
             Ok(Poll::Ready(Err(SendError::Full))) | Err(EncodeError::Full) => {
                 Some(Err(RejectReason::Full))
             }
             // The routes are about to say so too.
             Ok(Poll::Ready(Err(SendError::Closing | SendError::Ended))) => {
                 self.ended = Some(peer.session.clone());
-                self.poll_routes(place, task)
+                self.poll_routes(place, RejectReason::Unreachable, task)
             }
             Ok(Poll::Ready(Err(_))) => Some(Err(RejectReason::Unsendable)),
             Err(EncodeError::Codec(error)) => {
@@ -419,57 +475,102 @@ impl<A: RemoteActor> Wait<A> {
         }
     }
 
-    /// Waits for the routes to change.
+    /// Notes that it waits for room at this spot, if nobody is to go there before.
+    fn stand(
+        &mut self,
+        place: &Place<A>,
+        spot: Spot,
+        sighting: Sighting,
+        task: &Context<'_>,
+    ) -> Option<Result<(), RejectReason>> {
+        let (routing, aim) = place.line()?;
+        let is_still_way = || sighting == place.sighting();
+        let stood = routing.lines().stand(aim, self.rank, spot, is_still_way, task.waker());
+        let Some((rank, stands)) = stood else { return Some(Err(RejectReason::Full)) };
+        self.rank = Some(rank);
+        if !stands {
+            // Somebody came between the look and this. It is told when they have gone.
+            self.leave_line(place);
+        }
+        None
+    }
+
+    /// Waits for the routes to change, or for those before. `full` is why it can't, if too many wait.
     fn poll_routes(
         &mut self,
         place: &Place<A>,
+        full: RejectReason,
         task: &Context<'_>,
     ) -> Option<Result<(), RejectReason>> {
-        let ticket = self.routes_ticket();
-        if ticket.is_none() {
-            self.leave(place);
+        let is_waiting = match place.line() {
+            Some((routing, aim)) => {
+                self.rank = routing.lines().wait(aim, self.rank, task.waker());
+                // Not before: who is told that it may go to the spot finds this one to go first.
+                self.leave_line(place);
+                self.rank.is_some()
+            }
+            None => self.wait_for_node(place, task),
+        };
+        if !is_waiting {
+            return Some(Err(full));
         }
-        let routing = place.core().cluster().map(|cluster| &cluster.routing);
-        let waiting = routing.and_then(|routing| routing.wait(place.shard(), ticket, task.waker()));
-        let Some(ticket) = waiting else { return Some(Err(RejectReason::Unreachable)) };
-        self.line = Line::Routes(ticket);
         // They may have changed between the look and the wait: then nobody is left to wake us.
-        match place.destination(Some(ticket)) {
-            Destination::Later => None,
-            Destination::There(peer, _) if self.ended.as_ref() == Some(&peer.session) => None,
+        match self.look(place) {
+            Destination::Later | Destination::Behind => {}
+            Destination::There(peer) if self.has_ended(&peer) => {}
+            _ => task.waker().wake_by_ref(),
+        }
+        None
+    }
+
+    fn wait_for_node(&mut self, place: &Place<A>, task: &Context<'_>) -> bool {
+        let rank = match self.line {
+            Line::Nodes(rank) => Some(rank),
             _ => {
-                task.waker().wake_by_ref();
+                self.leave_line(place);
                 None
             }
-        }
+        };
+        let waiting =
+            place.routing().and_then(|routing| routing.lines().wait_for_node(rank, task.waker()));
+        self.line = waiting.map_or(Line::None, Line::Nodes);
+        waiting.is_some()
     }
 
-    /// The place in the line for a route, if that is where it stands.
-    fn routes_ticket(&self) -> Option<Ticket> {
-        match &self.line {
-            Line::Routes(ticket) => Some(*ticket),
-            _ => None,
-        }
+    /// Whether the session with this peer takes nothing any more. It keeps its place then: who left it
+    /// would only let the next one find the same.
+    fn has_ended(&self, peer: &Peer) -> bool {
+        self.ended.as_ref() == Some(&peer.session)
     }
 
-    /// Leaves whatever line it stands in.
+    /// Leaves whatever line it is in.
     #[inline]
     pub(crate) fn leave(&mut self, place: &Place<A>) {
         if !matches!(self.line, Line::None) {
             self.leave_line(place);
         }
+        if self.rank.is_some() {
+            self.leave_rank(place);
+        }
     }
 
+    /// Leaves the line for room, or for a node.
     fn leave_line(&mut self, place: &Place<A>) {
         match std::mem::replace(&mut self.line, Line::None) {
             Line::None => {}
             Line::Mailbox(mailbox, ticket) => mailbox.abandon(ticket),
             Line::Session(session, target, ticket) => session.leave(target, ticket),
-            Line::Routes(ticket) => {
-                if let Some(cluster) = place.core().cluster() {
-                    cluster.routing.leave(place.shard(), ticket);
+            Line::Nodes(rank) => {
+                if let Some(routing) = place.routing() {
+                    routing.lines().leave_nodes(rank);
                 }
             }
+        }
+    }
+
+    fn leave_rank(&mut self, place: &Place<A>) {
+        if let (Some(rank), Some((routing, aim))) = (self.rank.take(), place.line()) {
+            routing.lines().leave(aim, rank);
         }
     }
 }
@@ -481,9 +582,11 @@ pub(crate) fn send_now<A: RemoteActor, M: RemoteMessage>(
 ) -> Result<(), RejectReason> {
     let mut gone = 0;
     loop {
-        let sent = match place.destination(None) {
+        let sighting = place.sighting();
+        let sent = match Wait::default().look(place) {
             Destination::Nowhere(reason) => Err(reason),
             Destination::Later => Err(RejectReason::Unreachable),
+            Destination::Behind => Err(RejectReason::Full),
             Destination::Here(mailbox) => match mailbox.try_reserve() {
                 Ok(slot) => {
                     msg.fill(&mailbox, slot);
@@ -492,7 +595,7 @@ pub(crate) fn send_now<A: RemoteActor, M: RemoteMessage>(
                 Err(Refusal::Full(_)) => Err(RejectReason::Full),
                 Err(Refusal::Closed(reason)) => Err(reason),
             },
-            Destination::There(peer, sighting) => match peer.understood.version_for::<M>() {
+            Destination::There(peer) => match peer.understood.version_for::<M>() {
                 Ok(version) => try_session(place, &peer, version, msg)
                     .inspect(|()| place.sent(&peer, sighting)),
                 Err(_) => Err(RejectReason::Mismatch),

@@ -247,6 +247,7 @@ where
         };
         if responder.waits_for(target) {
             let reason = RejectReason::Cycle;
+            wait.leave(&target.place);
             return Poll::Ready(Err(ForwardError { reason, message: msg, responder }));
         }
         let travels = match departed {

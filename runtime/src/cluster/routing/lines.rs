@@ -1,105 +1,290 @@
-//! Senders that wait for a route, in order of arrival.
+//! Senders that wait on their way: for a node, or to an entity, in order of arrival.
 //!
-//! Invariant: of those that wait for a shard only the first may go, whoever else has a route by then; and
-//! who leaves a line passes the word on. So what was to be sent first is sent first.
+//! ```text
+//!  line to one entity:   s1   s2   s3 | s4   s5        spot: where the first three have places of
+//!                        standing: 3  |                their own, in this order
+//! ```
+//!
+//! Whoever waits to get to an entity is in its line until its message is gone, also while it has a place at
+//! a spot, the mailbox or the session that leads there, and waits for room. When the way changes, those
+//! that stand at the former spot go over to the next one in the line's order.
+//!
+//! Invariant: those that stand are the first of their line, all at one spot, and took their places in that
+//! order, as far as they came one after the other. Another may go, or take a place, only if all before it
+//! stand where it goes. So what was to be sent to an entity first is sent first, wherever it is; and nobody
+//! waits for a sender to another entity. Whoever leaves a line, or goes over, passes the word on.
 
 use std::{
     collections::BTreeMap,
     sync::{
         Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU32, Ordering},
     },
     task::Waker,
 };
 
-use actix_cluster_transport::wait_list::{Ticket, WaitList};
+use actix_cluster_transport::{
+    Session,
+    wait_list::{Ticket, WaitList},
+};
 
-use crate::cluster::placement::{SHARDS, Shard};
+use crate::{
+    actor::ActorId,
+    cluster::placement::{SHARDS, Shard},
+    message::WireId,
+};
 
-pub(super) struct Lines {
-    /// Those that wait for a node.
+/// Where senders to an entity wait for room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Spot {
+    /// A mailbox of this node.
+    Here(ActorId),
+    /// The session with the node that has the entity.
+    There(Session),
+}
+
+/// An entity, for those on their way to it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Aim {
+    pub(crate) actor_type: WireId,
+    /// The hash of its key.
+    pub(crate) target: u64,
+}
+
+/// What a sender to an entity may do at a spot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It has its place there.
+    Stands,
+    /// It may go, or take a place: a new one, if it has had one before.
+    MayGo,
+    /// Others are to go there before.
+    Behind,
+}
+
+/// Among how many locks the lines are divided.
+const STRIPES: usize = 64;
+
+pub(crate) struct Lines {
     nodes: Mutex<WaitList>,
-    /// Those that wait for a shard; a line that is empty is taken out.
-    shards: Mutex<BTreeMap<Shard, WaitList>>,
-    /// How many wait for each shard, to be seen without the lock.
-    counts: Box<[AtomicUsize]>,
+    /// Lines to entities, by the hashes of their keys, and divided by their shards. One that is empty is
+    /// taken out.
+    stripes: Box<[Mutex<Stripe>]>,
+    /// How many wait, by shard, to be seen without the lock.
+    counts: Box<[AtomicU32]>,
+}
+
+type Stripe = BTreeMap<u64, Line>;
+
+struct Line {
+    actor_type: WireId,
+    waiting: WaitList,
+    /// How many stand at the spot, from the first on.
+    standing: usize,
+    spot: Option<Spot>,
+    /// Whether the way may have changed since anybody took its place.
+    is_moving: bool,
 }
 
 impl Default for Lines {
     fn default() -> Self {
-        Self {
-            nodes: Mutex::default(),
-            shards: Mutex::default(),
-            counts: (0..SHARDS).map(|_| AtomicUsize::new(0)).collect(),
-        }
+        let stripes = (0..STRIPES).map(|_| Mutex::default()).collect();
+        let counts = (0..SHARDS).map(|_| AtomicU32::new(0)).collect();
+        Self { nodes: Mutex::default(), stripes, counts }
     }
 }
 
 impl Lines {
-    /// Waits for a shard, or for a node, in the place of `ticket` as long as that stands. `None` when too
-    /// many wait.
-    pub(super) fn wait(
+    /// Waits for any node, in the place of `rank` as long as that stands. `None` when too many wait.
+    pub(crate) fn wait_for_node(&self, rank: Option<Ticket>, waker: &Waker) -> Option<Ticket> {
+        let mut nodes = lock(&self.nodes);
+        let kept = rank.filter(|rank| nodes.renew(*rank, waker));
+        kept.or_else(|| nodes.join(waker))
+    }
+
+    /// Waits for a node no more.
+    pub(crate) fn leave_nodes(&self, rank: Ticket) {
+        lock(&self.nodes).leave(rank);
+    }
+
+    /// Waits in the line to an entity, and stands nowhere. `None` when too many wait.
+    pub(crate) fn wait(&self, aim: Aim, rank: Option<Ticket>, waker: &Waker) -> Option<Ticket> {
+        self.in_line(aim, |line| {
+            let (rank, at) = line.keep(rank, waker)?;
+            line.standing = line.standing.min(at);
+            Some(rank)
+        })
+    }
+
+    /// Waits in the line to an entity, and has taken a place at this spot: whether it may keep that, or
+    /// others are to go there before. `None` when too many wait.
+    ///
+    /// `is_still_way` is asked whether the way led there at a time from which on changes have been told.
+    pub(crate) fn stand(
         &self,
-        shard: Option<Shard>,
-        ticket: Option<Ticket>,
+        aim: Aim,
+        rank: Option<Ticket>,
+        spot: Spot,
+        is_still_way: impl FnOnce() -> bool,
         waker: &Waker,
-    ) -> Option<Ticket> {
-        let keep = |line: &mut WaitList| {
-            let kept = ticket.filter(|ticket| line.renew(*ticket, waker));
-            kept.or_else(|| line.join(waker))
-        };
-        let Some(shard) = shard else { return keep(&mut lock(&self.nodes)) };
-        let mut shards = lock(&self.shards);
-        let line = shards.entry(shard).or_default();
-        let ticket = keep(line);
-        self.count(shard).store(line.len(), Ordering::Release);
-        ticket
+    ) -> Option<(Ticket, bool)> {
+        let (rank, stands, next) = self.in_line(aim, |line| {
+            let (rank, at) = line.keep(rank, waker)?;
+            match line.standing_of(at, &spot) {
+                Standing::Stands if !line.is_moving => return Some((rank, true, None)),
+                Standing::Stands => {}
+                Standing::MayGo => {
+                    line.spot = Some(spot);
+                    line.standing = at + 1;
+                }
+                Standing::Behind => {
+                    line.standing = line.standing.min(at);
+                    return Some((rank, false, None));
+                }
+            }
+            // Else those that stand elsewhere by then are still to be told.
+            line.is_moving &= !is_still_way();
+            Some((rank, true, line.waiting.at(line.standing)))
+        })?;
+        next.into_iter().for_each(Waker::wake);
+        Some((rank, stands))
     }
 
-    /// Gives up a place.
-    pub(super) fn leave(&self, shard: Option<Shard>, ticket: Ticket) {
-        let Some(shard) = shard else { return lock(&self.nodes).leave(ticket) };
-        let mut shards = lock(&self.shards);
-        let Some(line) = shards.get_mut(&shard) else { return };
-        line.leave(ticket);
-        let next = line.first();
-        self.count(shard).store(line.len(), Ordering::Release);
-        if line.is_empty() {
-            shards.remove(&shard);
-        }
-        drop(shards);
-        if let Some(next) = next {
-            next.wake();
+    /// Stands nowhere any more: it is about to give up its place at the spot.
+    pub(crate) fn step_back(&self, aim: Aim, rank: Ticket) {
+        if let Some(line) = self.lock(aim.shard()).get_mut(&aim.target)
+            && let Some(at) = line.waiting.position(rank)
+        {
+            line.standing = line.standing.min(at);
         }
     }
 
-    /// Whether somebody else is to go first.
-    pub(super) fn is_behind(&self, shard: Shard, ticket: Option<Ticket>) -> bool {
-        if self.count(shard).load(Ordering::Acquire) == 0 {
-            return false;
+    /// Leaves the line to an entity.
+    pub(crate) fn leave(&self, aim: Aim, rank: Ticket) {
+        let mut lines = self.lock(aim.shard());
+        let Some(line) = lines.get_mut(&aim.target) else { return };
+        let Some(at) = line.waiting.position(rank) else { return };
+        line.waiting.leave(rank);
+        self.count(aim.shard()).fetch_sub(1, Ordering::Release);
+        // Those that stand are told by their spot, unless the way leads to another one by now.
+        let first = if at == 0 && line.is_moving { line.waiting.first() } else { None };
+        let next = if at == line.standing { line.waiting.at(at) } else { None };
+        if at < line.standing {
+            line.standing -= 1;
         }
-        let shards = lock(&self.shards);
-        let is_first = |line: &WaitList| ticket.is_some_and(|ticket| line.is_first(ticket));
-        shards.get(&shard).is_some_and(|line| !is_first(line))
+        if line.waiting.is_empty() {
+            lines.remove(&aim.target);
+        }
+        drop(lines);
+        first.into_iter().chain(next).for_each(Waker::wake);
     }
 
-    /// Has all look again that may go if there is a route.
+    /// What a sender to an entity may do that has found its way to lead to this spot.
+    pub(crate) fn standing(
+        &self,
+        aim: Aim,
+        rank: Option<Ticket>,
+        spot: impl FnOnce() -> Spot,
+    ) -> Standing {
+        if self.count(aim.shard()).load(Ordering::Acquire) == 0 {
+            return Standing::MayGo;
+        }
+        let lines = self.lock(aim.shard());
+        let Some(line) = lines.get(&aim.target) else { return Standing::MayGo };
+        let at = rank.and_then(|rank| line.waiting.position(rank));
+        line.standing_of(at.unwrap_or(line.waiting.len()), &spot())
+    }
+
+    /// Has all look again.
     pub(super) fn wake_all(&self) {
-        let nodes = lock(&self.nodes).drain();
-        let firsts: Vec<Waker> = lock(&self.shards).values().filter_map(WaitList::first).collect();
-        nodes.into_iter().chain(firsts).for_each(Waker::wake);
+        self.wake_nodes();
+        self.wake(|_| true);
     }
 
-    /// Has the first look again that waits for a shard.
-    pub(super) fn wake_first(&self, shard: Shard) {
-        let first = lock(&self.shards).get(&shard).and_then(WaitList::first);
-        if let Some(first) = first {
-            first.wake();
+    /// Has all look again that wait for a node.
+    pub(super) fn wake_nodes(&self) {
+        let nodes = lock(&self.nodes).drain();
+        nodes.into_iter().for_each(Waker::wake);
+    }
+
+    /// Has the first of each such line look again; the others follow.
+    pub(super) fn wake(&self, is_meant: impl Fn(Aim) -> bool) {
+        // Also where nobody seems to wait: who is about to looks once more after it has joined, and one of
+        // the two sees the other, by the lock.
+        for stripe in &self.stripes {
+            let mut firsts = Vec::new();
+            for (target, line) in &mut *lock(stripe) {
+                if is_meant(Aim { actor_type: line.actor_type, target: *target }) {
+                    firsts.extend(line.first_of_moving());
+                }
+            }
+            firsts.into_iter().for_each(Waker::wake);
         }
     }
 
-    fn count(&self, shard: Shard) -> &AtomicUsize {
-        &self.counts[usize::from(shard.0)]
+    /// Has the first of each line to a shard's entities look again; the others follow.
+    pub(super) fn wake_shard(&self, shard: Shard) {
+        let mut lines = self.lock(shard);
+        let lines_there = lines.range_mut(shard.hashes());
+        let firsts: Vec<_> = lines_there.filter_map(|(_, line)| line.first_of_moving()).collect();
+        drop(lines);
+        firsts.into_iter().for_each(Waker::wake);
+    }
+
+    fn lock(&self, Shard(shard): Shard) -> MutexGuard<'_, Stripe> {
+        lock(&self.stripes[usize::from(shard) % STRIPES])
+    }
+
+    fn count(&self, Shard(shard): Shard) -> &AtomicU32 {
+        &self.counts[usize::from(shard)]
+    }
+
+    fn in_line<T>(&self, aim: Aim, act: impl FnOnce(&mut Line) -> T) -> T {
+        let mut lines = self.lock(aim.shard());
+        let line = lines.entry(aim.target).or_insert_with(|| Line::new(aim.actor_type));
+        let before = line.waiting.len();
+        let done = act(line);
+        if line.waiting.len() > before {
+            self.count(aim.shard()).fetch_add(1, Ordering::Release);
+        }
+        done
+    }
+}
+
+impl Aim {
+    fn shard(self) -> Shard {
+        Shard::of(self.target)
+    }
+}
+
+impl Line {
+    fn new(actor_type: WireId) -> Self {
+        let waiting = WaitList::default();
+        Self { actor_type, waiting, standing: 0, spot: None, is_moving: false }
+    }
+
+    /// Keeps a place, or joins the end; and which place that is.
+    fn keep(&mut self, rank: Option<Ticket>, waker: &Waker) -> Option<(Ticket, usize)> {
+        let kept = rank.filter(|rank| self.waiting.renew(*rank, waker));
+        let rank = kept.or_else(|| self.waiting.join(waker))?;
+        Some((rank, self.waiting.position(rank)?))
+    }
+
+    /// The first one, who is told that the way may have changed.
+    fn first_of_moving(&mut self) -> Option<Waker> {
+        self.is_moving = true;
+        self.waiting.first()
+    }
+
+    fn standing_of(&self, at: usize, spot: &Spot) -> Standing {
+        let is_there = self.spot.as_ref() == Some(spot);
+        if is_there && at < self.standing {
+            Standing::Stands
+        } else if is_there && at == self.standing || at == 0 {
+            Standing::MayGo
+        } else {
+            Standing::Behind
+        }
     }
 }
 
@@ -109,65 +294,4 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{
-        sync::{Arc, atomic::AtomicU32},
-        task::Wake,
-    };
-
-    use super::*;
-
-    #[derive(Default)]
-    struct Bell(AtomicU32);
-
-    impl Wake for Bell {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    impl Bell {
-        fn rung(&self) -> u32 {
-            self.0.swap(0, Ordering::Relaxed)
-        }
-    }
-
-    #[test]
-    fn only_the_first_may_go_and_passes_the_word_on() {
-        let lines = Lines::default();
-        let bells: [Arc<Bell>; 3] = Default::default();
-        let wakers = bells.each_ref().map(|bell| Waker::from(Arc::clone(bell)));
-        let shard = Shard(7);
-        assert!(!lines.is_behind(shard, None));
-        let [first, second, _] =
-            wakers.each_ref().map(|waker| lines.wait(Some(shard), None, waker).expect("room"));
-        assert!(!lines.is_behind(shard, Some(first)) && lines.is_behind(shard, Some(second)));
-        assert!(lines.is_behind(shard, None), "who has not waited goes last");
-        assert!(!lines.is_behind(Shard(8), None));
-        assert_eq!(
-            lines.wait(Some(shard), Some(first), &wakers[0]),
-            Some(first),
-            "it keeps its place"
-        );
-        lines.wake_all();
-        assert_eq!(bells.each_ref().map(|bell| bell.rung()), [1, 0, 0]);
-        lines.leave(Some(shard), second);
-        assert_eq!(bells.each_ref().map(|bell| bell.rung()), [1, 0, 0], "the first is told again");
-        lines.leave(Some(shard), first);
-        assert_eq!(bells.each_ref().map(|bell| bell.rung()), [0, 0, 1]);
-        lines.wake_first(shard);
-        assert_eq!(bells[2].rung(), 1);
-    }
-
-    #[test]
-    fn those_that_wait_for_a_node_are_all_told() {
-        let lines = Lines::default();
-        let bell = Arc::<Bell>::default();
-        let waker = Waker::from(Arc::clone(&bell));
-        let ticket = lines.wait(None, None, &waker).expect("room");
-        lines.wait(None, None, &waker).expect("room");
-        lines.leave(None, ticket);
-        lines.wake_all();
-        assert_eq!(bell.rung(), 1);
-    }
-}
+mod tests;
