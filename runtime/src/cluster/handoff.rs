@@ -26,6 +26,7 @@ mod flush;
 mod holdings;
 #[cfg(test)]
 mod tests;
+mod ways;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -34,8 +35,8 @@ use std::{
 
 use actix_cluster_transport::sabotage::{self, Bug};
 
-use self::flush::Flushes;
 pub(crate) use self::holdings::{Holdings, Shards};
+use self::{flush::Flushes, ways::Ways};
 use super::placement::{Shard, Table};
 use crate::{message::WireId, node::NodeId};
 
@@ -344,9 +345,14 @@ impl Handoff {
                 // Nobody hands anything over: whoever may have it has it.
                 continue;
             }
+            let own: Shards = plan.target.table.shards_of(&self.local).collect();
             for shard in Shard::all() {
+                let is_here = plan.open.has(shard) || plan.installed.has(shard);
+                if !is_here && !own.has(shard) {
+                    continue;
+                }
                 let end = match plan.target.table.owner(shard) {
-                    Some(target) if *target == self.local => {
+                    _ if own.has(shard) => {
                         if plan.is_closed(shard) && has_heard && !self.is_held(*id, shard) {
                             plan.installed.remove(shard);
                             plan.open.insert(shard);
@@ -359,9 +365,6 @@ impl Handoff {
                     // What waits for a shard waits until somebody is to have that.
                     Some(_) | None => continue,
                 };
-                if !plan.open.has(shard) && !plan.installed.has(shard) {
-                    continue;
-                }
                 if end == End::HandOver {
                     let is_busy = is_busy(*id, shard);
                     if self.kept.contains_key(&(*id, shard)) || is_busy && busy >= SEALED_LIMIT {
@@ -416,55 +419,41 @@ impl Handoff {
 
     /// Decides whom this node sends to.
     fn route(&mut self, plans: &mut BTreeMap<TableId, Plan>) {
+        let Self { local, linked, flushes, .. } = self;
         for (id, plan) in plans {
-            if plan.target.is_local_first {
+            let Plan { target, open, sealed, routes, .. } = plan;
+            if target.is_local_first {
                 continue;
             }
-            for shard in Shard::all() {
-                let next = self.next_route(*id, plan, shard);
-                let route = &mut plan.routes[usize::from(shard.0)];
-                if *route == next {
+            let ways = Ways::new(*id, linked);
+            let mut waiting = flushes.waiting(*id);
+            for (shard, route) in Shard::all().zip(routes) {
+                // If nothing had to come back first.
+                let next = if waiting.has(shard) || sealed.has(shard) {
+                    None
+                } else if open.has(shard) {
+                    Some(&*local)
+                } else {
+                    target.table.owner(shard).and_then(|target| ways.to(shard, target))
+                };
+                if route.as_ref() == next {
                     continue;
                 }
-                let former = std::mem::replace(route, next);
+                let former = std::mem::replace(route, next.cloned());
                 if sabotage::has(Bug::RouteWithoutFlush) {
                     continue;
                 }
-                let is_linked = |former: &NodeId| self.linked.contains_key(former);
-                if let Some(former) = former.filter(is_linked)
-                    && !self.flushes.has(*id, shard)
+                if let Some(former) = former.filter(|former| linked.contains_key(former))
+                    && !waiting.has(shard)
                 {
-                    self.flushes.begin(former, *id, shard);
+                    flushes.begin(former, *id, shard);
+                    waiting.insert(shard);
                 }
-                if self.flushes.has(*id, shard) {
+                if waiting.has(shard) {
                     *route = None;
                 }
             }
         }
-    }
-
-    /// Whom this node would send to, if nothing had to come back first.
-    fn next_route(&self, id: TableId, plan: &Plan, shard: Shard) -> Option<NodeId> {
-        if self.flushes.has(id, shard) || plan.sealed.has(shard) {
-            return None;
-        }
-        if plan.open.has(shard) {
-            return Some(self.local.clone());
-        }
-        let target = plan.target.table.owner(shard)?;
-        let mut holders = self.holders(id, shard).peekable();
-        let Some(first) = holders.peek().copied() else {
-            // One that knows nothing of the table says so to whoever asks.
-            let holdings = self.linked.get(target).and_then(|link| link.holdings.as_ref());
-            return holdings.filter(|holdings| !holdings.knows(id)).map(|_| target.clone());
-        };
-        Some(holders.find(|node| *node == target).unwrap_or(first).clone())
-    }
-
-    /// The other nodes that say that they have a shard, and are to be asked for it.
-    fn holders(&self, id: TableId, shard: Shard) -> impl Iterator<Item = &NodeId> {
-        let serves = move |link: &Link| link.holds(id, shard, Holdings::serves);
-        self.linked.iter().filter(move |(_, link)| serves(link)).map(|(node, _)| node)
     }
 
     /// What keeps a shard from where it should be, for the log; `None` if all are there.
@@ -527,7 +516,7 @@ impl Handoff {
     fn is_held(&self, id: TableId, shard: Shard) -> bool {
         let has_been_given = |link: &Link| link.given.contains_key(&(id, shard));
         let mut links = self.linked.values();
-        links.any(|link| link.holds(id, shard, Holdings::has) || has_been_given(link))
+        links.any(|link| link.has(id, shard) || has_been_given(link))
     }
 
     /// Whether a target has answered, so that it can be given something.
@@ -538,14 +527,14 @@ impl Handoff {
 }
 
 impl Link {
+    /// What it says that it has.
+    fn told(&self) -> Option<&Holdings> {
+        self.holdings.as_ref()
+    }
+
     /// Whether the node has a shard, by what it says.
-    fn holds(
-        &self,
-        id: TableId,
-        shard: Shard,
-        says: fn(&Holdings, TableId, Shard) -> bool,
-    ) -> bool {
-        self.counts && self.holdings.as_ref().is_some_and(|holdings| says(holdings, id, shard))
+    fn has(&self, id: TableId, shard: Shard) -> bool {
+        self.counts && self.told().is_some_and(|holdings| holdings.has(id, shard))
     }
 }
 

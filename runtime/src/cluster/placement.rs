@@ -22,7 +22,7 @@
 mod site;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     hash::{Hash, Hasher},
     ops::RangeInclusive,
@@ -137,9 +137,16 @@ impl Table {
 
     /// The table of these owners, where each shard may have none.
     pub(crate) fn of<'a>(owner: impl Fn(Shard) -> Option<&'a NodeId>) -> Self {
-        let nodes: BTreeSet<&NodeId> = Shard::all().filter_map(&owner).collect();
+        // Mostly one name is at one place in memory, and is not compared again for each shard.
+        let key = |node: &NodeId| (node.name.as_ptr(), node.incarnation);
+        let known: BTreeMap<_, &NodeId> =
+            Shard::all().filter_map(&owner).map(|node| (key(node), node)).collect();
+        let nodes: BTreeSet<&NodeId> = known.values().copied().collect();
         let nodes: Vec<&NodeId> = nodes.into_iter().take(NODES_LIMIT).collect();
         let place = |node| nodes.binary_search(&node).map_or(NOBODY, |place| place as u16);
+        let places: BTreeMap<_, u16> =
+            known.into_iter().map(|(key, node)| (key, place(node))).collect();
+        let place = |node| places.get(&key(node)).copied().unwrap_or(NOBODY);
         let owners = Shard::all().map(|shard| owner(shard).map_or(NOBODY, place)).collect();
         Self { nodes: nodes.into_iter().cloned().collect(), owners }
     }

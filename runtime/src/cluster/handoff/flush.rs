@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::TableId;
+use super::{Shards, TableId};
 use crate::{cluster::placement::Shard, node::NodeId};
 
 type Waiting = BTreeSet<(TableId, Shard)>;
@@ -42,6 +42,15 @@ impl Flushes {
     /// Whether a shard waits.
     pub(super) fn has(&self, table: TableId, shard: Shard) -> bool {
         self.of.values().any(|flush| flush.has((table, shard)))
+    }
+
+    /// The shards of a table that wait.
+    pub(super) fn waiting(&self, table: TableId) -> Shards {
+        let all = self.of.values().flat_map(|flush| {
+            let asked = flush.asked.iter().flat_map(|(_, waiting)| waiting);
+            asked.chain(&flush.next)
+        });
+        all.filter(|(of, _)| *of == table).map(|(_, shard)| *shard).collect()
     }
 
     /// The markers that are to be asked for.

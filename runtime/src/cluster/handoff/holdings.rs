@@ -60,11 +60,26 @@ impl Shards {
         Shard::all().filter(|shard| self.has(*shard))
     }
 
+    /// Those that are not among `others`.
+    pub(crate) fn without(&self, others: &Self) -> Self {
+        let mut rest = self.clone();
+        rest.0.iter_mut().zip(&others.0[..]).for_each(|(byte, other)| *byte &= !other);
+        rest
+    }
+
     /// These and those.
     pub(crate) fn and(&self, other: &Self) -> Self {
         let mut both = self.clone();
         both.0.iter_mut().zip(&other.0[..]).for_each(|(byte, other)| *byte |= other);
         both
+    }
+}
+
+impl FromIterator<Shard> for Shards {
+    fn from_iter<I: IntoIterator<Item = Shard>>(shards: I) -> Self {
+        let mut some = Self::default();
+        shards.into_iter().for_each(|shard| some.insert(shard));
+        some
     }
 }
 
@@ -108,6 +123,15 @@ impl Holdings {
     /// Whether the node has a shard, and is to be asked for it.
     pub(crate) fn serves(&self, table: TableId, shard: Shard) -> bool {
         self.has(table, shard) && !is_in(&self.closed, table, shard)
+    }
+
+    /// The shards of a table that the node is to be asked for.
+    pub(crate) fn served(&self, table: TableId) -> Shards {
+        let of = |tables: &[(TableId, Shards)]| {
+            let at = tables.binary_search_by_key(&table, |(id, _)| *id);
+            at.map_or_else(|_| Shards::default(), |at| tables[at].1.clone())
+        };
+        of(&self.tables).without(&of(&self.closed))
     }
 
     /// Whether the node knows of a table.
