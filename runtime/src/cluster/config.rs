@@ -174,6 +174,7 @@ impl ClusterConfig {
     /// | `ACTIX_CLUSTER_ADVERTISE` | optional: see [`advertise`](Self::advertise) |
     /// | `ACTIX_CLUSTER_SEEDS` | ip:port, separated by commas; set and empty on a first node |
     /// | `ACTIX_CLUSTER_SEEDS_DNS` | in place of seeds, or beside them: host:port, see [`DnsName`] |
+    /// | `ACTIX_CLUSTER_SEEDS_SRV` | in place of seeds, or beside them: a service's name, with the feature `dns-srv` |
     /// | `ACTIX_CLUSTER_SEEDS_FILE` | in place of seeds, or beside them: see [`AddressFile`] |
     /// | `ACTIX_CLUSTER_CERTIFICATE` | the path of the certificate chain, as PEM |
     /// | `ACTIX_CLUSTER_KEY` | the path of the private key, as PEM |

@@ -7,6 +7,8 @@
 //! Knows no node: what is at an address is found out by asking.
 
 mod seeds;
+#[cfg(feature = "dns-srv")]
+mod srv;
 
 use std::{
     fmt,
@@ -25,10 +27,13 @@ use std::{
 use tokio::sync::oneshot;
 
 pub(crate) use self::seeds::{SEEDS_LIMIT, Seeds};
+#[cfg(feature = "dns-srv")]
+pub use self::srv::DnsService;
 
 /// Where the addresses of nodes are looked up: see [`ClusterConfig::discover`].
 ///
-/// [`DnsName`] and [`AddressFile`] are two of them; a service registry may be another.
+/// [`DnsName`] and [`AddressFile`] are two of them, and `DnsService` of the feature `dns-srv`; a service
+/// registry may be another.
 ///
 /// [`ClusterConfig::discover`]: crate::ClusterConfig::discover
 ///
@@ -69,7 +74,7 @@ pub trait Discovery: fmt::Debug + Send + Sync + 'static {
 pub type LookUp = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
 
 /// The addresses of a host name: its A and AAAA records, as the system's resolver gives them, in
-/// order. All nodes listen on one port.
+/// order. All nodes listen on one port; where each has its own, `DnsService` finds it.
 ///
 /// In Kubernetes the name is a headless service's, with `publishNotReadyAddresses: true`, so that
 /// nodes find each other before they are ready.

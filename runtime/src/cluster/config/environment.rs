@@ -7,6 +7,8 @@ use std::{net::SocketAddr, sync::Arc};
 use actix_cluster_transport::{ClusterName, CredentialFiles, NodeName};
 
 use super::{ClusterConfig, ClusterConfigError, Identity, WEIGHT_RULE, check};
+#[cfg(feature = "dns-srv")]
+use crate::cluster::discovery::DnsService;
 use crate::cluster::discovery::{AddressFile, Discovery, DnsName};
 
 /// Reads the variables that `lookup` finds.
@@ -25,7 +27,7 @@ pub(super) fn read(
     let node = required(NODE, set(NODE));
     let bind = required(BIND, set(BIND));
     // A first node says that it is: with no seed by mistake it would found a second cluster.
-    let sources = sources_of(set(SEEDS_DNS), set(SEEDS_FILE))?;
+    let sources = sources_of(set(SEEDS_DNS), set(SEEDS_SRV), set(SEEDS_FILE))?;
     let elsewhere = (!sources.is_empty()).then(String::new);
     let seeds = required(SEEDS, lookup(SEEDS).or(elsewhere));
     let chain = required(CERTIFICATE, set(CERTIFICATE));
@@ -61,6 +63,7 @@ pub(super) const BIND: &str = "ACTIX_CLUSTER_BIND";
 pub(super) const ADVERTISE: &str = "ACTIX_CLUSTER_ADVERTISE";
 pub(super) const SEEDS: &str = "ACTIX_CLUSTER_SEEDS";
 pub(super) const SEEDS_DNS: &str = "ACTIX_CLUSTER_SEEDS_DNS";
+pub(super) const SEEDS_SRV: &str = "ACTIX_CLUSTER_SEEDS_SRV";
 pub(super) const SEEDS_FILE: &str = "ACTIX_CLUSTER_SEEDS_FILE";
 pub(super) const CERTIFICATE: &str = "ACTIX_CLUSTER_CERTIFICATE";
 pub(super) const KEY: &str = "ACTIX_CLUSTER_KEY";
@@ -79,6 +82,7 @@ fn seeds_of(value: &str) -> Result<Vec<SocketAddr>, ClusterConfigError> {
 
 fn sources_of(
     dns: Option<String>,
+    service: Option<String>,
     file: Option<String>,
 ) -> Result<Vec<Arc<dyn Discovery>>, ClusterConfigError> {
     let mut sources: Vec<Arc<dyn Discovery>> = Vec::new();
@@ -90,10 +94,25 @@ fn sources_of(
         };
         sources.push(Arc::new(DnsName::new(host, parsed(SEEDS_DNS, port, RULE)?)));
     }
+    if let Some(service) = service {
+        sources.push(service_of(service.trim())?);
+    }
     if let Some(file) = file {
         sources.push(Arc::new(AddressFile::new(file)));
     }
     Ok(sources)
+}
+
+#[cfg(feature = "dns-srv")]
+#[expect(clippy::unnecessary_wraps, reason = "it fails without the feature")]
+fn service_of(name: &str) -> Result<Arc<dyn Discovery>, ClusterConfigError> {
+    Ok(Arc::new(DnsService::new(name)))
+}
+
+#[cfg(not(feature = "dns-srv"))]
+fn service_of(name: &str) -> Result<Arc<dyn Discovery>, ClusterConfigError> {
+    let rule = "unset, or read by a build with the feature `dns-srv` of actix-cluster";
+    Err(ClusterConfigError::Setting { field: SEEDS_SRV, value: format!("{name:?}"), rule })
 }
 
 fn parsed<T: std::str::FromStr>(

@@ -165,6 +165,14 @@ fn sources_of_seeds_are_bounded_and_come_from_the_environment_too() {
         let config = read(&environment).expect("seeds are to be found elsewhere");
         assert_eq!((config.seeds.len(), config.sources.len()), (0, 1));
     }
+    let mut with_service = environment.clone();
+    with_service.insert(SEEDS_SRV, "_cluster._udp.shop.internal".to_owned());
+    if cfg!(feature = "dns-srv") {
+        assert_eq!(read(&with_service).expect("they are to be found there").sources.len(), 1);
+    } else {
+        let error = read(&with_service).expect_err("nobody would look there").to_string();
+        assert!(error.contains("ACTIX_CLUSTER_SEEDS_SRV") && error.contains("dns-srv"), "{error}");
+    }
     for broken in ["shop.internal", "shop.internal:http"] {
         environment.insert(SEEDS_DNS, broken.to_owned());
         let error = read(&environment).expect_err(broken).to_string();
