@@ -28,7 +28,7 @@ use actix_cluster_transport::{
 };
 use tokio::{sync::oneshot, task::JoinSet};
 
-use self::handing_over::HandingOver;
+use self::{handing_over::HandingOver, strangers::Lost};
 use super::{
     Cluster, JoinError, Phase,
     lives::{Arrival, Met},
@@ -68,7 +68,7 @@ pub(super) struct Shell {
     /// Whether somebody has said so since the last look.
     has_leavers: Cell<bool>,
     /// Peers that have no link, and for how long one is waited for. At most one for each session.
-    lost: RefCell<BTreeMap<PeerId, Instant>>,
+    lost: RefCell<Lost>,
     /// Why a peer that was dialled refuses this node, if it does.
     refused: RefCell<Option<(PeerId, ConnectError)>>,
     /// Empty before it is opened, and again once the node's life is over.

@@ -34,48 +34,54 @@ pub(crate) struct Wires {
 }
 
 impl Wires {
-    /// So many hosts, numbered from 1, that reach each other. Where the machine has no namespaces to
-    /// give, it says so and why, and there are none.
+    /// So many hosts, numbered from 1, that reach each other. Where the machine does not allow that, it
+    /// says so and why, and there are none.
+    ///
+    /// # Panics
+    ///
+    /// Where one host can be had, and the others can't.
     pub(crate) fn new(hosts: u8) -> Option<Self> {
-        Self::try_new(hosts).map_err(|reason| skip(&reason)).ok()
-    }
-
-    fn try_new(hosts: u8) -> Result<Self, String> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        sweep()?;
         let wires = Self { name: format!("{PREFIX}{}-{number}", std::process::id()), hosts };
-        // One that was killed may have had this process's id.
-        wires.remove();
-        wires.lay()?;
-        Ok(wires)
+        if let Err(reason) = wires.lay_first() {
+            skip(&reason);
+            return None;
+        }
+        for host in 2..=hosts {
+            wires.lay(host).expect("it is as the first one");
+        }
+        Some(wires)
     }
 
-    fn lay(&self) -> Result<(), String> {
+    /// The router and one host, with all that these tests need of the machine.
+    fn lay_first(&self) -> Result<(), String> {
+        sweep()?;
+        // One that was killed may have had this process's id.
+        self.remove();
         let router = self.router();
         ip(&format!("netns add {router}"))?;
         // A namespace has its own, and the process that it is read by is in it.
         let forward = "echo 1 > /proc/sys/net/ipv4/ip_forward";
         run(Command::new("ip").args(["netns", "exec", &router, "sh", "-c", forward]))?;
-        for host in 1..=self.hosts {
-            let namespace = self.host(host);
-            ip(&format!("netns add {namespace}"))?;
-            ip(&format!(
-                "-n {router} link add h{host} type veth peer name eth0 netns {namespace}"
-            ))?;
-            ip(&format!("-n {router} addr add 10.77.{host}.1/24 dev h{host}"))?;
-            ip(&format!("-n {router} link set h{host} up"))?;
-            ip(&format!("-n {namespace} link set lo up"))?;
-            ip(&format!("-n {namespace} addr add 10.77.{host}.2/24 dev eth0"))?;
-            ip(&format!("-n {namespace} link set eth0 up"))?;
-            ip(&format!("-n {namespace} route add default via 10.77.{host}.1"))?;
-        }
-        // What the tests are about has to be there before they rely on it.
+        self.lay(1)?;
         for way in [Way::From, Way::To] {
             self.rule("add", 1, way)?;
             self.rule("del", 1, way)?;
         }
         Ok(())
+    }
+
+    fn lay(&self, host: u8) -> Result<(), String> {
+        let (router, namespace) = (self.router(), self.host(host));
+        ip(&format!("netns add {namespace}"))?;
+        ip(&format!("-n {router} link add h{host} type veth peer name eth0 netns {namespace}"))?;
+        ip(&format!("-n {router} addr add 10.77.{host}.1/24 dev h{host}"))?;
+        ip(&format!("-n {router} link set h{host} up"))?;
+        ip(&format!("-n {namespace} link set lo up"))?;
+        ip(&format!("-n {namespace} addr add 10.77.{host}.2/24 dev eth0"))?;
+        ip(&format!("-n {namespace} link set eth0 up"))?;
+        ip(&format!("-n {namespace} route add default via 10.77.{host}.1"))
     }
 
     /// The words that run a program on a host.
