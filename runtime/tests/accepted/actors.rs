@@ -59,7 +59,8 @@ impl Actor for Clerk {
 
 fn handles<A: Handles<M>, M: RemoteMessage>() {}
 
-fn main() {
+#[test]
+fn every_form_of_an_actor_is_accepted() {
     handles::<Account, bank::Deposit>();
     handles::<Account, Balance>();
     assert_eq!(Account::NAME, "bank.Account");

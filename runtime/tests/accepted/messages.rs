@@ -84,7 +84,8 @@ struct Written(Vec<u8>);
 
 fn check_error<M: RemoteMessage<Error = E>, E>() {}
 
-fn main() {
+#[test]
+fn every_form_of_a_message_is_accepted() {
     use bank::*;
 
     assert_eq!(Deposit::NAME, "bank.Deposit");
