@@ -373,16 +373,14 @@ impl<A: RemoteActor> Wait<A> {
     /// Where the target is, and whether this one may go there.
     fn look(&mut self, place: &Place<A>) -> Destination<A> {
         let destination = place.destination();
-        match (place.standing(&destination, self.rank), &self.line) {
-            (Standing::Behind, _) => return Destination::Behind,
-            (Standing::MayGo, Line::Mailbox(..) | Line::Session(..))
+        match (place.standing(&destination, self.rank), self.rank, place.line()) {
+            (Standing::Behind, ..) => return Destination::Behind,
+            (Standing::MayGo, Some(rank), Some((routing, aim)))
                 if matches!(destination, Destination::Here(_) | Destination::There(_)) =>
             {
-                // What place it has is at another spot, or from before those ahead of it went over.
-                if let (Some(rank), Some((routing, aim))) = (self.rank, place.line()) {
-                    routing.lines().step_back(aim, rank);
-                    self.leave_line(place);
-                }
+                // What place it has, if any, is at another spot, or from before those ahead of it went over.
+                routing.lines().step_back(aim, rank);
+                self.leave_line(place);
             }
             _ => {}
         }

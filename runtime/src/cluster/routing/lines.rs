@@ -10,7 +10,7 @@
 //! that stand at the former spot go over to the next one in the line's order.
 //!
 //! Invariant: those that stand are the first of their line, all at one spot, and took their places in that
-//! order, as far as they came one after the other. Another may go, or take a place, only if all before it
+//! order; of two that came at the same moment on two threads either may be the first. Another may go, or take a place, only if all before it
 //! stand where it goes. So what was to be sent to an entity first is sent first, wherever it is; and nobody
 //! waits for a sender to another entity. Whoever leaves a line, or goes over, passes the word on.
 
@@ -119,7 +119,8 @@ impl Lines {
     /// Waits in the line to an entity, and has taken a place at this spot: whether it may keep that, or
     /// others are to go there before. `None` when too many wait.
     ///
-    /// `is_still_way` is asked whether the way led there at a time from which on changes have been told.
+    /// `is_still_way` says whether the way is the one by which the spot was found: if it has changed since,
+    /// those that stand elsewhere are still to be told.
     pub(crate) fn stand(
         &self,
         aim: Aim,
@@ -142,7 +143,6 @@ impl Lines {
                     return Some((rank, false, None));
                 }
             }
-            // Else those that stand elsewhere by then are still to be told.
             line.is_moving &= !is_still_way();
             Some((rank, true, line.waiting.at(line.standing)))
         })?;
@@ -166,12 +166,13 @@ impl Lines {
         let Some(at) = line.waiting.position(rank) else { return };
         line.waiting.leave(rank);
         self.count(aim.shard()).fetch_sub(1, Ordering::Release);
-        // Those that stand are told by their spot, unless the way leads to another one by now.
-        let first = if at == 0 && line.is_moving { line.waiting.first() } else { None };
         let next = if at == line.standing { line.waiting.at(at) } else { None };
         if at < line.standing {
             line.standing -= 1;
         }
+        // Those that stand are told by their spot, unless the way leads to another one by now.
+        let is_told = line.standing > 0 && !line.is_moving;
+        let first = if at == 0 && !is_told { line.waiting.first() } else { None };
         if line.waiting.is_empty() {
             lines.remove(&aim.target);
         }

@@ -143,8 +143,8 @@ fn those_that_wait_for_a_node_are_all_told() {
 #[derive(Default)]
 struct Sender {
     rank: Option<Ticket>,
-    /// At which spot it has a place, by the ticket there.
-    place: Option<(usize, u64)>,
+    /// At which spot it has a place, and the ticket there.
+    place: Option<(usize, Spot, u64)>,
     is_woken: Arc<Flag>,
 }
 
@@ -160,12 +160,24 @@ impl Wake for Flag {
 /// A mailbox or a session: who waits there, and how many it takes at once.
 #[derive(Default)]
 struct Place {
+    /// How often it has closed, and another one has come in its place.
+    closed: u64,
     last: u64,
     line: VecDeque<(u64, Arc<Flag>)>,
     room: u32,
 }
 
 impl Place {
+    fn spot(&self, at: usize) -> Spot {
+        spot(self.closed * PLACES as u64 + at as u64)
+    }
+
+    /// All that wait there are told, in any order.
+    fn close(&mut self) {
+        self.closed += 1;
+        self.line.drain(..).for_each(|(_, sender)| sender.wake());
+    }
+
     fn wake(&self) {
         if let (1.., Some((_, first))) = (self.room, self.line.front()) {
             Arc::clone(first).wake();
@@ -198,6 +210,7 @@ enum Op {
     Drop(usize),
     Lead(Option<usize>),
     Room(usize, u32),
+    Close(usize),
 }
 
 fn way() -> impl Strategy<Value = Option<usize>> {
@@ -213,6 +226,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => any::<usize>().prop_map(Op::Drop),
         2 => way().prop_map(Op::Lead),
         2 => (0..PLACES, 1u32..4).prop_map(|(place, room)| Op::Room(place, room)),
+        1 => (0..PLACES).prop_map(Op::Close),
     ]
 }
 
@@ -238,6 +252,7 @@ impl World {
             }
             Op::Drop(pick) => self.pick(pick).into_iter().for_each(|number| self.end(number)),
             Op::Lead(way) => self.lead(way),
+            Op::Close(place) => self.places[place].close(),
             Op::Room(place, room) => {
                 self.places[place].room += room;
                 self.places[place].wake();
@@ -270,18 +285,21 @@ impl World {
         let is_woken = Arc::clone(&sender.is_woken);
         is_woken.0.store(false, Ordering::Relaxed);
         let waker = Waker::from(Arc::clone(&is_woken));
-        let (rank, place, way, changes) = (sender.rank, sender.place, self.way, self.changes);
-        let standing = way.map(|way| self.lines.standing(AIM, rank, || spot(way as u64)));
+        let (rank, way, changes) = (sender.rank, self.way, self.changes);
+        let found = way.map(|way| self.places[way].spot(way));
+        let standing = found.clone().map(|found| self.lines.standing(AIM, rank, || found));
         meanwhile.into_iter().for_each(|way| self.lead(way));
         if self.changes != changes {
             is_woken.0.store(true, Ordering::Relaxed);
         }
-        let (Some(at), Some(Standing::Stands | Standing::MayGo)) = (way, standing) else {
+        let (Some(at), Some(found), Some(Standing::Stands | Standing::MayGo)) =
+            (way, found, standing)
+        else {
             let rank = self.lines.wait(AIM, rank, &waker);
             self.senders.get_mut(&number).expect("it is there").rank = rank;
             return self.leave_place(number);
         };
-        if let (Some(Standing::MayGo), Some(rank), Some(_)) = (standing, rank, place) {
+        if let (Some(Standing::MayGo), Some(rank)) = (standing, rank) {
             self.lines.step_back(AIM, rank);
             self.leave_place(number);
         }
@@ -290,7 +308,7 @@ impl World {
             return self.end(number);
         }
         let is_still_way = || self.changes == changes;
-        let stood = self.lines.stand(AIM, rank, spot(at as u64), is_still_way, &waker);
+        let stood = self.lines.stand(AIM, rank, found, is_still_way, &waker);
         let (rank, stands) = stood.expect("room");
         self.senders.get_mut(&number).expect("it is there").rank = Some(rank);
         if !stands {
@@ -300,13 +318,14 @@ impl World {
 
     /// Whether there was room, or else it waits there.
     fn enter(&mut self, number: u32, at: usize) -> bool {
-        if self.senders[&number].place.is_some_and(|(place, _)| place != at) {
+        let found = self.places[at].spot(at);
+        if self.senders[&number].place.as_ref().is_some_and(|(_, spot, _)| *spot != found) {
             self.leave_place(number);
         }
         let sender = self.senders.get_mut(&number).expect("it is there");
         let place = &mut self.places[at];
-        let is_next = match sender.place {
-            Some((_, ticket)) => place.line.front().is_some_and(|(first, _)| *first == ticket),
+        let is_next = match &sender.place {
+            Some((_, _, ticket)) => place.line.front().is_some_and(|(first, _)| first == ticket),
             None => place.line.is_empty(),
         };
         if is_next && place.room > 0 {
@@ -316,14 +335,16 @@ impl World {
         if sender.place.is_none() {
             place.last += 1;
             place.line.push_back((place.last, Arc::clone(&sender.is_woken)));
-            sender.place = Some((at, place.last));
+            sender.place = Some((at, found, place.last));
         }
         false
     }
 
     fn leave_place(&mut self, number: u32) {
         let place = self.senders.get_mut(&number).and_then(|sender| sender.place.take());
-        if let Some((at, ticket)) = place {
+        if let Some((at, spot, ticket)) = place
+            && self.places[at].spot(at) == spot
+        {
             self.places[at].line.retain(|(of, _)| *of != ticket);
             self.places[at].wake();
         }
