@@ -29,6 +29,8 @@ use tokio::sync::oneshot;
 pub(crate) use self::seeds::{SEEDS_LIMIT, Seeds};
 #[cfg(feature = "dns-srv")]
 pub use self::srv::DnsService;
+#[cfg(feature = "dns-srv")]
+pub(crate) use self::srv::is_name;
 
 /// Where the addresses of nodes are looked up: see [`ClusterConfig::discover`].
 ///

@@ -7,9 +7,9 @@ use std::{net::SocketAddr, sync::Arc};
 use actix_cluster_transport::{ClusterName, CredentialFiles, NodeName};
 
 use super::{ClusterConfig, ClusterConfigError, Identity, WEIGHT_RULE, check};
-#[cfg(feature = "dns-srv")]
-use crate::cluster::discovery::DnsService;
 use crate::cluster::discovery::{AddressFile, Discovery, DnsName};
+#[cfg(feature = "dns-srv")]
+use crate::cluster::discovery::{DnsService, is_name};
 
 /// Reads the variables that `lookup` finds.
 pub(super) fn read(
@@ -104,8 +104,13 @@ fn sources_of(
 }
 
 #[cfg(feature = "dns-srv")]
-#[expect(clippy::unnecessary_wraps, reason = "it fails without the feature")]
 fn service_of(name: &str) -> Result<Arc<dyn Discovery>, ClusterConfigError> {
+    check(
+        SEEDS_SRV,
+        is_name(name),
+        &name,
+        "the name of a service, as _cluster._udp.shop.internal.",
+    )?;
     Ok(Arc::new(DnsService::new(name)))
 }
 

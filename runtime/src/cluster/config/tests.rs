@@ -169,6 +169,9 @@ fn sources_of_seeds_are_bounded_and_come_from_the_environment_too() {
     with_service.insert(SEEDS_SRV, "_cluster._udp.shop.internal".to_owned());
     if cfg!(feature = "dns-srv") {
         assert_eq!(read(&with_service).expect("they are to be found there").sources.len(), 1);
+        with_service.insert(SEEDS_SRV, "shop..internal".to_owned());
+        let error = read(&with_service).expect_err("that is no name").to_string();
+        assert!(error.contains("ACTIX_CLUSTER_SEEDS_SRV"), "{error}");
     } else {
         let error = read(&with_service).expect_err("nobody would look there").to_string();
         assert!(error.contains("ACTIX_CLUSTER_SEEDS_SRV") && error.contains("dns-srv"), "{error}");

@@ -10,11 +10,12 @@ use std::{
     time::Duration,
 };
 
+use actix_cluster_transport::Clock;
 use hickory_resolver::{
     TokioResolver,
-    config::{ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolverConfig, ResolverOpts},
+    config::{ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig},
     net::runtime::TokioRuntimeProvider,
-    proto::rr::{RData, rdata::SRV},
+    proto::rr::{Name, RData, rdata::SRV},
 };
 use tokio::task::JoinSet;
 
@@ -24,13 +25,18 @@ use super::{BlockingThread, Discovery, LookUp, SEEDS_LIMIT};
 /// Needs the feature `dns-srv`.
 ///
 /// Hosts come by the priority of their records, the lowest first; then by weight, the largest first; then
-/// by name. Nothing is drawn by weight, since all nodes should come to the same order. Of hosts with several
-/// addresses all count, and of records the first 64. A host that has no address is left out; where none has
-/// any, and where there are no records, the look-up fails.
+/// by name, from the last label on. Nothing is drawn by weight, since all nodes should come to the same order.
+/// The records may name at most 64 hosts that count, and all addresses of each are given, IPv4 first: a node
+/// that advertises another one than the first is not taken for the first node.
 ///
-/// In Kubernetes the name is that of a headless service's port, as
-/// `_cluster._udp.shop.default.svc.cluster.local.`; with the dot at its end it is not looked for under other
-/// domains first.
+/// A host that has no address is left out, and so is one whose addresses can't be learned within a second and
+/// a half in all. But where the latter is the first host, or where none is left, or there are no records,
+/// the look-up fails: what was found last counts. A service that is stated not to be there, by the root
+/// as its target, has no nodes.
+///
+/// The name has to have records of its own, and be no alias. In Kubernetes it is that of a headless service's
+/// port, as `_cluster._udp.shop.default.svc.cluster.local.`. One without the dot at its end is looked for under
+/// the system's search domains too. The hosts file does not count.
 ///
 /// # Examples
 ///
@@ -51,12 +57,12 @@ pub struct DnsService {
 }
 
 impl DnsService {
-    /// A service's name. Nothing is looked up yet.
+    /// A service's name. Nothing is looked up yet; one that is no name fails then.
     pub fn new(name: &str) -> Self {
         Self { name: name.into(), server: None, thread: BlockingThread::default() }
     }
 
-    /// Asks this name server, and not those of the system.
+    /// Asks this name server, in place of those of the system, and under no search domain.
     #[must_use]
     pub fn by_way_of(self, server: SocketAddr) -> Self {
         Self { server: Some(server), ..self }
@@ -74,8 +80,11 @@ impl Discovery for DnsService {
     }
 }
 
-/// How long one server is waited for, twice; longer than that a look-up does not count anyway.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long an answer is waited for before it is asked for once more.
+const ANSWER_PATIENCE: Duration = Duration::from_millis(500);
+
+/// How long all may take: after 2 s a look-up does not count any more.
+const PATIENCE: Duration = Duration::from_millis(1_500);
 
 fn resolver(server: Option<SocketAddr>) -> io::Result<TokioResolver> {
     let mut builder = match server {
@@ -90,46 +99,82 @@ fn resolver(server: Option<SocketAddr>) -> io::Result<TokioResolver> {
             TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
         }
     };
-    let ResolverOpts { timeout, attempts, ip_strategy, .. } = builder.options_mut();
-    (*timeout, *attempts, *ip_strategy) = (PATIENCE, 2, LookupIpStrategy::Ipv4AndIpv6);
+    let options = builder.options_mut();
+    (options.timeout, options.attempts) = (ANSWER_PATIENCE, 1);
+    options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
+    // A host's own name mostly stands there for itself alone.
+    options.use_hosts_file = ResolveHosts::Never;
     builder.build().map_err(io::Error::other)
 }
 
 async fn look_up(name: &str, server: Option<SocketAddr>) -> io::Result<Vec<SocketAddr>> {
+    let mut patience = Clock::default().sleep(PATIENCE);
     let resolver = resolver(server)?;
-    let found = resolver.srv_lookup(name).await.map_err(io::Error::other)?;
+    let found = tokio::select! {
+        biased;
+        found = resolver.srv_lookup(name) => found.map_err(io::Error::other)?,
+        () = &mut patience => return Err(io::ErrorKind::TimedOut.into()),
+    };
     let records = found.answers().iter().filter_map(|record| match &record.data {
         RData::SRV(record) => Some(record.clone()),
         _ => None,
     });
+    let records = in_order(records);
     let mut hosts = JoinSet::new();
-    for (at, record) in (0..).zip(in_order(records)) {
-        let resolver = resolver.clone();
-        hosts.spawn(async move {
-            let SRV { port, target, .. } = record;
-            let found = resolver.lookup_ip(target.clone()).await;
-            let found = found.map(|found| found.iter().collect::<Vec<_>>());
-            (at, port, target, found)
-        });
+    for (at, record) in records.iter().enumerate() {
+        let (resolver, target) = (resolver.clone(), record.target.clone());
+        hosts.spawn(async move { (at, addresses(&resolver, target).await) });
     }
-    let mut addrs: Vec<(u32, IpAddr, u16)> = Vec::new();
-    let mut failed = None;
-    while let Some(host) = hosts.join_next().await {
-        let (at, port, target, found) = host.map_err(io::Error::other)?;
-        match found {
-            Ok(found) => addrs.extend(found.into_iter().map(|ip| (at, ip, port))),
-            Err(error) => {
-                tracing::warn!(name, host = %target, %error, "a host of a service has no address");
-                failed = Some(error);
-            }
+    let mut learned: Vec<Option<Vec<IpAddr>>> = vec![None; records.len()];
+    loop {
+        let host = tokio::select! {
+            biased;
+            host = hosts.join_next() => host,
+            () = &mut patience => break,
+        };
+        let Some(host) = host else { break };
+        let (at, found) = host.map_err(io::Error::other)?;
+        learned[at] = found;
+    }
+    collected(&records, &learned)
+}
+
+/// The addresses of a host, also if there are none; `None` if that can't be learned.
+async fn addresses(resolver: &TokioResolver, target: Name) -> Option<Vec<IpAddr>> {
+    match resolver.lookup_ip(target.clone()).await {
+        Ok(found) => {
+            let mut found: Vec<_> = found.iter().collect();
+            found.sort_unstable();
+            Some(found)
+        }
+        Err(error) if error.is_no_records_found() => Some(Vec::new()),
+        Err(error) => {
+            tracing::warn!(host = %target, %error, "the addresses of a service's host were not found");
+            None
         }
     }
-    match failed {
-        Some(error) if addrs.is_empty() => return Err(io::Error::other(error)),
-        _ => {}
+}
+
+/// What is known of the hosts, in their order. Who does not know the first one must not take another for it.
+fn collected(records: &[SRV], learned: &[Option<Vec<IpAddr>>]) -> io::Result<Vec<SocketAddr>> {
+    let hosts = || records.iter().zip(learned);
+    if let Some((first, None)) = hosts().find(|(_, learned)| *learned != &Some(Vec::new())) {
+        return Err(io::Error::other(format!("the addresses of {} are not known", first.target)));
     }
-    addrs.sort_unstable();
-    Ok(addrs.into_iter().map(|(_, ip, port)| SocketAddr::new(ip, port)).collect())
+    let known = hosts().flat_map(|(record, learned)| {
+        let addrs = learned.iter().flatten();
+        addrs.map(|addr| SocketAddr::new(*addr, record.port))
+    });
+    let known: Vec<_> = known.collect();
+    if known.is_empty() && !records.is_empty() {
+        return Err(io::Error::other("no host of the service has an address"));
+    }
+    Ok(known)
+}
+
+/// Whether records can be asked for under this name.
+pub(crate) fn is_name(name: &str) -> bool {
+    Name::from_utf8(name).is_ok_and(|name| !name.is_root())
 }
 
 /// The records that count. A target that is the root says that there is no such service.
@@ -152,7 +197,7 @@ mod tests {
 
     use hickory_resolver::proto::{
         op::{Message, ResponseCode},
-        rr::{Name, Record, RecordType, rdata::A},
+        rr::{Record, RecordType, rdata::A},
     };
 
     use super::*;
@@ -178,6 +223,10 @@ mod tests {
             let mut buffer = [0; 4_096];
             while let Ok((length, from)) = socket.recv_from(&mut buffer) {
                 let query = Message::from_vec(&buffer[..length]).expect("a query");
+                // It is silent about these.
+                if query.queries[0].name().to_ascii().starts_with("silent") {
+                    continue;
+                }
                 let reply = reply(&query, &records.lock().unwrap_or_else(PoisonError::into_inner));
                 let reply = reply.to_vec().expect("it is well formed");
                 socket.send_to(&reply, from).expect("it is there");
@@ -252,6 +301,26 @@ mod tests {
         assert_eq!(service.look_up().await.expect("it is stated"), [], "there is no such service");
         let broken = DnsService::new("a..b").look_up().await;
         assert!(broken.is_err(), "that is no name");
+        assert!(is_name(SERVICE) && !is_name("a..b") && !is_name("."));
+    }
+
+    #[tokio::test]
+    async fn a_host_whose_name_server_is_silent_is_left_out_unless_it_is_the_first() {
+        let records = Records::default();
+        let service = DnsService::new(SERVICE).by_way_of(server(&records));
+        let of = |priority| {
+            vec![
+                (SERVICE, srv(priority, 1, 7_461, "silent.test.")),
+                (SERVICE, srv(2, 1, 7_462, "there.test.")),
+                ("there.test.", a(1)),
+            ]
+        };
+        *records.lock().expect("not poisoned") = of(3);
+        let some = service.look_up().await.expect("the first is there");
+        assert_eq!(found(some), ["10.0.0.1:7462"]);
+        *records.lock().expect("not poisoned") = of(1);
+        let error = service.look_up().await.expect_err("another would be taken for the first");
+        assert!(error.to_string().contains("silent.test."), "{error}");
     }
 
     #[test]
