@@ -4,20 +4,16 @@
 #![expect(clippy::disallowed_methods, reason = "a test plays the world outside of the seams")]
 
 pub mod processes;
-pub mod simulation;
 
-use std::{
-    future::Future,
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-    time::Duration,
-};
+use std::{future::Future, net::SocketAddr, time::Duration};
 
 use actix_cluster::{
     ClusterConfig, Node, NodeBuilder, StartError,
     testkit::{self, TestCluster},
     transport::simulation::{Link, SimulatedNetwork},
 };
+
+pub use actix_cluster_simulation::{Shared, ip, pause};
 
 /// The environment variable that chooses other worlds.
 pub const SEEDS: &str = "ACTIX_CLUSTER_SEEDS_OF_TESTS";
@@ -46,11 +42,6 @@ pub struct SimulatedNode {
     /// The host it runs on.
     pub host: u8,
     cluster: TestCluster,
-}
-
-/// The address of a host.
-pub fn ip(host: u8) -> IpAddr {
-    [127, 0, 0, host].into()
 }
 
 /// The address of the node on a host.
@@ -153,11 +144,3 @@ pub async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     }
     panic!("a minute has passed, and still not: {what}");
 }
-
-/// Lets so many milliseconds of virtual time pass.
-pub async fn pause(millis: u64) {
-    tokio::time::sleep(Duration::from_millis(millis)).await;
-}
-
-/// Something that all nodes of a world write to.
-pub type Shared<T> = Arc<std::sync::Mutex<T>>;

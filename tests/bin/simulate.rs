@@ -3,7 +3,7 @@
 use std::{process::ExitCode, thread, time::Duration};
 
 use actix_cluster::transport::sabotage::Bug;
-use actix_cluster_tests::simulation::{Report, Seeds, Tally};
+use actix_cluster_simulation::{Report, Seeds, Tally};
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 

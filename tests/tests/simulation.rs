@@ -4,7 +4,7 @@
 use std::thread;
 
 use actix_cluster::transport::sabotage::Bug;
-use actix_cluster_tests::simulation::{Seeds, Tally, play};
+use actix_cluster_simulation::{Seeds, Tally, play};
 
 #[test]
 fn one_seed_is_one_run() {

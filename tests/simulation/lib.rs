@@ -6,6 +6,8 @@
 //! cluster has to come to itself within a stated time. All of it, real QUIC and TLS included, runs in virtual
 //! time on one thread.
 
+#![expect(clippy::disallowed_methods, reason = "a test plays the world outside of the seams")]
+
 mod actors;
 mod bench;
 mod faults;
@@ -14,7 +16,13 @@ mod record;
 mod tally;
 mod workload;
 
-use std::{cell::RefCell, rc::Rc, time::Duration};
+use std::{
+    cell::RefCell,
+    net::IpAddr,
+    rc::Rc,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use actix_cluster::{
     Node, NodeBuilder, Rejoin,
@@ -28,7 +36,19 @@ pub use self::{
     tally::Tally,
 };
 use self::{faults::Nemesis, record::Record, workload::Workload};
-use crate::{Shared, pause};
+
+/// Something that all nodes of a cluster write to.
+pub type Shared<T> = Arc<Mutex<T>>;
+
+/// The address of a host.
+pub fn ip(host: u8) -> IpAddr {
+    [127, 0, 0, host].into()
+}
+
+/// Lets so many milliseconds of virtual time pass.
+pub async fn pause(millis: u64) {
+    tokio::time::sleep(Duration::from_millis(millis)).await;
+}
 
 /// How long a node tries to join.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
