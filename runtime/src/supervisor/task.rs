@@ -9,7 +9,7 @@ use std::{
     future::Future,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
     time::Instant,
 };
 
@@ -84,10 +84,9 @@ impl Task {
         let now = self.core.clock().now();
         match event {
             Event::Added { id, rules, child } => {
-                if matches!(self.phase, Phase::Finishing(_)) {
-                    child.finish(ExitReason::Stopped);
-                } else {
-                    self.plan.add(now, id, rules);
+                match &self.phase {
+                    Phase::Finishing(reason) => child.finish(theirs(reason)),
+                    _ => self.plan.add(now, id, rules),
                 }
                 self.children.insert(id, child);
             }
@@ -178,12 +177,8 @@ impl Task {
     /// Ends the children for good, and then itself.
     fn finish(&mut self, reason: ExitReason) {
         self.inbox.close();
-        let theirs = match reason {
-            ExitReason::NodeStopped => ExitReason::NodeStopped,
-            _ => ExitReason::Stopped,
-        };
         for child in self.children.values().rev() {
-            child.finish(theirs.clone());
+            child.finish(theirs(&reason));
         }
         self.phase = Phase::Finishing(reason);
     }
@@ -224,6 +219,14 @@ impl Task {
     }
 }
 
+/// Why the children end of one that ends for `reason`.
+fn theirs(reason: &ExitReason) -> ExitReason {
+    match reason {
+        ExitReason::NodeStopped => ExitReason::NodeStopped,
+        _ => ExitReason::Stopped,
+    }
+}
+
 /// Why it ends for good, if it is told to.
 fn end_for_good(signal: Signal) -> Option<ExitReason> {
     match signal {
@@ -240,18 +243,23 @@ impl Future for Task {
     fn poll(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
         loop {
+            let was_finishing = matches!(this.phase, Phase::Finishing(_));
             // Taken first, and the waker with it: what comes from here on wakes this task again.
             let events: VecDeque<_> = this.inbox.take(task.waker());
             let is_quiet = events.is_empty();
             events.into_iter().for_each(|event| this.handle(event));
             this.obey();
             this.act();
-            if let Phase::Finishing(reason) = &this.phase
-                && this.children.is_empty()
-            {
-                let reason = reason.clone();
-                this.leave(reason);
-                return Poll::Ready(());
+            if let Phase::Finishing(reason) = &this.phase {
+                // Children came until the inbox was closed, which may have been after the last look.
+                if !was_finishing {
+                    continue;
+                }
+                if this.children.is_empty() {
+                    let reason = reason.clone();
+                    this.leave(reason);
+                    return Poll::Ready(());
+                }
             }
             if this.poll_timer(task) {
                 this.act();
@@ -268,6 +276,8 @@ impl Drop for Task {
         if !matches!(self.phase, Phase::Ended) {
             self.children.values().for_each(Child::kill);
             self.finish(ExitReason::NodeStopped);
+            // Whoever came since the last look has no instance.
+            self.inbox.take(Waker::noop()).into_iter().for_each(|event| self.handle(event));
             self.leave(ExitReason::NodeStopped);
         }
     }

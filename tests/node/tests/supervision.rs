@@ -17,6 +17,9 @@ use actix_cluster::{
 use serde::{Deserialize, Serialize};
 use tokio::task::LocalSet;
 
+#[path = "supervision/late.rs"]
+mod late;
+
 #[derive(Message, RemoteMessage, Serialize, Deserialize, Clone, Copy)]
 #[rtype(result = "()")]
 #[remote(name = "test.End", version = 1)]
@@ -749,39 +752,4 @@ fn a_tree_whose_children_fail_come_and_go_at_once_ends_with_nobody_left() {
             node.shutdown().await;
         });
     }
-}
-
-#[test]
-fn children_added_while_their_supervisor_ends_end_too() {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
-    runtime.block_on(async {
-        let arbiters = NonZeroUsize::new(2).expect("not zero");
-        let node = Node::builder().arbiters(arbiters).start().await.expect("a node");
-        for _ in 0..200 {
-            let limit = NonZeroUsize::new(200).expect("not zero");
-            let top = node.spawn_supervisor().children_limit(limit).start().expect("started");
-            let theirs = top.clone();
-            let adder = std::thread::spawn(move || {
-                let mut added = Vec::new();
-                loop {
-                    match theirs.spawn(|_| Child::new("a", &Log::default())).start() {
-                        Ok(child) => added.push(child),
-                        Err(SpawnError::TooManyChildren { .. }) => std::thread::yield_now(),
-                        Err(refused) => return (added, refused),
-                    }
-                }
-            });
-            while top.child_count() < 3 {
-                std::thread::yield_now();
-            }
-            top.kill();
-            let ended = tokio::time::timeout(LONG, top.ended()).await;
-            assert_eq!(ended.expect("it ends"), ExitReason::Killed);
-            let (added, refused) = adder.join().expect("no panic");
-            assert_eq!(refused, SpawnError::SupervisorEnded);
-            assert!(added.iter().all(|child| child.exit_reason().is_some()));
-        }
-        tokio::time::timeout(LONG, node.shutdown()).await.expect("nobody is left behind");
-    });
 }
