@@ -40,12 +40,16 @@ pub(crate) fn catch<T>(run: impl FnOnce() -> T) -> Result<T, Panic> {
     let is_nested = CATCHING.replace(true);
     let caught = panic::catch_unwind(AssertUnwindSafe(run));
     CATCHING.set(is_nested);
-    caught.map_err(|payload| {
-        // Taken first: the payload's own `drop` may panic.
-        let (message, location) = (shortened(message_of(payload.as_ref())), LOCATION.take());
-        discard(payload);
-        Panic { message, location, sender: SENDER.take() }
-    })
+    caught.map_err(take_note)
+}
+
+/// What is known of a panic that was caught just now.
+#[cold]
+fn take_note(payload: Box<dyn Any + Send>) -> Panic {
+    // Taken first: the payload's own `drop` may panic.
+    let (message, location) = (shortened(message_of(payload.as_ref())), LOCATION.take());
+    discard(payload);
+    Panic { message, location, sender: SENDER.take() }
 }
 
 /// The panic that unwinds now cuts the turn of a message of that node short.
