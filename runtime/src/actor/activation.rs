@@ -52,7 +52,8 @@ pub(crate) type OnExit = Box<dyn FnOnce(ExitReason) + Send>;
 pub(crate) struct Activation<A: RemoteActor> {
     ctx: ClusterContext<A>,
     mailbox: Arc<Mailbox<A>>,
-    factory: Factory<A>,
+    /// Makes instances, until it ends for good.
+    factory: Option<Factory<A>>,
     /// There until it ends for good.
     resident: Option<Resident>,
     on_exit: Option<OnExit>,
@@ -107,7 +108,7 @@ impl<A: RemoteActor> Activation<A> {
         Self {
             mailbox: ctx.mailbox(),
             ctx,
-            factory,
+            factory: Some(factory),
             resident: Some(resident),
             on_exit,
             supervision,
@@ -121,7 +122,7 @@ impl<A: RemoteActor> Activation<A> {
     fn start(&mut self) -> Result<(), Panic> {
         self.ctx.turns().begin(Doing::Starting);
         let ctx = &mut self.ctx;
-        let factory = &mut self.factory;
+        let Some(factory) = &mut self.factory else { return Ok(()) };
         self.mailbox.instance_begins();
         match panic::catch(|| factory(ctx))? {
             Made::Ready(instance) => self.begin(instance),
@@ -161,7 +162,11 @@ impl<A: RemoteActor> Activation<A> {
             // A factory that failed its instance has no use for it.
             Signal::None | Signal::Passivate if self.ctx.has_failed() => Some(ExitReason::Stopped),
             Signal::None | Signal::Passivate => None,
-            Signal::Linked => linked(&self.mailbox),
+            // Meant for the instance before: what is below it counts.
+            Signal::Linked => match linked(&self.mailbox) {
+                None => return self.poll_load(task),
+                told => told,
+            },
             Signal::Halt | Signal::Stop => Some(ExitReason::Stopped),
             Signal::HandOver | Signal::Move => Some(ExitReason::Moved),
             Signal::NodeStop => Some(ExitReason::NodeStopped),
@@ -336,6 +341,9 @@ impl<A: RemoteActor> Activation<A> {
     fn finish_rejecting(&mut self, reason: ExitReason, reject: RejectReason) {
         self.phase = Phase::Ended;
         self.ctx.turns().begin(Doing::Ending);
+        // It may have the state that came for the entity, which is to go on before anybody finds it gone.
+        let factory = self.factory.take();
+        panic::catch(|| drop(factory)).unwrap_or_else(|panic| panic.report("drop of a factory"));
         let queue = self.mailbox.close(reject);
         self.mailbox.record_exit(reason.clone());
         let core = Arc::clone(self.ctx.core());

@@ -214,7 +214,7 @@ impl<A: Actor<Context = ClusterContext<A>>> Items<A> {
     pub(crate) fn poll_reentrant(&mut self, handle: usize) -> bool {
         let Some(item) = self.item(handle) else { return false };
         let Work::Reentrant(handling, _) = &mut item.future else { return false };
-        item.state.queued.store(false, Ordering::Release);
+        item.state.begin_poll();
         let has_ended = handling.as_mut().poll(&mut Context::from_waker(&item.waker)).is_ready();
         if has_ended {
             drop(self.table().remove(handle));
@@ -307,7 +307,7 @@ impl<A: Actor<Context = ClusterContext<A>>> Table<A> {
             let Some(item) = self.items.get_mut(&handle) else { continue };
             *budget -= 1;
             let Work::Future(future) = &mut item.future else { return Woken::Reentrant(handle) };
-            item.state.queued.store(false, Ordering::Release);
+            item.state.begin_poll();
             polled = Woken::Polled;
             ctx.set_running(handle);
             ctx.turns().begin(match item.kind {
@@ -335,6 +335,14 @@ impl<A: Actor<Context = ClusterContext<A>>> Table<A> {
 impl Ready {
     fn lock(&self) -> MutexGuard<'_, ReadyState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ItemWaker {
+    /// Whoever wakes it from here on queues it again. Not a mere store: what has woken it before is to be
+    /// seen by the poll, and what is done after the poll has looked is to see this.
+    fn begin_poll(&self) {
+        self.queued.swap(false, Ordering::AcqRel);
     }
 }
 

@@ -20,7 +20,7 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, MutexGuard,
-        atomic::{AtomicU8, AtomicU16, AtomicU32, Ordering},
+        atomic::{AtomicU16, AtomicU32, Ordering},
     },
     task::Waker,
 };
@@ -33,7 +33,7 @@ use actix_cluster_transport::{
 
 pub use self::id::ActorId;
 pub(crate) use self::signal::Signal;
-use self::sweep::Swept;
+use self::{signal::Raised, sweep::Swept};
 use super::{
     bound::{Admission, Bound, Load},
     envelope::{BoxEnvelope, Rejected},
@@ -51,7 +51,7 @@ pub(crate) struct Mailbox<A: Actor> {
     id: ActorId,
     bound: Bound,
     entity: Option<EntityKey>,
-    signal: AtomicU8,
+    signals: Raised,
     /// How many instances have panicked, modulo 2^16: whoever looks compares with a look before.
     panics: AtomicU16,
     /// When a message came last, by the node's ticks.
@@ -134,7 +134,7 @@ impl<A: Actor> Mailbox<A> {
             id,
             bound,
             entity,
-            signal: AtomicU8::new(0),
+            signals: Raised::default(),
             panics: AtomicU16::new(0),
             used_at,
             made_at,
@@ -338,31 +338,29 @@ impl<A: Actor> Mailbox<A> {
         let was_first = waiters.is_first(ticket);
         waiters.leave(ticket);
         let next = if was_first { state.next_waiter(self.bound) } else { None };
+        // One that is to end once nobody waits may end now.
+        let is_to_end = !state.has_waiters() && self.signalled() == Signal::Passivate;
+        let activation = if is_to_end { state.waker.take() } else { None };
         drop(state);
         wake(next);
+        wake(activation);
     }
 
-    /// Raises the signal to `signal`, and wakes the activation.
+    /// Raises a signal, and wakes the activation.
     pub(crate) fn signal(&self, signal: Signal) {
-        let before = Signal::from_bits(self.signal.fetch_max(signal as u8, Ordering::AcqRel));
-        self.signal.fetch_max(before.and(signal) as u8, Ordering::AcqRel);
+        self.signals.add(signal);
         let waker = self.lock().waker.take();
         wake(waker);
     }
 
     /// The signal in force.
     pub(crate) fn signalled(&self) -> Signal {
-        Signal::from_bits(self.signal.load(Ordering::Acquire))
+        self.signals.highest()
     }
 
-    /// Takes back a signal that was carried out, or declined; a higher one stays.
+    /// Takes back a signal that was carried out, or declined; any other one stays.
     pub(crate) fn clear_signal(&self, signal: Signal) {
-        let _ = self.signal.compare_exchange(
-            signal as u8,
-            Signal::None as u8,
-            Ordering::AcqRel,
-            Ordering::Acquire,
-        );
+        self.signals.remove(signal);
     }
 
     /// Moves what is queued into the empty `batch`, as much as may be taken at once.

@@ -149,6 +149,11 @@ impl Residents {
         Arc::clone(&self.turns)
     }
 
+    /// Whether the arbiter takes nobody any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.inbox.lock().closed
+    }
+
     pub(crate) fn enter(&self) -> Resident {
         self.inbox.lock().residents += 1;
         Resident(Arc::clone(&self.inbox))

@@ -222,7 +222,10 @@ impl<A: RemoteActor> Launch<A> {
             }
             spawn_local(Activation::new(ctx, factory, supervision, residents.enter(), on_exit));
         };
-        if let Some(residents) = here.filter(|residents| Some(residents.arbiter()) == number) {
+        // Looked at after it was put into the table: who closes arbiters tells whoever is there then.
+        let is_there =
+            |residents: &&Residents| Some(residents.arbiter()) == number && !residents.is_closed();
+        if let Some(residents) = here.filter(is_there) {
             begin(residents);
             return Ok(());
         }

@@ -4,16 +4,17 @@
 #![expect(clippy::disallowed_methods, reason = "a test plays the world outside of the seams")]
 
 use std::{
-    future::Future,
+    future::{Future, poll_fn},
     num::NonZeroUsize,
+    pin::Pin,
     sync::{Arc, Mutex},
     task::Poll,
     time::Duration,
 };
 
 use actix_cluster::{
-    EntitySettings, ExitReason, NodeBuilder, OrStash, Overflow, RejectReason, node::LocalThreads,
-    prelude::*,
+    EntitySettings, ExitReason, NodeBuilder, OrStash, Overflow, RejectReason, TellError,
+    node::LocalThreads, prelude::*,
 };
 use proptest::prelude::{
     Just, ProptestConfig, Strategy, prop, prop_assert, prop_assert_eq, prop_oneof, proptest,
@@ -228,6 +229,46 @@ fn stashed_messages_come_back_in_order_before_everything_queued() {
         settle().await;
         assert_eq!(done(&log), [1, 2, 3, 4, 5]);
         assert_eq!(node.dead_letters().total(), 0);
+    });
+}
+
+/// A gate with room for one message, which asks for its own end while somebody waits for room.
+async fn asked_to_end_while_one_waits(
+    node: &Node,
+) -> (ActorRef<Gate>, Log, Pin<Box<impl Future<Output = Result<(), TellError<Chore>>>>>) {
+    let log = Log::default();
+    let theirs = Arc::clone(&log);
+    let gate = node.spawn(move |_| Gate { open: true, done: Arc::clone(&theirs) });
+    let gate = gate.mailbox_capacity(1).start().expect("spawned");
+    settle().await;
+    gate.try_tell(Do::Passivate).expect("room");
+    let mut waiting = Box::pin(gate.tell(Chore(1)));
+    let first = poll_fn(|task| Poll::Ready(waiting.as_mut().poll(task))).await;
+    assert!(first.is_pending(), "it is in the line before the gate has its turn");
+    settle().await;
+    assert_eq!(gate.exit_reason(), None, "somebody waits");
+    (gate, log, waiting)
+}
+
+#[test]
+fn one_that_asked_for_its_end_while_somebody_waits_ends_once_that_is_served() {
+    on_a_node(|node| async move {
+        let (gate, log, waiting) = asked_to_end_while_one_waits(&node).await;
+        waiting.await.expect("room, in the end");
+        settle().await;
+        assert_eq!(done(&log), [1]);
+        assert_eq!(gate.exit_reason(), Some(ExitReason::Passivated));
+    });
+}
+
+#[test]
+fn one_that_asked_for_its_end_while_somebody_waits_ends_once_that_gives_up() {
+    on_a_node(|node| async move {
+        let (gate, log, waiting) = asked_to_end_while_one_waits(&node).await;
+        drop(waiting);
+        settle().await;
+        assert_eq!(done(&log), [0; 0]);
+        assert_eq!(gate.exit_reason(), Some(ExitReason::Passivated));
     });
 }
 

@@ -161,9 +161,7 @@ impl<A: RemoteActor> Running<'_, A> {
         let is_idle = self.items.is_idle() && !self.ctx.has_aside();
         match self.mailbox.signalled() {
             // A sweep found it idle, and a message has come since.
-            Signal::Passivate if self.mailbox.is_busy_again() => {
-                self.mailbox.clear_signal(Signal::Passivate);
-            }
+            Signal::Passivate if self.mailbox.is_busy_again() => {}
             Signal::None if !has_more => return Some(Turn::Parked),
             Signal::Passivate if !is_idle && !has_more => return Some(Turn::Parked),
             Signal::Passivate if !is_idle => {}
@@ -171,8 +169,10 @@ impl<A: RemoteActor> Running<'_, A> {
                 stop_hooks(self.actor, self.ctx);
                 return Some(Turn::Exit(ExitReason::Passivated));
             }
-            // Somebody waits for room: not idle after all.
-            Signal::Passivate => self.mailbox.clear_signal(Signal::Passivate),
+            // Somebody waits for room, or a message has just come: not idle after all.
+            Signal::Passivate if self.mailbox.decline_sweep() || has_more => {}
+            // Whoever asked outright gets it once they have been served, which wakes this one.
+            Signal::Passivate => return Some(Turn::Parked),
             _ => {}
         }
         None
@@ -256,6 +256,7 @@ fn check_end<A: RemoteActor>(
         }
         Signal::HandOver => Some(ExitReason::Moved),
         Signal::Move if !pack(mailbox, actor, ctx) && ctx.core().may_keep(mailbox) => {
+            mailbox.clear_signal(Signal::HandOver);
             mailbox.clear_signal(Signal::Move);
             None
         }

@@ -41,20 +41,32 @@ impl<A: Actor> Mailbox<A> {
     /// As one step, so that it is known who has asked.
     fn ask_to_go(&self, mut state: MutexGuard<'_, State<A>>, swept: Swept) {
         state.swept = swept;
-        self.signal.fetch_max(Signal::Passivate as u8, Ordering::AcqRel);
+        self.signals.add(Signal::Passivate);
         let activation = state.waker.take();
         drop(state);
         wake(activation);
     }
 
-    /// Whether a sweep asked for passivation, and a message has come since.
+    /// Takes back what a sweep has asked for, if a message has come since. Returns whether that is so.
     pub(crate) fn is_busy_again(&self) -> bool {
+        self.decline(|swept| swept == Swept::UsedSince)
+    }
+
+    /// Takes back what a sweep has asked for, and not what anybody has asked for outright. Returns whether
+    /// that is so.
+    pub(crate) fn decline_sweep(&self) -> bool {
+        self.decline(|swept| swept != Swept::Not)
+    }
+
+    /// As one step, so that whoever asks outright meanwhile is not declined with it.
+    fn decline(&self, is_meant: impl FnOnce(Swept) -> bool) -> bool {
         let mut state = self.lock();
-        let is_used = state.swept == Swept::UsedSince;
-        if is_used {
+        let is_declined = is_meant(state.swept);
+        if is_declined {
             state.swept = Swept::Not;
+            self.clear_signal(Signal::Passivate);
         }
-        is_used
+        is_declined
     }
 
     /// A message comes.
