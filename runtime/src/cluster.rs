@@ -313,14 +313,23 @@ impl Cluster {
         self.errands.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks the cluster's thread for the next phase, and waits until another follows it.
-    pub(crate) async fn reach(&self, asked: Phase, awaited: Phase) {
+    /// Has the cluster's thread end, without leaving.
+    pub(crate) fn close(&self) {
+        self.ask_for(Phase::Closing);
+    }
+
+    fn ask_for(&self, asked: Phase) {
         self.phase.send_if_modified(|phase| {
             let forward = *phase < asked;
             *phase = (*phase).max(asked);
             forward
         });
         self.wake.notify_one();
+    }
+
+    /// Asks the cluster's thread for the next phase, and waits until another follows it.
+    pub(crate) async fn reach(&self, asked: Phase, awaited: Phase) {
+        self.ask_for(asked);
         let mut phase = self.phase.subscribe();
         // It can't fail: this very value holds the sender.
         let _ = phase.wait_for(|phase| *phase >= awaited).await;

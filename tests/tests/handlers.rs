@@ -635,3 +635,50 @@ fn forwarded_asks_find_entities_that_move() {
         }
     });
 }
+
+/// An entity on the node at `of`, which handles something for half a second more.
+async fn busy(office: &Office, of: usize) -> ActorRef<Desk> {
+    let Office { nodes, .. } = office;
+    let owner = Some(nodes[of].node.id());
+    let is_there = |key: &String| nodes[0].node.owner_of::<Desk>(key) == owner;
+    let key = (0..).map(|n| format!("busy-{n}")).find(is_there).expect("each has some");
+    let desk = nodes[0].node.entity::<Desk>(&key);
+    desk.tell(Slow(500)).await.expect("room");
+    office.logged("slow begins").await;
+    desk
+}
+
+#[test]
+fn an_ask_that_is_dropped_before_its_turn_does_not_run_where_its_target_moves() {
+    simulate(async {
+        let office = Office::open(&World::new(15), 2).await;
+        let desk = busy(&office, 0).await;
+        for n in 0..3 {
+            tokio::select! {
+                biased;
+                _ = desk.ask(Note(n)) => panic!("its turn has not come"),
+                () = pause(20) => {}
+            }
+        }
+        office.nodes[0].node.drain().await;
+        desk.ask(Note(9)).await.expect("it answers where it is now");
+        let lines = office.log.lock().expect("a log").join(", ");
+        assert_eq!(lines, "slow begins, slow ends, note 9");
+    });
+}
+
+#[test]
+fn an_ask_whose_target_moves_to_its_askers_node_is_forwarded_from_there() {
+    simulate(async {
+        let office = Office::open(&World::new(16), 2).await;
+        let desk = busy(&office, 1).await;
+        let asked = desk.ask(Pass(office.desk(1, 0), How::Async));
+        let drained = async {
+            pause(50).await;
+            office.nodes[1].node.drain().await;
+        };
+        let (asked, ()) = tokio::join!(asked, drained);
+        assert_eq!(asked.expect("answered"), 5);
+        assert_eq!(office.nodes[0].node.entity_count(), 1, "it has come home");
+    });
+}

@@ -334,11 +334,22 @@ impl<M> AskCell<M> {
         };
     }
 
-    /// The asker goes away: says by which number others know the ask, if they may answer.
-    pub(crate) fn left_to_others(&self) -> Option<Correlation> {
-        match *self.lock() {
-            AskState::Left(correlation) | AskState::Away(correlation, _) => Some(correlation),
-            _ => None,
+    /// The asker goes away: what has not had its turn has none, wherever its target is by then. Gives its
+    /// message, to be dropped, or else by which number others know the ask, if they may answer.
+    pub(crate) fn abandon(&self) -> (Option<M>, Option<Correlation>) {
+        let mut state = self.lock();
+        match std::mem::replace(&mut *state, AskState::TakenBack) {
+            AskState::Queued(msg) => (Some(msg), None),
+            other => {
+                let known_as = match other {
+                    AskState::Left(correlation) | AskState::Away(correlation, _) => {
+                        Some(correlation)
+                    }
+                    _ => None,
+                };
+                *state = other;
+                (None, known_as)
+            }
         }
     }
 
@@ -357,9 +368,7 @@ where
     fn handle(self: Box<Self>, actor: &mut A, ctx: &mut ClusterContext<A>) {
         let Self { asker, .. } = *self;
         if asker.reply.is_closed() {
-            let about =
-                |letters: &DeadLetters| letters.about_mailbox(&ctx.mailbox(), Some(M::NAME));
-            return ctx.core().dead_letters().rejected(RejectReason::Cancelled, about);
+            return asker.count_as_cancelled(&ctx.mailbox(), ctx.core().dead_letters());
         }
         if asker.deadline <= ctx.clock().now() {
             asker.cell.reject(RejectReason::Expired);
@@ -393,6 +402,9 @@ where
 
     fn redirect(self: Box<Self>, mailbox: &Mailbox<A>, core: &Arc<NodeCore>) {
         let Self { asker, .. } = *self;
+        if asker.reply.is_closed() {
+            return asker.count_as_cancelled(mailbox, core.dead_letters());
+        }
         match mailbox.entity() {
             Some(to) => asker.go_on(to, core),
             None => asker.cell.reject(RejectReason::Moved),
@@ -401,6 +413,12 @@ where
 }
 
 impl<M: RemoteMessage> LocalAsker<M> {
+    /// Nobody waits for it, and it does not run.
+    fn count_as_cancelled<A: RemoteActor>(&self, mailbox: &Mailbox<A>, dead_letters: &DeadLetters) {
+        let about = |letters: &DeadLetters| letters.about_mailbox(mailbox, Some(M::NAME));
+        dead_letters.rejected(RejectReason::Cancelled, about);
+    }
+
     /// Sends the message on to the node where its target is now. The asker keeps waiting, and the message
     /// its place in the order.
     fn go_on(self, to: &EntityKey, core: &Arc<NodeCore>) {

@@ -220,7 +220,7 @@ impl Flag {
         self.room.acquire().await.ok()
     }
 
-    fn raise(&self) {
+    pub(crate) fn raise(&self) {
         self.raised.store(true, Ordering::Release);
         self.room.close();
         let waker = self.lock().take();

@@ -188,7 +188,8 @@ pub(crate) fn sent_on(core: &NodeCore, payload: &[u8], to: &NodeId) {
     }
 }
 
-/// A message that came back is given up, and the answers that it owed with it.
+/// A message that came back is given up, and the answers that it owed with it. Of an ask only if its asker
+/// has gone: with its message it gets back what that carries.
 pub(crate) fn abandon(core: &NodeCore, payload: &[u8]) {
     for claim in claims_of(payload) {
         fail(core, &claim, UnknownReason::NoReply);
@@ -196,7 +197,10 @@ pub(crate) fn abandon(core: &NodeCore, payload: &[u8]) {
 }
 
 fn claims_of(payload: &[u8]) -> Vec<Claim> {
-    let Ok((Head::Tell { extensions, .. }, _)) = Head::take(payload) else { return Vec::new() };
+    let extensions = match Head::take(payload) {
+        Ok((Head::Tell { extensions, .. } | Head::Ask { extensions, .. }, _)) => extensions,
+        _ => return Vec::new(),
+    };
     let Ok(extensions) = Extensions::decode(extensions) else { return Vec::new() };
     let claims = [extensions.answers, extensions.carries].map(WireClaim::read_all);
     claims.iter().flatten().flatten().map(WireClaim::claim).collect()

@@ -199,7 +199,9 @@ impl Frame {
         use RejectReason::{Cancelled, Expired};
         let Some(origin) = self.origin.take() else { return };
         // With its message an asker gets back what that carries, if it waits still.
-        let is_given_back = self.correlation.is_some() && !matches!(reason, Cancelled | Expired);
+        let is_given_back = self.correlation.is_some()
+            && !matches!(reason, Cancelled | Expired)
+            && !origin.is_gone();
         if let Some(claims) = self.claims.take().filter(|_| is_given_back) {
             claims.forget();
         }
@@ -246,10 +248,8 @@ impl Frame {
     pub(crate) fn moved(mut self, core: &NodeCore) {
         use RejectReason::Moved;
         let Some(origin) = self.origin.take() else { return };
-        // Whoever gets it back owes what it carries.
-        if let Some(claims) = self.claims.take() {
-            claims.forget();
-        }
+        // Whoever gets it back owes what it carries; if nobody does, who waits for that is told.
+        let claims = self.claims.take();
         match origin {
             Origin::There(session, receipt) => {
                 // Counted before: once its sender knows that it has ended, it is.
@@ -259,16 +259,23 @@ impl Frame {
                 let mut moved = Head::Moved.put(Vec::with_capacity(self.payload.len() + 1));
                 moved.extend_from_slice(&self.payload);
                 match session.answer(receipt, self.target, &moved) {
-                    // If the session is over, its end has told the sender already.
-                    Ok(()) | Err(SendError::Ended) => {}
+                    Ok(()) => claims.into_iter().for_each(|claims| claims.forget()),
+                    // Its end has told the sender already.
+                    Err(SendError::Ended) => {}
                     // As long as a frame may be, the message has no room for the way back.
                     Err(_) => {
                         count.inspect(|count| count.does_not_send_back(self.target));
+                        // With its message an asker gets back what that carries.
+                        let is_asked = self.correlation.is_some();
+                        claims.filter(|_| is_asked).into_iter().for_each(|claims| claims.forget());
                         Origin::There(session, receipt).reject(self.target, Moved, &[]);
                     }
                 }
             }
-            Origin::Here(core) => core.redirect(self.target, &self.payload),
+            Origin::Here(core) => {
+                claims.into_iter().for_each(|claims| claims.forget());
+                core.redirect(self.target, &self.payload);
+            }
         }
     }
 
@@ -344,6 +351,14 @@ impl Drop for Frame {
 }
 
 impl Origin {
+    /// Whether nobody there hears any more what becomes of it.
+    fn is_gone(&self) -> bool {
+        match self {
+            Self::There(session, _) => session.has_ended(),
+            Self::Here(_) => false,
+        }
+    }
+
     /// The frame will not run; `payload` is what is left of it.
     pub(crate) fn reject(self, target: u64, reason: RejectReason, payload: &[u8]) {
         match self {
@@ -381,6 +396,11 @@ impl Turn {
         }
     }
 
+    /// Whether the node that sent it is gone, so that nobody there awaits the result.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.origin.as_ref().is_some_and(Origin::is_gone)
+    }
+
     /// The way to its asker and the ask as that knows it, if its sender awaits the result.
     pub(crate) fn link(&self) -> Option<(Session, Correlation)> {
         match (&self.origin, &self.asker) {
@@ -413,6 +433,11 @@ impl Turn {
                 let asker = node_id(session.peer());
                 let claim = Claim { asker, correlation, hops: 0, version };
                 Some(Delegation::watched(core, claim, watch))
+            }
+            // It was sent to another node, and came home.
+            (Some(Asker::Sender(correlation)), Some(Origin::Here(_))) => {
+                let claim = Claim { asker: core.id().clone(), correlation, hops: 0, version };
+                Some(Delegation::watched(core, claim, None))
             }
             _ => None,
         };

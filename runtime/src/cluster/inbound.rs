@@ -16,7 +16,7 @@ use super::{
     frame::{Frame, Origin},
     mark::Mark,
     node_id,
-    pending::Answer,
+    pending::{Answer, Correlation},
     placement::Shard,
     transfers::Parcel,
     wire::{Address, Head},
@@ -268,8 +268,15 @@ fn answer(
         }
         Ok((Head::Moved, body)) => {
             let body = payload.slice_ref(body);
-            if is_own(core, cluster, from, &body) {
-                core.redirect(target, &body);
+            match whose(core, cluster, from, &body) {
+                Whose::Told => core.redirect(target, &body),
+                Whose::Asked(correlation) => {
+                    // It is here: the end of that node is none of it.
+                    cluster.pending.owe(correlation, core.id());
+                    core.redirect(target, &body);
+                }
+                Whose::Gone => delegation::abandon(core, &body),
+                Whose::Another => {}
             }
             if let Some(peer) = cluster.routing.peer(session) {
                 peer.returned.comes_back(target);
@@ -316,16 +323,26 @@ fn answer(
     }
 }
 
-/// Whether what a peer sends back is a tell, or an ask that this node awaits the answer of from that peer.
-fn is_own(core: &NodeCore, cluster: &Cluster, from: &PeerId, payload: &[u8]) -> bool {
-    let Ok((Head::Ask { correlation, .. }, _)) = Head::take(payload) else { return true };
+/// What a peer sends back.
+enum Whose {
+    /// A tell, or what is none of either.
+    Told,
+    /// An ask that this node awaits the answer of from that peer.
+    Asked(Correlation),
+    /// An ask whose asker has gone.
+    Gone,
+    /// An ask that the peer was not sent.
+    Another,
+}
+
+fn whose(core: &NodeCore, cluster: &Cluster, from: &PeerId, payload: &[u8]) -> Whose {
+    let Ok((Head::Ask { correlation, .. }, _)) = Head::take(payload) else { return Whose::Told };
     match cluster.pending.owed_by(correlation) {
-        Some(node) if node == node_id(from) => true,
-        // Its asker has gone.
-        None => false,
+        Some(node) if node == node_id(from) => Whose::Asked(correlation),
+        None => Whose::Gone,
         Some(_) => {
             tracing::warn!(node = %core.id(), peer = %from, "a peer sent back what it was not sent");
-            false
+            Whose::Another
         }
     }
 }

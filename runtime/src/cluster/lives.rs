@@ -280,6 +280,8 @@ fn hand_over(former: &NodeCore, core: &NodeCore) {
     if former.is_draining() {
         cluster.drain();
     }
+    // Types that were placed while this one was joining.
+    cluster.routing.place_as(&former.routing);
     former.routing.wake_waiters();
 }
 

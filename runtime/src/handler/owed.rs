@@ -128,7 +128,12 @@ impl<R> Owed<R> {
         if let Some(To::There(turn, watch)) = &mut self.to
             && let (Some(key), Some(cluster)) = (turn.key(), core.cluster())
         {
-            *watch = Some(cluster.cancels.watch(key));
+            let watched = cluster.cancels.watch(key);
+            // Looked at after: the end of a session finds whoever watches then.
+            if turn.is_gone() {
+                watched.flag().raise();
+            }
+            *watch = Some(watched);
         }
         self
     }

@@ -34,7 +34,7 @@ pub(crate) struct Blueprint {
     pub(super) entities_limit: NonZeroUsize,
 }
 
-/// A life that has not begun yet; its arbiters end if it never does.
+/// A life that has not begun yet; its arbiters end if it never does, and it is no member any more.
 pub(crate) struct Unborn {
     core: Arc<NodeCore>,
     arbiters: Starting,
@@ -117,6 +117,16 @@ impl Unborn {
         core.workers().start(core, &core.blueprint().workers);
         passivation::start(core);
         self.arbiters.0.clear();
+    }
+}
+
+impl Drop for Unborn {
+    /// Nobody wants the node any more: what it has in the cluster by now ends with it.
+    fn drop(&mut self) {
+        let has_begun = self.arbiters.0.is_empty();
+        if let Some(cluster) = self.core.cluster().filter(|_| !has_begun) {
+            cluster.close();
+        }
     }
 }
 

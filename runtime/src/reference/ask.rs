@@ -336,8 +336,10 @@ impl<A: RemoteActor, M: RemoteMessage> Ask<A, M> {
             None => {
                 let sleep = self.sleep.get_or_insert_with(|| core.clock().sleep_until(deadline));
                 ready!(sleep.as_mut().poll(task));
+                // What it gives back is not dropped with the rest.
+                let expired = self.stage.expire();
                 self.cancel();
-                match self.stage.expire() {
+                match expired {
                     Some((reason, message)) => Ended::Rejected(reason, Some(message)),
                     None => Ended::Unknown(UnknownReason::Deadline),
                 }
@@ -415,7 +417,11 @@ impl<A: RemoteActor, M: RemoteMessage> Ask<A, M> {
     fn cancel(&self) {
         let correlation = match &self.stage {
             Stage::There(_, expected) => Some(expected.correlation),
-            Stage::Here(_, cell, _) => cell.left_to_others(),
+            Stage::Here(_, cell, _) => {
+                let (unrun, known_as) = cell.abandon();
+                drop(unrun);
+                known_as
+            }
             Stage::Unsent(_) | Stage::Pausing(..) | Stage::Done => None,
         };
         if let Some(correlation) = correlation {

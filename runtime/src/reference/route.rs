@@ -512,8 +512,10 @@ impl<A: RemoteActor> Wait<A> {
         if !is_waiting {
             return Some(Err(full));
         }
-        // They may have changed between the look and the wait: then nobody is left to wake us.
+        // They may have changed between the look and the wait, or another life begun: then nobody is left to
+        // wake us.
         match self.look(place) {
+            _ if place.successor().is_some() => task.waker().wake_by_ref(),
             Destination::Later | Destination::Behind => {}
             Destination::There(peer) if self.has_ended(&peer) => {}
             _ => task.waker().wake_by_ref(),

@@ -310,7 +310,15 @@ impl Shell {
         let mut gone = self.cluster.routing.routes().here_by_themselves();
         let here = routes.here_by_themselves();
         gone.retain(|actor_type| !here.contains(actor_type));
+        let former = self.cluster.routing.routes().view.clone();
+        let view = routes.view.clone();
         self.cluster.routing.set_routes(routes);
+        // Whoever was given an ask to answer in the same moment as its session ended.
+        for id in former.members.iter().map(|member| &member.id).filter(|id| !view.contains(id)) {
+            if let Route::Nowhere(_) = self.core.route_to_node(id) {
+                self.cluster.pending.fail_all_of(id);
+            }
+        }
         for actor_type in gone {
             let entities = self.core.entities().of_type(actor_type);
             entities.iter().for_each(|mailbox| mailbox.signal(Signal::Move));

@@ -67,10 +67,12 @@ impl Shell {
         let pending = &self.cluster.pending;
         if asked.is_some_and(|correlation| pending.owed_by(correlation).is_none()) {
             // Its asker waits no longer, and it has not run.
+            delegation::abandon(&self.core, payload);
             return self.done(redirect);
         }
         match self.cluster.routing.to_shard(to.actor_type(), Shard::of(*target)) {
             Route::Here => {
+                asked.inspect(|correlation| pending.owe(*correlation, self.core.id()));
                 // What comes behind it waits until it is in its mailbox.
                 inbound::deliver_here(&self.core, *target, payload.clone());
                 Attempt::Done
