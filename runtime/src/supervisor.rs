@@ -157,7 +157,8 @@ impl Supervisor {
     }
 
     /// Stops a child within its deadline, and forgets it: it is not started again, and the others
-    /// go on. No effect on an actor that is no child of this supervisor.
+    /// go on. No effect on an actor that is no child of this supervisor; of requests that wait for its next
+    /// turn, those beyond twice its limit of children, which such actors alone can cause, have none.
     ///
     /// [`ActorRef::stop`] ends it as well, but gives it no time; [`ActorRef::kill`] is a failure,
     /// after which it is restarted.

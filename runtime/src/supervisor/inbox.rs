@@ -87,10 +87,11 @@ impl Inbox {
         Ok(())
     }
 
-    /// Asks for a child's removal.
+    /// Asks for a child's removal. Between two looks there are requests for those that were there at the
+    /// first, and for those that came since; whatever is beyond is for strangers.
     pub(crate) fn remove(&self, id: ActorId) {
         let mut state = self.lock();
-        let is_open = !state.closed && state.removals.len() < self.limit;
+        let is_open = !state.closed && state.removals.len() < self.limit.saturating_mul(2);
         if is_open && !state.removals.contains(&id) {
             state.removals.push(id);
             state.events.push_back(Event::Removed(id));
