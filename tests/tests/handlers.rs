@@ -682,3 +682,25 @@ fn an_ask_whose_target_moves_to_its_askers_node_is_forwarded_from_there() {
         assert_eq!(office.nodes[0].node.entity_count(), 1, "it has come home");
     });
 }
+
+#[test]
+fn an_ask_whose_target_moves_to_its_askers_node_is_cancelled_there() {
+    simulate(async {
+        let office = Office::open(&World::new(17), 2).await;
+        let desk = busy(&office, 1).await;
+        let mut asked = Box::pin(desk.ask(Forever));
+        let begun = async {
+            pause(50).await;
+            office.nodes[1].node.drain().await;
+            office.logged("forever begins").await;
+        };
+        tokio::select! {
+            biased;
+            _ = &mut asked => panic!("nobody answers it"),
+            () = begun => {}
+        }
+        assert_eq!(office.nodes[0].node.entity_count(), 1, "it has come home");
+        drop(asked);
+        office.logged("dropped").await;
+    });
+}

@@ -37,6 +37,7 @@ message!("test.Break", struct Break;, "()", Parcel);
 message!("test.Weigh", struct Weigh;, "Vec<u8>");
 message!("test.Leave", struct Leave;, "()", u32);
 message!("test.Sent", struct Sent;, "u32");
+message!("test.Rest", struct Rest(u64);, "()");
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Parcel(u32, Vec<u8>);
@@ -44,7 +45,7 @@ struct Parcel(u32, Vec<u8>);
 type Log = Shared<Vec<String>>;
 
 #[derive(RemoteActor)]
-#[remote(name = "test.Depot", handles(stream Send, stream Break, stream Leave, Sent, Weigh), placement = Eventual, state = volatile)]
+#[remote(name = "test.Depot", handles(stream Send, stream Break, stream Leave, Sent, Weigh, async Rest), placement = Eventual, state = volatile)]
 struct Depot {
     sent: u32,
     log: Log,
@@ -112,6 +113,13 @@ impl Handler<Sent> for Depot {
     type Result = u32;
     fn handle(&mut self, _: Sent, _: &mut Self::Context) -> u32 {
         self.sent
+    }
+}
+
+/// Handles nothing else for so many milliseconds.
+impl AsyncHandler<Rest> for Depot {
+    async fn handle(&mut self, Rest(millis): Rest, _: &mut Self::Context) {
+        pause(millis).await;
     }
 }
 
@@ -306,5 +314,33 @@ fn an_entity_streams_from_wherever_it_is() {
             assert_eq!((count, items.reply()), (100, Some(100)));
         }
         assert!(road.there.node.dead_letters().total() == 0);
+    });
+}
+
+#[test]
+fn an_entity_that_moves_to_its_askers_node_streams_from_there() {
+    simulate(async {
+        let Road { here, there, .. } = Road::open(11).await;
+        let owner = Some(there.node.id());
+        let is_there = |key: &String| here.node.owner_of::<Depot>(key) == owner;
+        let key = (0..).map(|n| format!("depot-{n}")).find(is_there).expect("it has some");
+        let depot = here.node.entity::<Depot>(&key);
+        depot.tell(Rest(500)).await.expect("room");
+        let mut items = depot.ask_stream(send(20));
+        let drained = async {
+            pause(50).await;
+            there.node.drain().await;
+        };
+        let read = async {
+            let mut read = 0;
+            while let Some(item) = items.next().await {
+                assert_eq!(item.expect("an item").0, read);
+                read += 1;
+            }
+            read
+        };
+        let (read, ()) = tokio::join!(read, drained);
+        assert_eq!(read, 20);
+        assert_eq!(here.node.entity_count(), 1, "it has come home");
     });
 }

@@ -183,8 +183,11 @@ pub(crate) fn passed_on(claims: &[u8]) -> Option<Vec<u8>> {
 
 /// A message that came back was sent on to a node, which owes its answers now.
 pub(crate) fn sent_on(core: &NodeCore, payload: &[u8], to: &NodeId) {
-    for claim in claims_of(payload) {
-        follow(core, &claim, to);
+    // With its message an asker may get back what that carries, and follows it from there.
+    if matches!(Head::take(payload), Ok((Head::Tell { .. }, _))) {
+        for claim in claims_of(payload) {
+            follow(core, &claim, to);
+        }
     }
 }
 

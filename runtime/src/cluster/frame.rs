@@ -6,13 +6,13 @@
 
 use std::{ops::Range, sync::Arc, time::Instant};
 
-use actix_cluster_transport::{Class, Receipt, SendError, Session};
+use actix_cluster_transport::{Class, PeerId, Receipt, SendError, Session};
 use bytes::Bytes;
 
 use super::{
     cancel::{AskKey, Watch},
     delegation::{Claim, Claims, Delegation, answer_here},
-    node_id,
+    node_id, peer_id,
     pending::{Answer, Correlation},
     settling,
     wire::{Address, Extensions, Head, PayloadError, unknown_tell},
@@ -215,12 +215,12 @@ impl Frame {
 
     /// Whether its asker has gone: it must not run.
     pub(crate) fn is_cancelled(&self, core: &NodeCore) -> bool {
-        let (Some(Origin::There(session, _)), Some(correlation), Some(cluster)) =
+        let (Some(origin), Some(correlation), Some(cluster)) =
             (&self.origin, self.correlation, core.cluster())
         else {
             return false;
         };
-        cluster.cancels.take(|| core.clock().now(), || (session.peer().clone(), correlation))
+        cluster.cancels.take(|| core.clock().now(), || Some((origin.asker()?, correlation)))
     }
 
     /// Whether it is to go back, because something that its sender had sent before for its shard did.
@@ -351,6 +351,14 @@ impl Drop for Frame {
 }
 
 impl Origin {
+    /// The node whose asks they are, as their cancels name it.
+    fn asker(&self) -> Option<PeerId> {
+        match self {
+            Self::There(session, _) => Some(session.peer().clone()),
+            Self::Here(core) => peer_id(core.id()),
+        }
+    }
+
     /// Whether nobody there hears any more what becomes of it.
     fn is_gone(&self) -> bool {
         match self {
@@ -389,8 +397,8 @@ impl Turn {
     /// The ask as its cancel names it, if its sender awaits the result.
     pub(crate) fn key(&self) -> Option<AskKey> {
         match (&self.origin, &self.asker) {
-            (Some(Origin::There(session, _)), Some(Asker::Sender(correlation))) => {
-                Some((session.peer().clone(), *correlation))
+            (Some(origin), Some(Asker::Sender(correlation))) => {
+                Some((origin.asker()?, *correlation))
             }
             _ => None,
         }
@@ -437,7 +445,7 @@ impl Turn {
             // It was sent to another node, and came home.
             (Some(Asker::Sender(correlation)), Some(Origin::Here(_))) => {
                 let claim = Claim { asker: core.id().clone(), correlation, hops: 0, version };
-                Some(Delegation::watched(core, claim, None))
+                Some(Delegation::watched(core, claim, watch))
             }
             _ => None,
         };

@@ -270,6 +270,14 @@ fn answer(
             let body = payload.slice_ref(body);
             match whose(core, cluster, from, &body) {
                 Whose::Told => core.redirect(target, &body),
+                // Items reach an asker on the same node by another way: it asks again.
+                Whose::Asked(correlation) if cluster.pending.has_items(correlation) => {
+                    cluster.pending.answer(
+                        from,
+                        correlation,
+                        Answer::Rejected(RejectReason::Moved),
+                    );
+                }
                 Whose::Asked(correlation) => {
                     // It is here: the end of that node is none of it.
                     cluster.pending.owe(correlation, core.id());

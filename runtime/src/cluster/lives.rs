@@ -281,7 +281,9 @@ fn hand_over(former: &NodeCore, core: &NodeCore) {
         cluster.drain();
     }
     // Types that were placed while this one was joining.
-    cluster.routing.place_as(&former.routing);
+    for (actor_type, site) in former.routing.placed_apart() {
+        cluster.place(actor_type, site);
+    }
     former.routing.wake_waiters();
 }
 

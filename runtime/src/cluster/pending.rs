@@ -179,6 +179,11 @@ impl Pending {
         self.part(correlation).get(&correlation).map(|waiting| waiting.node.clone())
     }
 
+    /// Whether items are to come before the answer.
+    pub(crate) fn has_items(&self, correlation: Correlation) -> bool {
+        self.part(correlation).get(&correlation).is_some_and(|waiting| waiting.items.is_some())
+    }
+
     /// An item came from a peer. One that nobody expects, or expects of another node, is dropped; one
     /// for which there is no room, since the peer sends more than it may, ends the ask.
     pub(crate) fn item(&self, from: &PeerId, correlation: Correlation, number: u64, item: Bytes) {

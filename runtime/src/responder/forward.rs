@@ -259,6 +259,7 @@ where
                 }
             },
         };
+        wait.follow(&mut target.place);
         let (deadline, clock) = (responder.deadline(), target.place.core().clock());
         let patience = || {
             let left = deadline.map(|at| at.saturating_duration_since(clock.now()));

@@ -101,6 +101,7 @@ impl Child {
 
     /// Has an instance made. The last one has ended: what it was told is over.
     pub(crate) fn begin(&self) {
+        self.signals.clear(Signal::Passivate);
         self.signals.clear(Signal::Halt);
         self.signals.clear(Signal::Linked);
         self.signals.clear(Signal::Kill);
