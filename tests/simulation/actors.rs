@@ -4,7 +4,6 @@ use std::{num::NonZeroUsize, time::Duration};
 
 use actix_cluster::{MovedState, NodeBuilder, RestartPolicy, Terminated, prelude::*};
 use serde::{Deserialize, Serialize};
-use tokio::time::Instant;
 
 use super::record::Record;
 use crate::{Shared, pause};
@@ -134,7 +133,10 @@ impl Actor for Crasher {
     type Context = ClusterContext<Self>;
 
     fn started(&mut self, _: &mut Self::Context) {
-        lock(&self.record).starts.entry(self.number).or_default().push(Instant::now());
+        let mut record = lock(&self.record);
+        if let Some(failed) = record.failed.remove(&self.number) {
+            record.restarts.entry(self.number).or_default().push(failed);
+        }
     }
 }
 
@@ -143,7 +145,10 @@ impl Handler<End> for Crasher {
     fn handle(&mut self, end: End, ctx: &mut Self::Context) {
         match end {
             // As a panic, without its output.
-            End::Crash => ctx.fail("on purpose"),
+            End::Crash => {
+                lock(&self.record).failed.insert(self.number, ctx.clock().now());
+                ctx.fail("on purpose");
+            }
             End::Stop => ctx.stop(),
         }
     }

@@ -2,10 +2,8 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    time::Duration,
+    time::{Duration, Instant},
 };
-
-use tokio::time::Instant;
 
 use super::{actors::Note, invariants::Violation};
 
@@ -43,8 +41,10 @@ pub(crate) struct Record {
     deposits: BTreeSet<(u32, u64)>,
     /// How often the end of each watch was told, by watcher and watch.
     pub(crate) watches: BTreeMap<(u32, String), u32>,
-    /// When each crasher was started.
-    pub(crate) starts: BTreeMap<u32, Vec<Instant>>,
+    /// The last failure of each crasher, by its node's clock.
+    pub(crate) failed: BTreeMap<u32, Instant>,
+    /// The failures after which each was restarted.
+    pub(crate) restarts: BTreeMap<u32, Vec<Instant>>,
     /// Of each slow actor, how many messages it was told and how many it has handled.
     pub(crate) slow: BTreeMap<u32, (u64, u64)>,
     pub(crate) activations: u32,
@@ -156,8 +156,8 @@ impl Record {
     }
 }
 
-/// Whether more than `limit` of these are within `window`; of the restarts of an actor.
-pub(crate) fn are_too_many(starts: &[Instant], limit: usize, window: Duration) -> bool {
-    let restarts = starts.get(1..).unwrap_or_default();
+/// Whether more than `limit` of these are within `window`; of the failures after which an actor was
+/// restarted, as its supervision counts them.
+pub(crate) fn are_too_many(restarts: &[Instant], limit: usize, window: Duration) -> bool {
     restarts.windows(limit + 1).any(|some| some[limit].duration_since(some[0]) < window)
 }
