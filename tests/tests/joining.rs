@@ -323,3 +323,32 @@ fn a_node_whose_source_says_nothing_gives_up_and_founds_nothing() {
         assert_eq!(seeds, []);
     });
 }
+
+#[test]
+fn a_node_whose_start_is_dropped_is_no_member_for_long() {
+    simulate(async {
+        let world = World::new(20);
+        let first = world.start(1, |builder| builder).await;
+        // Dropped at each of its steps, after it was not looked at for long: at the last of them it has joined.
+        let mut has_joined = 0;
+        for millis in 0..200 {
+            let mut start = Box::pin(start("n2", second(&world, world.config.clone())));
+            tokio::select! {
+                biased;
+                () = pause(millis) => {}
+                started = &mut start => {
+                    started.expect("it joins");
+                    assert!(has_joined > 0, "it was not dropped as a member");
+                    return;
+                }
+            }
+            pause(2_000).await;
+            has_joined += u32::from(first.node.members().len() == 2);
+            drop(start);
+            until("it is gone", || first.node.members().len() == 1).await;
+            // Its port is free again.
+            pause(5_000).await;
+        }
+        panic!("it does not join in time");
+    });
+}

@@ -246,7 +246,8 @@ impl Delegation {
         };
         let Ok(reply) = encode(head) else { return self.fail(UnknownReason::BadReply) };
         if *asker == *self.core.id() {
-            return answer_here(&self.core, *correlation, Answer::Reply(reply.into()));
+            answer_here(&self.core, *correlation, Answer::Reply(reply.into()));
+            return;
         }
         match send(&self.core, asker, *correlation, reply.into()) {
             Ok(()) => {}
@@ -292,7 +293,8 @@ impl Claim {
 pub(crate) fn fail(core: &NodeCore, claim: &Claim, reason: UnknownReason) {
     let Claim { asker, correlation, .. } = claim;
     if asker == core.id() {
-        return answer_here(core, *correlation, Answer::Unknown(reason));
+        answer_here(core, *correlation, Answer::Unknown(reason));
+        return;
     }
     let head = Head::DelegatedUnknown { correlation: *correlation, reason: reason as u8 };
     // It is short. If it can't be sent, the deadline ends the ask.
@@ -324,11 +326,9 @@ pub(crate) fn follow_here(core: &NodeCore, correlation: Correlation, hops: u32, 
     }
 }
 
-/// Answers an ask of this node.
-pub(crate) fn answer_here(core: &NodeCore, correlation: Correlation, answer: Answer) {
-    if let Some(cluster) = core.cluster() {
-        cluster.pending.answer_delegated(correlation, answer);
-    }
+/// Answers an ask of this node. Returns whether somebody expected that.
+pub(crate) fn answer_here(core: &NodeCore, correlation: Correlation, answer: Answer) -> bool {
+    core.cluster().is_some_and(|cluster| cluster.pending.answer_delegated(correlation, answer))
 }
 
 fn send(

@@ -351,7 +351,15 @@ impl Drop for Frame {
 }
 
 impl Origin {
-    /// The node whose asks they are, as their cancels name it.
+    /// The node whose messages they are: this one, if they came home.
+    fn node(&self) -> NodeId {
+        match self {
+            Self::There(session, _) => node_id(session.peer()),
+            Self::Here(core) => core.id().clone(),
+        }
+    }
+
+    /// As [`node`](Self::node), as the cancels of its asks name it.
     fn asker(&self) -> Option<PeerId> {
         match self {
             Self::There(session, _) => Some(session.peer().clone()),
@@ -437,14 +445,8 @@ impl Turn {
     ) -> Option<Delegation> {
         let delegation = match (self.asker.take(), &self.origin) {
             (Some(Asker::Other(delegation)), _) => Some(*delegation),
-            (Some(Asker::Sender(correlation)), Some(Origin::There(session, _))) => {
-                let asker = node_id(session.peer());
-                let claim = Claim { asker, correlation, hops: 0, version };
-                Some(Delegation::watched(core, claim, watch))
-            }
-            // It was sent to another node, and came home.
-            (Some(Asker::Sender(correlation)), Some(Origin::Here(_))) => {
-                let claim = Claim { asker: core.id().clone(), correlation, hops: 0, version };
+            (Some(Asker::Sender(correlation)), Some(origin)) => {
+                let claim = Claim { asker: origin.node(), correlation, hops: 0, version };
                 Some(Delegation::watched(core, claim, watch))
             }
             _ => None,

@@ -239,11 +239,11 @@ impl Pending {
     }
 
     /// An answer came from somebody to whom it was left, which may be heard before it is known that it
-    /// was. One that nobody expects any more is dropped.
-    pub(crate) fn answer_delegated(&self, correlation: Correlation, answer: Answer) {
-        if let Some(waiting) = self.take(correlation) {
-            waiting.asker.take(answer);
-        }
+    /// was. One that nobody expects any more is dropped. Returns whether somebody did.
+    pub(crate) fn answer_delegated(&self, correlation: Correlation, answer: Answer) -> bool {
+        let Some(waiting) = self.take(correlation) else { return false };
+        waiting.asker.take(answer);
+        true
     }
 
     /// An answer is owed by `node` now, unless somebody has it who was given it later.

@@ -315,9 +315,8 @@ impl NodeCore {
     pub(crate) fn give_up(&self, reason: RejectReason, target: u64, payload: &[u8]) {
         match Head::take(payload) {
             Ok((Head::Ask { correlation, .. }, _)) => {
-                let pending = self.cluster.as_ref().map(|cluster| &cluster.pending);
-                if pending.is_some_and(|pending| pending.owed_by(correlation).is_some()) {
-                    return delegation::answer_here(self, correlation, Answer::Rejected(reason));
+                if delegation::answer_here(self, correlation, Answer::Rejected(reason)) {
+                    return;
                 }
             }
             _ => {

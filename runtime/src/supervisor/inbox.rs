@@ -170,3 +170,24 @@ impl fmt::Debug for Inbox {
         f.debug_struct("Inbox").field("limit", &self.limit).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_for_removal_are_twice_as_many_as_children_at_most_and_one_for_each() {
+        let inbox = Inbox::new(1);
+        for id in [1, 1, 2, 2, 3] {
+            inbox.remove(ActorId(id));
+        }
+        let removed = |event| match event {
+            Event::Removed(id) => id.0,
+            Event::Added { .. } | Event::Reported(..) => panic!("nobody came or said anything"),
+        };
+        let taken: Vec<_> = inbox.take(Waker::noop()).into_iter().map(removed).collect();
+        assert_eq!(taken, [1, 2]);
+        inbox.remove(ActorId(3));
+        assert_eq!(inbox.take(Waker::noop()).len(), 1, "each look makes room");
+    }
+}

@@ -161,7 +161,7 @@ impl<A: RemoteActor> Running<'_, A> {
         let is_idle = self.items.is_idle() && !self.ctx.has_aside();
         match self.mailbox.signalled() {
             // A sweep found it idle, and a message has come since.
-            Signal::Passivate if self.mailbox.is_busy_again() => {}
+            Signal::Passivate if self.mailbox.decline_if_used() => {}
             Signal::None if !has_more => return Some(Turn::Parked),
             Signal::Passivate if !is_idle && !has_more => return Some(Turn::Parked),
             Signal::Passivate if !is_idle => {}
@@ -170,7 +170,7 @@ impl<A: RemoteActor> Running<'_, A> {
                 return Some(Turn::Exit(ExitReason::Passivated));
             }
             // Somebody waits for room, or a message has just come: not idle after all.
-            Signal::Passivate if self.mailbox.decline_sweep() || has_more => {}
+            Signal::Passivate if self.mailbox.decline_if_swept() || has_more => {}
             // Whoever asked outright gets it once they have been served, which wakes this one.
             Signal::Passivate => return Some(Turn::Parked),
             _ => {}

@@ -48,13 +48,13 @@ impl<A: Actor> Mailbox<A> {
     }
 
     /// Takes back what a sweep has asked for, if a message has come since. Returns whether that is so.
-    pub(crate) fn is_busy_again(&self) -> bool {
+    pub(crate) fn decline_if_used(&self) -> bool {
         self.decline(|swept| swept == Swept::UsedSince)
     }
 
     /// Takes back what a sweep has asked for, and not what anybody has asked for outright. Returns whether
     /// that is so.
-    pub(crate) fn decline_sweep(&self) -> bool {
+    pub(crate) fn decline_if_swept(&self) -> bool {
         self.decline(|swept| swept != Swept::Not)
     }
 

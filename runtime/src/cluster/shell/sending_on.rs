@@ -72,7 +72,6 @@ impl Shell {
         }
         match self.cluster.routing.to_shard(to.actor_type(), Shard::of(*target)) {
             Route::Here => {
-                asked.inspect(|correlation| pending.owe(*correlation, self.core.id()));
                 // What comes behind it waits until it is in its mailbox.
                 inbound::deliver_here(&self.core, *target, payload.clone());
                 Attempt::Done
